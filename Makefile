@@ -1,0 +1,28 @@
+# Two commands do everything: `make demo` and `make test`. Each makes .venv first where it is missing.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint clean
+
+# One thread for each of pytest's two workers; more only get in each other's way.
+TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+
+help:  ## say what can be made
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+venv:  ## make or update .venv from the pinned requirements (PYTHON=... chooses the interpreter)
+	@requirements/make_venv.sh
+
+demo: venv  ## the whole job on the sample: data, training, decoding, scores, table and plot
+	@.venv/bin/python -m scripts.experiment demo
+
+test: venv  ## all default tests (ARGS=... is passed to pytest)
+	@$(TEST_THREADS) .venv/bin/python -m pytest -n 2 $(ARGS)
+
+lint: venv  ## style, formatting and types
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+clean:  ## remove caches and build outputs; .venv, runs/ and results/ stay
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -path ./.venv -prune -o -path ./runs -prune -o -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,44 @@
+"""Packaging of fairseq_memtx; the pinned environment for the README's commands is requirements/."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+
+def read_version() -> str:
+    """Take the version from the package without importing it (and fairseq with it)."""
+    for line in (HERE / "fairseq_memtx" / "__init__.py").read_text(encoding="utf-8").split("\n"):
+        if line.startswith("__version__"):
+            return line.split('"')[1]
+    raise RuntimeError("fairseq_memtx/__init__.py must set __version__, but does not.")
+
+
+setup(
+    name="fairseq-memtx",
+    version=read_version(),
+    description="Feedback Transformer and other memories for fairseq's translation models",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The memtx authors",
+    license="MIT",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["fairseq_memtx", "fairseq_memtx.*"]),
+    python_requires=">=3.11",
+    # fairseq is left out on purpose: two distributions (fairseq and fairseq-fixed) install the
+    # same package, so naming one would overwrite the other where that is already in use.
+    install_requires=[
+        "torch>=2.10",
+        "numpy>=1.26",
+        "sentencepiece>=0.2.3",
+        "sacrebleu>=2.4",
+        "sacremoses>=0.1",
+    ],
+    extras_require={"fairseq": ["fairseq-fixed>=0.12.3.1,<0.13"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Text Processing :: Linguistic",
+    ],
+)
