@@ -1,0 +1,159 @@
+r"""Reading parallel text: finding the files, and blocks of lines split on ``\n`` only.
+
+Other line separators (a bare CR, U+0085, U+2028 ...) are characters of the text: splitting on them
+would shift the alignment of a corpus.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, cast
+
+from data_prep.errors import UserError
+
+BLOCK_LINES = 5000
+# A longer line is no sentence; the bound keeps memory bounded when a file holds no line breaks.
+MAX_LINE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class ParallelFiles:
+    """The files of one parallel corpus: line n of one side translates line n of the other."""
+
+    name: str
+    source: Path
+    target: Path
+    docids: Path | None = None
+    context: Path | None = None
+
+    def paths(self) -> list[Path]:
+        """The files that must have equal line counts."""
+        optional = [self.docids, self.context]
+        return [self.source, self.target, *(path for path in optional if path is not None)]
+
+
+class Block(NamedTuple):
+    """Consecutive lines of a corpus, each side as undecoded bytes in which every line ends."""
+
+    files: ParallelFiles
+    first_line: int  # 1 for the first line of the file
+    lines: int
+    source: bytes
+    target: bytes
+    docids: bytes | None
+
+
+def find_parallel(prefix: str | Path, source_lang: str, target_lang: str) -> ParallelFiles:
+    """The files ``PREFIX.LANG`` or ``PREFIX.LANG.gz`` of both languages, with ids if there are any.
+
+    Raises:
+        UserError: a side is missing, or exists both plain and compressed.
+    """
+    prefix = Path(prefix)
+    sides = [_plain_or_gzip(prefix, lang) for lang in (source_lang, target_lang)]
+    for lang, side in zip((source_lang, target_lang), sides, strict=True):
+        if side is None:
+            raise UserError(
+                f"`{prefix}.{lang}` or `{prefix}.{lang}.gz` must be a file, but neither exists"
+            )
+    source, target = cast(list[Path], sides)
+    docids = _plain_or_gzip(prefix, "docid")
+    context = _plain_or_gzip(prefix, "context")
+    return ParallelFiles(prefix.name, source, target, docids, context)
+
+
+def _plain_or_gzip(prefix: Path, extension: str) -> Path | None:
+    candidates = [Path(f"{prefix}.{extension}"), Path(f"{prefix}.{extension}.gz")]
+    found = [path for path in candidates if path.is_file()]
+    if len(found) == 2:
+        raise UserError(f"`{found[0]}` must be plain or gzip, but both exist: remove one of them")
+    return found[0] if found else None
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[BinaryIO]:
+    """Open a plain or gzip file for reading bytes.
+
+    Raises:
+        UserError: inside the ``with`` block too, when the compressed data is damaged.
+    """
+    try:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rb") as file:
+            yield cast(BinaryIO, file)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(
+            f"`{path}` must be a whole gzip file, but is damaged or cut short ({error}): "
+            "fetch or compress it again"
+        ) from error
+    except FileNotFoundError as error:
+        raise UserError(f"`{path}` must be a file, but does not exist") from error
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    r"""The lines of a file as bytes, each ending in ``\n`` (the last one too)."""
+    with open_bytes(path) as file:
+        number = 0
+        while line := file.readline(MAX_LINE_BYTES + 1):
+            number += 1
+            if len(line) > MAX_LINE_BYTES:
+                raise UserError(
+                    f"`{path}` line {number} must be at most {MAX_LINE_BYTES} bytes long, "
+                    "but is longer: is this a text file with one sentence a line?"
+                )
+            yield line if line.endswith(b"\n") else line + b"\n"
+
+
+def count_lines(path: Path) -> int:
+    """The number of lines of a file, an unfinished last line included."""
+    lines = 0
+    last = b"\n"
+    with open_bytes(path) as file:
+        while chunk := file.read(1 << 20):
+            lines += chunk.count(b"\n")
+            last = chunk[-1:]
+    return lines + (last != b"\n")
+
+
+def read_blocks(files: ParallelFiles, block_lines: int = BLOCK_LINES) -> Iterator[Block]:
+    """The corpus as blocks of ``block_lines`` aligned lines (the last block may be shorter).
+
+    Raises:
+        UserError: the files do not have equally many lines.
+    """
+    sides = [files.source, files.target, *([files.docids] if files.docids else [])]
+    with ExitStack() as stack:
+        readers = [read_lines(path) for path in sides]
+        for reader in readers:
+            stack.callback(reader.close)  # type: ignore[attr-defined]
+        first_line = 1
+        while True:
+            columns = [list(islice(reader, block_lines)) for reader in readers]
+            counts = [len(column) for column in columns]
+            if len(set(counts)) > 1:
+                raise unequal_lines(
+                    {p: first_line - 1 + c for p, c in zip(sides, counts, strict=True)}
+                )
+            if not counts[0]:
+                return
+            joined = [b"".join(column) for column in columns]
+            docids = joined[2] if files.docids else None
+            yield Block(files, first_line, counts[0], joined[0], joined[1], docids)
+            first_line += counts[0]
+
+
+def unequal_lines(counts: dict[Path, int]) -> UserError:
+    """The error for files of one corpus that do not have equally many lines."""
+    told = ", ".join(f"`{path}` has {count}" for path, count in counts.items())
+    return UserError(f"the files of a corpus must have equally many lines, but {told}")
+
+
+def split_lines(text: bytes) -> list[bytes]:
+    r"""The lines of a block's side, without their ``\n``."""
+    lines = text.split(b"\n")
+    lines.pop()  # what follows the last line break: nothing
+    return lines

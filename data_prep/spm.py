@@ -1,0 +1,137 @@
+"""Subwords: a joint sentencepiece model trained on a bounded sample of the training text."""
+
+import hashlib
+import io
+import logging
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.corpus import BLOCK_LINES, read_lines
+from data_prep.errors import UserError
+from data_prep.files import atomic_writers, write_bytes
+from data_prep.options import Options
+
+logger = logging.getLogger(__name__)
+
+# Longer lines are left out of the training of subwords (not of the corpus).
+MAX_LINE_BYTES = 8192
+# Constant, not the number of workers: the result must not depend on the machine.
+TRAINER_THREADS = 2
+
+
+def kept_blocks(keep: Path, *columns: Path) -> Iterator[tuple[list[bytes], ...]]:
+    """Blocks of those lines of parallel files for which the byte in ``keep`` is 1."""
+    readers = [read_lines(path) for path in columns]
+    with keep.open("rb") as file:
+        while flags := file.read(BLOCK_LINES):
+            blocks = [list(islice(reader, len(flags))) for reader in readers]
+            yield tuple(
+                [line for line, flag in zip(block, flags, strict=True) if flag] for block in blocks
+            )
+
+
+def write_sample(
+    keep: Path, sides: tuple[Path, Path], out: Path, pairs: int, options: Options
+) -> int:
+    """Write both sides of at most ``options.spm_sample`` of the ``pairs`` kept pairs.
+
+    The choice is uniform without replacement and depends on the seed and ``pairs`` only. Memory: 8
+    bytes for each chosen pair.
+
+    Returns:
+        The number of pairs written.
+    """
+    size = min(pairs, options.spm_sample)
+    generator = np.random.default_rng(options.seed)
+    chosen = np.sort(generator.choice(pairs, size, replace=False, shuffle=False))
+    start = 0
+    with atomic_writers(out) as (file,):
+        for sources, targets in kept_blocks(keep, *sides):
+            low, high = np.searchsorted(chosen, (start, start + len(sources)))
+            for index in chosen[low:high] - start:
+                file.write(sources[index] + targets[index])
+            start += len(sources)
+    return size
+
+
+def train(sample: Path, model: Path, vocabulary: Path, options: Options) -> dict[str, Any]:
+    """Train on ``sample`` (one sentence a line) and write ``model`` and its list of pieces.
+
+    Raises:
+        UserError: the text does not bear the vocabulary size, or a piece is no fairseq symbol.
+    """
+    import sentencepiece
+
+    written = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(sample),
+            model_writer=written,
+            vocab_size=options.vocab_size,
+            model_type=options.model_type,
+            character_coverage=options.character_coverage,
+            byte_fallback=options.byte_fallback,
+            num_threads=TRAINER_THREADS,
+            max_sentence_length=MAX_LINE_BYTES,
+            input_sentence_size=0,
+            minloglevel=1,
+        )
+    except (RuntimeError, OSError) as error:
+        raise _trainer_error(error, options) from error
+    content = written.getvalue()
+    pieces = check_pieces(load(content))
+    write_bytes(vocabulary, "".join(f"{piece}\n" for piece in pieces).encode())
+    write_bytes(model, content)
+    return {"pieces": len(pieces), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _trainer_error(error: Exception, options: Options) -> UserError:
+    told = " ".join(str(error).split())
+    limit = re.search(r"<= ?(\d+)", told)
+    if "ocabulary size" in told or "vocab_size" in told:
+        rule = f"at most {limit[1]} for this text" if limit else "borne by the text"
+        return UserError(f"`--vocab-size` must be {rule}, but is {options.vocab_size} ({told})")
+    return UserError(f"sentencepiece must be able to train on the text, but says: {told}")
+
+
+def check_pieces(model: Any) -> list[str]:
+    """The pieces of a model in the order of their ids, checked to be possible fairseq symbols.
+
+    fairseq splits text on any Unicode space and reads one symbol a line, so a piece may hold none.
+    """
+    pieces = [model.id_to_piece(i) for i in range(model.get_piece_size())]
+    ordinary = [p for i, p in enumerate(pieces) if not (model.is_control(i) or model.is_unknown(i))]
+    for piece in ordinary:
+        if piece.split() != [piece] or piece in ("<s>", "<pad>", "</s>", "<unk>"):
+            raise UserError(
+                f"a sentencepiece piece must be a word to fairseq, but {piece!r} is not"
+            )
+    return pieces
+
+
+def load(content: bytes) -> Any:
+    """A sentencepiece processor from a serialised model."""
+    import sentencepiece
+
+    return sentencepiece.SentencePieceProcessor(model_proto=content)
+
+
+def load_checked(model: Path, sha256: str) -> Any:
+    """Load a model after comparing its SHA-256 (a truncated model may load without a word).
+
+    Raises:
+        UserError: the file is not the one that was trained.
+    """
+    content = model.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise UserError(
+            f"`{model}` must have the SHA-256 {sha256}, but has {found}: "
+            "delete it and run the same command again"
+        )
+    return load(content)

@@ -1,0 +1,77 @@
+"""An ordered, bounded map over several processes.
+
+Results come in the order of the items whatever the number of workers, so the output is the same
+for one worker and for many; at most a few items per worker are in flight, so memory does not grow
+with the length of the input.
+"""
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from data_prep.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+IN_FLIGHT_PER_WORKER = 3
+
+_function: Callable[[Any], Any] | None = None
+
+
+def ordered_map(
+    make_function: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
+    """Apply ``make_function()`` to every item and yield the results in order.
+
+    Args:
+        make_function: called once in each worker process (it must pickle: a class' partial does),
+            so that models and tables are loaded once and never sent.
+        items: consumed only as fast as results are taken.
+        workers: with 1 the work is done in this process.
+    """
+    if workers == 1:
+        yield from map(make_function(), items)
+        return
+    executor = ProcessPoolExecutor(
+        workers,
+        # fork would copy the threads' locks of libraries that are loaded already.
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(make_function,),
+    )
+    try:
+        yield from _windowed(executor, items, workers * IN_FLIGHT_PER_WORKER)
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a worker process must live until the end, but was killed "
+            "(out of memory?): run the same command again, with fewer `--workers`"
+        ) from error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _windowed(executor: ProcessPoolExecutor, items: Iterable[Item], window: int) -> Iterator[Any]:
+    pending: deque[Future[Any]] = deque()
+    for item in items:
+        pending.append(executor.submit(_run, item))
+        if len(pending) >= window:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _start_worker(make_function: Callable[[], Callable[[Any], Any]]) -> None:
+    global _function
+    # Ctrl-C reaches the whole process group; only the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _function = make_function()
+
+
+def _run(item: Any) -> Any:
+    assert _function is not None
+    return _function(item)
