@@ -1,0 +1,13 @@
+"""Translation decoders with a memory: a fairseq user-dir (`--user-dir fairseq_memtx`).
+
+Importing registers the models with fairseq and applies the repairs in `compat`; nothing else
+happens.
+"""
+
+__version__ = "0.1.0"
+
+from . import compat
+
+compat.apply()
+
+from .models import feedback  # noqa: E402, F401

@@ -1,0 +1,199 @@
+"""What all memory decoders share: embedding, output and decoding state, by fairseq's contract.
+
+Size legend: B sentences, N rows (B * beam in a search), T target positions, S source positions,
+C model dimension, H heads, V vocabulary.
+"""
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+from fairseq.models.transformer import TransformerDecoderBase
+from fairseq.modules import FairseqDropout
+from torch import Tensor
+
+from ..errors import UserError
+from ..modules.cache import DecodingState
+from ..modules.cross_attention import share_beams
+
+IncrementalState = dict[str, Any]
+
+
+class Source(NamedTuple):
+    """The encoder's output `(S, B, C_enc)` and its padding_mask `(B, S)` or None."""
+
+    encoder_out: Tensor
+    padding_mask: Tensor | None
+
+
+class LayersOutput(NamedTuple):
+    """What the layers make of the embeddings.
+
+    Attributes:
+        states: the embeddings and each layer's output, `(T, B, C)` each.
+        cross_probs: `(H, B, T, S)` of the alignment layer, or None.
+    """
+
+    states: list[Tensor]
+    cross_probs: Tensor | None
+
+
+class MemoryDecoder(TransformerDecoderBase):
+    """fairseq's Transformer decoder with its layers' work left to a subclass.
+
+    The contract with fairseq (arguments, return values, `output_layer`, `max_positions`, normalised
+    probabilities, loading of older checkpoints) is inherited. The state of a search lives in
+    `incremental_state` as one `DecodingState`, never on the module.
+    """
+
+    def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
+        refuse_what_cannot_apply(cfg)
+        super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
+        self.need_attn = True
+        # Holds fairseq's --retain-dropout switch for the layers; the masks are drawn elsewhere.
+        self.layer_dropout = FairseqDropout(cfg.dropout, module_name=type(self).__name__)
+
+    @abstractmethod
+    def run_layers(
+        self, x: Tensor, source: Source | None, padding_mask: Tensor | None, align: int | None
+    ) -> LayersOutput:
+        """All positions (training, scoring): x `(T, B, C)`, padding_mask `(B, T)` or None."""
+
+    @abstractmethod
+    def step_layers(
+        self, x: Tensor, state: DecodingState, padding: Tensor | None, align: int | None
+    ) -> LayersOutput:
+        """One position of a search: x `(N, C)`, padding `(N,)` or None. The output has T = 1."""
+
+    @abstractmethod
+    def new_state(self, x: Tensor, source: Source | None, beam_size: int) -> DecodingState:
+        """The state before the first position; a row of `source` serves `beam_size` rows of x."""
+
+    def extract_features(
+        self,
+        prev_output_tokens,
+        encoder_out=None,
+        incremental_state=None,
+        full_context_alignment=False,
+        alignment_layer=None,
+        alignment_heads=None,
+    ):
+        """Features `(B, T, C)`, T = 1 in a search, and `{"attn": ..., "inner_states": ...}`.
+
+        Raises:
+            UserError: for `full_context_alignment`, which a recurrent memory cannot give.
+            FloatingPointError: in a search, where a feature is NaN (fairseq would go on in
+                silence).
+        """
+        if full_context_alignment:
+            raise UserError("--full-context-alignment cannot be used with a memory decoder")
+        align = self.num_layers - 1 if alignment_layer is None else alignment_layer
+        align = align if self.need_attn else None
+        x = self.embed(prev_output_tokens, incremental_state)
+        if incremental_state is None:
+            padding_mask = some_padding(prev_output_tokens.eq(self.padding_idx))
+            out = self.run_layers(x, as_source(encoder_out), padding_mask, align)
+        else:
+            state = self.get_incremental_state(incremental_state, "memory")
+            if state is None:
+                state = self.first_state(x[0], as_source(encoder_out))
+                self.set_incremental_state(incremental_state, "memory", state)
+            padding = some_padding(prev_output_tokens[:, -1].eq(self.padding_idx))
+            out = self.step_layers(x[0], state, padding, align)
+            if out.states[-1].isnan().any():
+                raise FloatingPointError("the decoder's output is NaN: the model has diverged")
+        attn = None if out.cross_probs is None else mean_heads(out.cross_probs, alignment_heads)
+        return self.finish(out.states[-1]), {"attn": [attn], "inner_states": out.states}
+
+    def embed(self, tokens: Tensor, incremental_state: IncrementalState | None) -> Tensor:
+        """Embeddings with positions, norm and dropout `(T, B, C)`; in a search the last one."""
+        positions = None
+        if self.embed_positions is not None:
+            positions = self.embed_positions(tokens, incremental_state=incremental_state)
+        if incremental_state is not None:
+            tokens = tokens[:, -1:]
+            positions = None if positions is None else positions[:, -1:]
+        x = self.embed_scale * self.embed_tokens(tokens)
+        if self.project_in_dim is not None:
+            x = self.project_in_dim(x)
+        if positions is not None:
+            x = x + positions
+        if self.layernorm_embedding is not None:
+            x = self.layernorm_embedding(x)
+        # (B, T, C) -> (T, B, C)
+        return self.dropout_module(x).transpose(0, 1)
+
+    def finish(self, x: Tensor) -> Tensor:
+        """The last state `(T, B, C)` to features `(B, T, C_out)`."""
+        if self.layer_norm is not None:
+            x = self.layer_norm(x)
+        x = x.transpose(0, 1)
+        return x if self.project_out_dim is None else self.project_out_dim(x)
+
+    def first_state(self, x: Tensor, source: Source | None) -> DecodingState:
+        """The state before the first position of a search with rows x `(N, C)`.
+
+        fairseq repeats the source for each beam; its keys and values are kept once a sentence.
+        """
+        beam_size = getattr(self, "_beam_size", 1)
+        shared = None if source is None else share_beams(source.encoder_out, 1, beam_size)
+        if source is None or shared is None:
+            return self.new_state(x, source, 1)
+        mask = None if source.padding_mask is None else source.padding_mask[::beam_size]
+        return self.new_state(x, Source(shared, mask), beam_size)
+
+    def reorder_incremental_state(self, incremental_state: IncrementalState, new_order: Tensor):
+        """Let the state's rows follow the beams: row i becomes the old row `new_order[i]`."""
+        state = self.get_incremental_state(incremental_state, "memory")
+        if state is not None:
+            state.reorder(new_order)
+
+    def incremental_state_bytes(self, incremental_state: IncrementalState) -> int:
+        """Bytes that the state of a search holds: memories and the source's keys and values."""
+        state = self.get_incremental_state(incremental_state, "memory")
+        return 0 if state is None else state.size_bytes()
+
+    def layer_dropout_active(self) -> bool:
+        """True in training, and in decoding with `--retain-dropout`."""
+        return self.training or self.layer_dropout.apply_during_inference
+
+    def make_generation_fast_(self, need_attn: bool = False, **unused):
+        """fairseq's hook before decoding: return cross-attention only for an alignment."""
+        self.need_attn = need_attn
+
+
+def as_source(encoder_out: dict[str, list[Tensor]] | None) -> Source | None:
+    """fairseq's dictionary of lists as a `Source`; None without an encoder."""
+    if encoder_out is None or not encoder_out["encoder_out"]:
+        return None
+    masks = encoder_out["encoder_padding_mask"]
+    mask = some_padding(masks[0]) if masks else None
+    return Source(encoder_out["encoder_out"][0], mask)
+
+
+def some_padding(mask: Tensor) -> Tensor | None:
+    """The mask if it holds any True, else None, which is cheaper for everything that follows."""
+    return mask if bool(mask.any()) else None
+
+
+def mean_heads(probs: Tensor, num_heads: int | None) -> Tensor:
+    """Mean of `(H, B, T, S)` over the first `num_heads` heads (None: all), `(B, T, S)`."""
+    return probs[:num_heads].mean(dim=0)
+
+
+def refuse_what_cannot_apply(cfg) -> None:
+    """Options of fairseq's Transformer decoder that a memory decoder cannot honour are errors.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    refused = {
+        "--cross-self-attention": cfg.cross_self_attention,
+        "--base-layers": (cfg.base_layers or 0) > 0,
+        "--quant-noise-pq": cfg.quant_noise.pq > 0,
+        "--decoder-xformers-att-config": cfg.decoder.xformers_att_config is not None,
+        "--checkpoint-activations": cfg.checkpoint_activations,
+        "--offload-activations": cfg.offload_activations,
+    }
+    for name, given in refused.items():
+        if given:
+            raise UserError(f"{name} cannot be used with a memory decoder: leave it out")

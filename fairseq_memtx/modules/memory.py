@@ -1,0 +1,159 @@
+"""The memory of the Feedback Transformer: one entry per past position, read by every layer.
+
+Fan et al. 2020 (arXiv 2002.09402), section 3. After a position's last layer its states are mixed
+into m_t (see `mixture`), and k_t = W_k m_t, v_t = W_v m_t are computed once for all layers.
+
+Deviations, both stated by the authors' code: with pre-norm layers the memory passes one shared
+layer norm before W_k and W_v. An empty memory is masked: position 0 attends to nothing and its
+context is zero.
+
+Size legend: B sentences, t past positions in view, H heads, D head dimension, C = H * D, L layers.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .attention import attention_linear, split_heads
+from .mixture import LayerMixture
+
+
+class MemoryView(NamedTuple):
+    """What one layer sees of the past.
+
+    Attributes:
+        keys, values: `(B, H, t, D)`, oldest first, the position just before the current one last.
+        padding_mask: `(B, t)`, True where the entry belongs to a padding symbol, or None.
+        position_keys: `(t, D)`, the learned key of each entry's distance, or None.
+    """
+
+    keys: Tensor
+    values: Tensor
+    padding_mask: Tensor | None
+    position_keys: Tensor | None
+
+
+class Past(Protocol):
+    """The memories of the positions before the current one, while training or while decoding."""
+
+    def __len__(self) -> int:
+        """Number of positions so far, in view or not."""
+
+    def views(self) -> Sequence[MemoryView]:
+        """One view for all layers, or one for each."""
+
+    def append(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
+        """Add a position: keys and values `(G, B, H, D)` of the G projections, padding `(B,)`."""
+
+
+class FeedbackMemory(nn.Module):
+    """Parameters that turn a position's states into a memory, its keys and its values.
+
+    Args:
+        num_layers: L.
+        embed_dim: C.
+        num_heads: H.
+        mixture: kind of mixture, see `LayerMixture`.
+        normalize: apply a layer norm to the memory before the projections (for pre-norm layers).
+        shared_kv: one projection for all layers (the paper), or one for each (its ablation).
+        span: number of past positions in view; 0 means all of them.
+        num_distances: learned key embeddings for the distances 1 .. num_distances, shared by heads
+            and layers, larger distances using the last one (the paper's relative positions); 0
+            means none.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        embed_dim: int,
+        num_heads: int,
+        *,
+        mixture: str = "softmax",
+        normalize: bool = False,
+        shared_kv: bool = True,
+        span: int = 0,
+        num_distances: int = 0,
+    ):
+        super().__init__()
+        self.num_heads = num_heads
+        self.span = span
+        self.mixture = LayerMixture(num_layers, mixture)
+        self.layer_norm = nn.LayerNorm(embed_dim) if normalize else None
+        num_projections = 1 if shared_kv else num_layers
+        gain = 2**-0.5
+        self.k_proj = nn.ModuleList(
+            attention_linear(embed_dim, embed_dim, gain) for _ in range(num_projections)
+        )
+        self.v_proj = nn.ModuleList(
+            attention_linear(embed_dim, embed_dim, gain) for _ in range(num_projections)
+        )
+        self.distance_keys: nn.Parameter | None = None
+        if num_distances > 0:
+            head_dim = embed_dim // num_heads
+            self.distance_keys = nn.Parameter(torch.empty(num_distances, head_dim))
+            nn.init.normal_(self.distance_keys, std=head_dim**-0.5)
+
+    def forward(self, states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Keys and values, each `(G, ..., H, D)`, of positions with L + 1 states `(..., C)`."""
+        memory = self.mixture(states)
+        if self.layer_norm is not None:
+            memory = self.layer_norm(memory)
+        keys = torch.stack([split_heads(proj(memory), self.num_heads) for proj in self.k_proj])
+        values = torch.stack([split_heads(proj(memory), self.num_heads) for proj in self.v_proj])
+        return keys, values
+
+    def position_keys(self, num_entries: int) -> Tensor | None:
+        """`(t, D)`: the keys of the distances t, ..., 1; None without relative positions."""
+        if self.distance_keys is None:
+            return None
+        distances = torch.arange(num_entries, 0, -1, device=self.distance_keys.device)
+        return self.distance_keys[(distances - 1).clamp(max=self.distance_keys.size(0) - 1)]
+
+    def views(
+        self, keys: Tensor, values: Tensor, padding_mask: Tensor | None
+    ) -> Sequence[MemoryView]:
+        """The last `span` entries of keys, values `(G, B, H, t, D)`, padding_mask `(B, t)`."""
+        if self.span > 0:
+            keys, values = keys[..., -self.span :, :], values[..., -self.span :, :]
+            padding_mask = None if padding_mask is None else padding_mask[:, -self.span :]
+        position_keys = self.position_keys(keys.size(-2))
+        return [
+            MemoryView(k, v, padding_mask, position_keys) for k, v in zip(keys, values, strict=True)
+        ]
+
+
+class MemoryTrace:
+    """The past while training, with every entry in the autograd graph; plain, and O(T^2) copies.
+
+    Args:
+        memory: the parameters.
+        like: `(B, C)`, for the batch size, dtype and device.
+    """
+
+    def __init__(self, memory: FeedbackMemory, like: Tensor):
+        self.memory = memory
+        num_rows, embed_dim = like.shape
+        head_dim = embed_dim // memory.num_heads
+        shape = (len(memory.k_proj), num_rows, memory.num_heads, 0, head_dim)
+        self._empty = like.new_zeros(shape)
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+        self._padding: list[Tensor] = []
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def views(self) -> Sequence[MemoryView]:
+        if not self._keys:
+            return self.memory.views(self._empty, self._empty, None)
+        padding_mask = torch.stack(self._padding, dim=1) if self._padding else None
+        keys, values = torch.stack(self._keys, dim=3), torch.stack(self._values, dim=3)
+        return self.memory.views(keys, values, padding_mask)
+
+    def append(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
+        self._keys.append(keys)
+        self._values.append(values)
+        if padding is not None:
+            self._padding.append(padding)
