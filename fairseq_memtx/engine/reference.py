@@ -24,6 +24,6 @@ def run(r: Recurrence) -> RecurrenceOutput:
     # T lists of L + 1 states (B, C) -> L + 1 tensors (T, B, C)
     by_layer = [torch.stack(layer) for layer in zip(*states, strict=True)]
     # T tensors (B, H, S) -> (H, B, T, S)
-    has_probs = all(p is not None for p in probs)
-    cross_probs = torch.stack(probs).permute(2, 1, 0, 3) if has_probs else None
+    seen = [p for p in probs if p is not None]
+    cross_probs = torch.stack(seen).permute(2, 1, 0, 3) if seen else None
     return RecurrenceOutput(by_layer, cross_probs)

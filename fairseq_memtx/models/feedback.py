@@ -74,7 +74,7 @@ class FeedbackDecoder(MemoryDecoder):
         return FeedbackLayer(layer_sizes(cfg, no_encoder_attn))
 
     def run_layers(self, x, source, padding_mask, align):
-        source_len = None if source is None else source.encoder_out.size(0)
+        source_len = 0 if source is None else source.encoder_out.size(0)
         recurrence = Recurrence(
             layers=self.kept_layers(),
             memory=self.memory,
@@ -91,7 +91,7 @@ class FeedbackDecoder(MemoryDecoder):
         return LayersOutput(states, cross_probs)
 
     def step_layers(self, x, state, padding, align):
-        source_len = state.sources[0].keys.size(2) if state.sources else None
+        source_len = state.sources[0].keys.size(2) if state.sources else 0
         masks = self.draw_masks(x[None], source_len, memory_len=len(state.past))
         states, cross_probs = feedback_step(
             list(self.layers),
@@ -123,7 +123,7 @@ class FeedbackDecoder(MemoryDecoder):
         kept = {id(layer) for layer in self.layers}  # iterating draws, where layer drop is on
         return [layer if id(layer) in kept else None for layer in self.layers._modules.values()]
 
-    def draw_masks(self, x: Tensor, source_len: int | None, memory_len: int) -> list[LayerMasks]:
+    def draw_masks(self, x: Tensor, source_len: int, memory_len: int) -> list[LayerMasks]:
         """Every layer's dropout masks for positions x `(T, B, C)`; empty for no dropout."""
         if not self.layer_dropout_active():
             return []

@@ -65,7 +65,7 @@ def draw_mask(rate: float, shape: tuple[int, ...], like: Tensor) -> Tensor | Non
 
 
 def draw_layer_masks(
-    rates: DropoutRates, x: Tensor, num_heads: int, ffn_dim: int, source_len: int | None,
+    rates: DropoutRates, x: Tensor, num_heads: int, ffn_dim: int, source_len: int,
     memory_len: int,
 ) -> LayerMasks:  # fmt: skip
     """Draw all masks of one layer.
@@ -74,12 +74,12 @@ def draw_layer_masks(
         rates: probabilities.
         x: `(T, B, C)`, for its sizes, dtype and device.
         num_heads, ffn_dim: H and F.
-        source_len: S, or None without cross-attention.
+        source_len: S, 0 without cross-attention.
         memory_len: number of memories a mask must cover.
     """
     num_steps, num_rows, _ = x.shape
     hidden = tuple(x.shape)
-    has_source = source_len is not None
+    has_source = source_len > 0
     return LayerMasks(
         memory_probs=draw_mask(rates.attention, (num_steps, num_rows, num_heads, memory_len), x),
         memory_out=draw_mask(rates.hidden, hidden, x),

@@ -57,7 +57,8 @@ def feedback_step(
             x, probs = layer(x, view, source, layer_masks)
         states.append(x)
         cross_probs.append(probs)
-    past.append(*memory(states), padding)
+    keys, values = memory(states)
+    past.append(keys, values, padding)
     return StepOutput(states, cross_probs)
 
 

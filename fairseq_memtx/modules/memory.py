@@ -44,7 +44,7 @@ class Past(Protocol):
     def views(self) -> Sequence[MemoryView]:
         """One view for all layers, or one for each."""
 
-    def append(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
+    def append(self, keys: Tensor, values: Tensor, padding: Tensor | None, /) -> None:
         """Add a position: keys and values `(G, B, H, D)` of the G projections, padding `(B,)`."""
 
 

@@ -28,6 +28,8 @@ class LayerMixture(nn.Module):
         ValueError: for another kind.
     """
 
+    fixed: Tensor
+
     def __init__(self, num_layers: int, kind: str = "softmax"):
         super().__init__()
         self.num_states = num_layers + 1
