@@ -239,14 +239,18 @@ def _load_explained(stock: Callable[..., Any], path: str, *args: Any, **kwargs: 
                 f"`{path}` must be a whole checkpoint, but is cut short or no checkpoint at all "
                 f"({os.path.getsize(path):,} bytes): copy it again or use another one."
             ) from error
-        refused = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
-        if refused:
-            raise UserError(
-                f"`{path}` was not loaded: it holds `{refused[1]}`, which is not on the list of "
-                "classes that are safe to load. A checkpoint of fairseq needs no such class: "
-                "get the file from a source you trust."
-            ) from error
+        if "Weights only load failed" in str(error):
+            raise UserError(_explain_refusal(path, error)) from error
         raise
+
+
+def _explain_refusal(path: str, error: BaseException) -> str:
+    named = re.search(r"GLOBAL (\S+)|got <class '(\S+)'>", str(error))
+    what = f"`{named[1] or named[2]}`" if named else "an object of an unknown kind"
+    return (
+        f"`{path}` was not loaded: it holds {what}, which is not on the list of what is safe to "
+        "load. No checkpoint of fairseq needs it: get the file from a source you trust."
+    )
 
 
 def _build_explained(

@@ -1,0 +1,75 @@
+"""The arrows of the design point one way: who may import whom, read from the source itself."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Absolute names of all modules that a file imports, relative and late imports included."""
+    package = path.relative_to(CHECKOUT).parent.parts
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            parent = ".".join(base + ([node.module] if node.module else []))
+            names.update(f"{parent}.{alias.name}" for alias in node.names)
+    return names
+
+
+def imports_under(folder: str, *forbidden: str) -> dict[str, set[str]]:
+    """The files of a folder that import anything under the forbidden names, and what."""
+    found = {}
+    for path in sorted((CHECKOUT / folder).rglob("*.py")):
+        names = imported_modules(path)
+        bad = {n for n in names if any(n == f or n.startswith(f + ".") for f in forbidden)}
+        if bad:
+            found[str(path.relative_to(CHECKOUT))] = bad
+    return found
+
+
+ADAPTERS = ["models", "criterions", "tasks", "data", "generation", "compat"]
+NO_ADAPTERS = tuple(f"fairseq_memtx.{name}" for name in ADAPTERS)
+
+
+@pytest.mark.parametrize(
+    "folder, forbidden",
+    [
+        ("fairseq_memtx/modules", ("fairseq", "fairseq_cli", *NO_ADAPTERS, "fairseq_memtx.engine")),
+        ("fairseq_memtx/engine", ("fairseq", "fairseq_cli", *NO_ADAPTERS)),
+        ("fairseq_memtx", ("data_prep", "scripts", "tests")),
+        ("data_prep", ("scripts", "tests", "fairseq_memtx")),
+        ("scripts", ("tests",)),
+    ],
+)
+def test_imports_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
+    assert list((CHECKOUT / folder).rglob("*.py")), f"{folder} holds no module"
+    assert imports_under(folder, *forbidden) == {}
+
+
+def test_the_sample_generator_needs_nothing_installed() -> None:
+    names = set()
+    for path in (CHECKOUT / "data_prep" / "sample").rglob("*.py"):
+        names |= {name.split(".")[0] for name in imported_modules(path)}
+    installed = {"numpy", "torch", "fairseq", "sentencepiece", "sacremoses", "sacrebleu", "tqdm"}
+    assert names
+    assert not names & installed
+
+
+def test_a_wrong_arrow_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "CHECKOUT", tmp_path)
+    folder = tmp_path / "fairseq_memtx" / "modules"
+    folder.mkdir(parents=True)
+    (folder / "late.py").write_text("def f():\n    from fairseq.models import X\n")
+    (folder / "relative.py").write_text("from ..models import feedback\n")
+    (folder / "right.py").write_text("import torch\nfrom . import late\nimport fairseq_memtx\n")
+    found = imports_under("fairseq_memtx/modules", "fairseq", "fairseq_memtx.models")
+    assert found == {
+        "fairseq_memtx/modules/late.py": {"fairseq.models.X"},
+        "fairseq_memtx/modules/relative.py": {"fairseq_memtx.models.feedback"},
+    }
