@@ -76,10 +76,19 @@ class BlockBuilder(MMapIndexedDatasetBuilder):
 
 
 def write_set(
-    ids: Path, sizes: Path, prefix: Path, table: np.ndarray, eos: int, suffix: str
+    ids: Path, sizes: Path, bin_file: Path, idx_file: Path, table: np.ndarray, eos: int
 ) -> None:
-    """Write ``PREFIX.bin`` and ``PREFIX.idx``, each with ``suffix`` appended, from id files."""
-    builder = BlockBuilder(f"{prefix}.bin{suffix}", table.dtype.type)
+    """Write one side of a split from its sentencepiece ids and the lengths of its sentences.
+
+    Args:
+        ids: sentencepiece ids of all sentences.
+        sizes: int32 length of each sentence.
+        bin_file: fairseq's data file.
+        idx_file: fairseq's index file.
+        table: fairseq id of each sentencepiece id.
+        eos: fairseq id that ends a sentence.
+    """
+    builder = BlockBuilder(str(bin_file), table.dtype.type)
     for block, lengths in _sentences(ids, sizes, id_dtype(len(table))):
         ends = np.cumsum(lengths + 1) - 1
         line_ends = np.zeros(len(block) + len(lengths), bool)
@@ -87,7 +96,7 @@ def write_set(
         out = np.full(len(line_ends), eos, table.dtype)
         out[~line_ends] = table[block]
         builder.add_block(out, lengths + 1)
-    builder.finalize(f"{prefix}.idx{suffix}")
+    builder.finalize(str(idx_file))
 
 
 def _sentences(ids: Path, sizes: Path, dtype: np.dtype) -> Iterator[tuple[np.ndarray, np.ndarray]]:

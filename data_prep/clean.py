@@ -86,7 +86,10 @@ class Cleaner:
                 kept.add(source.encode(), target.encode(), docid)
         counts[KEPT] += counts[REPLACED]
         return CleanBlock(
-            *(b"".join(part) for part in (kept.sources, kept.targets, kept.docids, kept.hashes)),
+            b"".join(kept.sources),
+            b"".join(kept.targets),
+            b"".join(kept.docids),
+            b"".join(kept.hashes),
             counts,
             block.lines,
             first_invalid,

@@ -1,11 +1,15 @@
 """The commands of ``python -m data_prep``."""
 
 import argparse
+import errno
 import logging
 import platform
 import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,9 +18,18 @@ from data_prep import __version__
 from data_prep.errors import UserError
 from data_prep.options import Options
 
-logger = logging.getLogger("data_prep")
+logger = logging.getLogger(__name__)
 
 LIBRARIES = ("sentencepiece", "sacremoses", "numpy", "fairseq-fixed", "fairseq", "torch")
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What is customary for WMT14: 32k pieces, a ratio of 1.5; Common Crawl holds every script there is.
+WMT14_DEFAULTS: dict[str, Any] = {
+    "vocab_size": 32000,
+    "max_ratio": 1.5,
+    "character_coverage": 0.9999,
+}
+# The sample's text is made, not found: repetitions belong to its documents.
+SAMPLE_DEFAULTS: dict[str, Any] = {"vocab_size": 2000, "duplicates": "keep"}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -24,74 +37,174 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data_prep", description="Parallel text to binarised fairseq data."
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    parallel = commands.add_parser("parallel", help="prepare any parallel text, plain or gzip")
-    parallel.set_defaults(run=run_parallel)
-    add_corpora(parallel)
-    add_options(parallel)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    sample = commands.add_parser("sample", help="make the sample corpus and prepare it")
+    _add_sample(sample)
+    parallel = commands.add_parser("parallel", help="prepare parallel text: plain, gzip or SGM")
+    _add_parallel(parallel)
+    wmt14 = commands.add_parser("wmt14", help="fetch and prepare the official WMT14 En-De files")
+    _add_wmt14(wmt14)
+    verify = commands.add_parser("verify", help="compare a prepared folder with its checksums")
+    verify.add_argument("out", type=Path, metavar="OUT", help="a folder that was prepared")
+    verify.set_defaults(run=run_verify)
+    from data_prep.bench import cli as bench
+
+    bench.add_command(commands)
     return parser.parse_args(argv)
 
 
-def add_corpora(parser: argparse.ArgumentParser) -> None:
-    """The files of ``parallel``."""
-    prefix = "PREFIX.LANG[.gz] for both languages, optional PREFIX.docid[.gz]"
-    parser.add_argument("--train", nargs="+", required=True, metavar="PREFIX", help=prefix)
-    parser.add_argument("--valid", required=True, metavar="PREFIX", help="the same, validation set")
-    parser.add_argument("--test", required=True, metavar="PREFIX", help="the same, test set")
+def _add_sample(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=run_sample)
+    parser.add_argument(
+        "--documents", type=int, help="training documents (default: the generator's)"
+    )
+    add_options(parser, **SAMPLE_DEFAULTS)
 
 
-def add_options(parser: argparse.ArgumentParser, **defaults: Any) -> None:
-    """The flags of ``Options``, with other defaults where a command has some."""
+def _add_parallel(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=run_parallel)
+    add = parser.add_argument
+    names = "PREFIX.LANG[.gz] for both languages, optional PREFIX.docid[.gz]"
+    add("--train", nargs="+", required=True, metavar="PREFIX", help=names)
+    for split in ("valid", "test"):
+        one = parser.add_mutually_exclusive_group(required=True)
+        one.add_argument(
+            f"--{split}", metavar="PREFIX", help="the same, or PREFIX-{src,ref}.LANG.sgm[.gz]"
+        )
+        one.add_argument(f"--{split}-sgm", nargs=2, type=Path, metavar=("SRC", "REF"))
+    add_options(parser)
+
+
+def _add_wmt14(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=run_wmt14)
+    add = parser.add_argument
+    add("--local-dir", type=Path, help="folder that holds archives already")
+    add("--download-dir", type=Path, help="where downloads are kept (default: OUT/downloads)")
+    add("--mirror", action="append", metavar="URL", help="use this instead of the known mirrors")
+    add_options(parser, languages=False, **WMT14_DEFAULTS)
+
+
+def add_options(parser: argparse.ArgumentParser, languages: bool = True, **defaults: Any) -> None:
+    """Add a flag for each field of ``Options``, with ``defaults`` in place of some of its own."""
     default = Options(**defaults)
     parser.add_argument("--out", type=Path, required=True, help="output folder")
-    add = parser.add_argument
-    add("--source-lang", default=default.source_lang)
-    add("--target-lang", default=default.target_lang)
-    clean = parser.add_argument_group("cleaning of the training text")
-    clean.add_argument("--min-words", type=int, default=default.min_words)
-    clean.add_argument("--max-words", type=int, default=default.max_words)
-    clean.add_argument("--max-subwords", type=int, default=default.max_subwords)
-    clean.add_argument(
-        "--max-ratio",
-        type=float,
-        default=default.max_ratio,
-        help="longer over shorter side, in subwords (default: %(default)s)",
+    parser.add_argument("--seed", type=int, default=default.seed)
+    parser.add_argument(
+        "--workers", type=int, default=default.workers, help="processes; changes nothing else"
     )
-    clean.add_argument("--duplicates", choices=("drop", "keep"), default=default.duplicates)
-    clean.add_argument("--control", choices=("replace", "drop"), default=default.control)
-    clean.add_argument("--invalid-utf8", choices=("drop", "error"), default=default.invalid_utf8)
-    text = parser.add_argument_group("text before the subwords")
-    text.add_argument("--tokenizer", choices=("none", "moses"), default=default.tokenizer)
-    text.add_argument("--normalize", action="store_true", help="normalise punctuation (sacremoses)")
-    subwords = parser.add_argument_group("subwords")
-    subwords.add_argument("--vocab-size", type=int, default=default.vocab_size)
-    subwords.add_argument("--model-type", choices=("bpe", "unigram"), default=default.model_type)
-    subwords.add_argument("--character-coverage", type=float, default=default.character_coverage)
-    subwords.add_argument("--byte-fallback", action="store_true")
-    subwords.add_argument("--spm-sample", type=int, default=default.spm_sample, metavar="PAIRS")
-    subwords.add_argument("--seed", type=int, default=default.seed)
-    add("--workers", type=int, default=default.workers, help="processes (the output is the same)")
+    if languages:
+        parser.add_argument("--source-lang", default=default.source_lang)
+        parser.add_argument("--target-lang", default=default.target_lang)
+    else:
+        parser.set_defaults(source_lang=default.source_lang, target_lang=default.target_lang)
+    _add_cleaning(parser.add_argument_group("cleaning of the training text"), default)
+    _add_text(parser.add_argument_group("text and subwords"), default)
+
+
+def _add_cleaning(group: Any, default: Options) -> None:
+    add = group.add_argument
+    add("--min-words", type=int, default=default.min_words)
+    add("--max-words", type=int, default=default.max_words)
+    add("--max-subwords", type=int, default=default.max_subwords)
+    ratio = "longer over shorter side, in subwords (default: %(default)s)"
+    add("--max-ratio", type=float, default=default.max_ratio, help=ratio)
+    add("--duplicates", choices=("drop", "keep"), default=default.duplicates)
+    control = "control characters: a space in their place, or drop the pair (default: %(default)s)"
+    add("--control", choices=("replace", "drop"), default=default.control, help=control)
+    add("--invalid-utf8", choices=("drop", "error"), default=default.invalid_utf8)
+
+
+def _add_text(group: Any, default: Options) -> None:
+    add = group.add_argument
+    moses = "words of sacremoses before the subwords; slow, and not needed by sentencepiece"
+    add("--tokenizer", choices=("none", "moses"), default=default.tokenizer, help=moses)
+    add("--normalize", action="store_true", help="normalise punctuation by sacremoses")
+    size = "joint vocabulary (default: %(default)s)"
+    add("--vocab-size", type=int, default=default.vocab_size, help=size)
+    add("--model-type", choices=("bpe", "unigram"), default=default.model_type)
+    coverage = "share of all characters that get a piece of their own (default: %(default)s)"
+    add("--character-coverage", type=float, default=default.character_coverage, help=coverage)
+    fallback = "spell other characters as bytes; plain fairseq leaves <0x..> in its output"
+    add("--byte-fallback", action="store_true", help=fallback)
+    sample = "training pairs shown to sentencepiece (default: %(default)s)"
+    add("--spm-sample", type=int, default=default.spm_sample, metavar="PAIRS", help=sample)
 
 
 def options_of(args: argparse.Namespace) -> Options:
     """The ``Options`` that the command line asks for."""
-    names = Options.__dataclass_fields__
-    return Options(**{name: getattr(args, name) for name in names})
+    return Options(**{name: getattr(args, name) for name in Options.__dataclass_fields__})
+
+
+def run_sample(args: argparse.Namespace) -> None:
+    """Make the sample corpus and prepare it."""
+    from data_prep.corpus import find_parallel
+    from data_prep.pipeline import Corpora, Preparation, locked, stamps_of
+    from data_prep.sample import generate
+
+    options = options_of(args)
+    folder = args.out / "work" / "sample"
+    splits = ("train", "valid", "test")
+    names = (options.source_lang, options.target_lang, "docid", "context")
+    outputs = [folder / f"{split}.{name}" for split in splits for name in names]
+    chosen = {"documents": args.documents} if args.documents is not None else {}
+    inputs = {"seed": args.seed, **chosen, "data_prep": __version__}
+
+    def work() -> dict[str, Any]:
+        folder.mkdir(parents=True, exist_ok=True)
+        generate(folder, seed=args.seed, **chosen)
+        return {}
+
+    with locked(args.out):
+        stamps_of(args.out).run("sample", inputs, outputs, work)
+        langs = options.source_lang, options.target_lang
+        train, valid, test = (find_parallel(folder / split, *langs) for split in splits)
+        origin = {"sample": inputs}
+        tell(Preparation(args.out, Corpora([train], valid, test), options, origin).run(), args.out)
 
 
 def run_parallel(args: argparse.Namespace) -> None:
     """Prepare parallel text that lies in files."""
-    from data_prep.corpus import find_parallel
-    from data_prep.pipeline import Corpora, Preparation
+    from data_prep.corpus import SgmFiles, find_held_out, find_parallel
+    from data_prep.pipeline import Corpora, Preparation, locked
 
     options = options_of(args)
     langs = options.source_lang, options.target_lang
-    corpora = Corpora(
-        [find_parallel(prefix, *langs) for prefix in args.train],
-        find_parallel(args.valid, *langs),
-        find_parallel(args.test, *langs),
-    )
-    tell(Preparation(args.out, corpora, options).run(), args.out)
+    held_out = []
+    for split in ("valid", "test"):
+        sgm = getattr(args, f"{split}_sgm")
+        held_out.append(
+            SgmFiles(split, *sgm) if sgm else find_held_out(getattr(args, split), *langs)
+        )
+    corpora = Corpora([find_parallel(prefix, *langs) for prefix in args.train], *held_out)
+    with locked(args.out):
+        tell(Preparation(args.out, corpora, options).run(), args.out)
+
+
+def run_wmt14(args: argparse.Namespace) -> None:
+    """Fetch, extract and prepare the official files."""
+    from data_prep.download import Source
+    from data_prep.manifest import MIRRORS
+    from data_prep.pipeline import Preparation, locked
+    from data_prep.wmt14 import fetch_corpora
+
+    folder = args.download_dir or args.out / "downloads"
+    source = Source(folder, args.local_dir, args.mirror or MIRRORS)
+    with locked(args.out):
+        corpora, origin = fetch_corpora(args.out, source)
+        tell(Preparation(args.out, corpora, options_of(args), origin).run(), args.out)
+
+
+def run_verify(args: argparse.Namespace) -> None:
+    """Compare a prepared folder with its recorded checksums."""
+    from data_prep.pipeline import verify
+
+    differences = verify(args.out)
+    if differences:
+        raise UserError(
+            f"the outputs must be those that were recorded, but {'; '.join(differences)}: "
+            "prepare them again"
+        )
+    logger.info("`%s` is whole", args.out)
 
 
 def tell(report: dict[str, Any], out: Path) -> None:
@@ -113,21 +226,54 @@ def versions() -> dict[str, str]:
     return found
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does: with clean-up, and a line about it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
+    """Run a command; returns the exit status (1: an error that was told, 130: interrupted)."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
     args = parse_args(argv)
+    words = argv if argv is not None else sys.argv[1:]
+    logger.info("versions: %s", " ".join(f"{k}={v}" for k, v in versions().items()))
+    logger.info("command: python -m data_prep %s", shlex.join(map(str, words)))
+    logger.info("seed: %s", getattr(args, "seed", "none"))
     try:
-        logger.info("versions: %s", " ".join(f"{k}={v}" for k, v in versions().items()))
-        words = argv if argv is not None else sys.argv[1:]
-        logger.info("command: python -m data_prep %s", shlex.join(words))
-        args.run(args)
+        with terminable():
+            args.run(args)
     except UserError as error:
         logger.error("%s", error)
+        return 1
+    except OSError as error:
+        logger.error("%s", describe_os_error(error))
         return 1
     except KeyboardInterrupt:
         logger.error("interrupted: run the same command again to go on")
         return 130
     return 0
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line about an operating system's error, and what to do."""
+    where = f" at `{error.filename}`" if error.filename else ""
+    if error.errno in DISK_ERRORS:
+        return (
+            f"the disk must have room, but is full ({error.strerror}{where}): "
+            "free some and run the same command again"
+        )
+    return f"{error.strerror or error}{where}"

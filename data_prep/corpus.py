@@ -36,6 +36,15 @@ class ParallelFiles:
         return [self.source, self.target, *(path for path in optional if path is not None)]
 
 
+@dataclass(frozen=True)
+class SgmFiles:
+    """The source and the reference file of a test set in SGM."""
+
+    name: str
+    source: Path
+    target: Path
+
+
 class Block(NamedTuple):
     """Consecutive lines of a corpus, each side as undecoded bytes in which every line ends."""
 
@@ -64,6 +73,19 @@ def find_parallel(prefix: str | Path, source_lang: str, target_lang: str) -> Par
     docids = _plain_or_gzip(prefix, "docid")
     context = _plain_or_gzip(prefix, "context")
     return ParallelFiles(prefix.name, source, target, docids, context)
+
+
+def find_held_out(
+    prefix: str | Path, source_lang: str, target_lang: str
+) -> ParallelFiles | SgmFiles:
+    """Like ``find_parallel``, or the SGM pair ``PREFIX-src.LANG.sgm``, ``PREFIX-ref.LANG.sgm``."""
+    sgm = [
+        _plain_or_gzip(Path(f"{prefix}-{role}.{lang}"), "sgm")
+        for role, lang in (("src", source_lang), ("ref", target_lang))
+    ]
+    if sgm[0] and sgm[1]:
+        return SgmFiles(Path(prefix).name, sgm[0], sgm[1])
+    return find_parallel(prefix, source_lang, target_lang)
 
 
 def _plain_or_gzip(prefix: Path, extension: str) -> Path | None:

@@ -6,6 +6,7 @@ in memory, so that the bound holds whatever the number of pairs: about 40 bytes 
 chance of n^2 / 2^65: below one in a million for all pairs of WMT14 together.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,12 @@ def mark_first(hash_file: Path, keep_file: Path, slice_pairs: int = SLICE_PAIRS)
         The number of repetitions.
     """
     pairs = hash_file.stat().st_size // 8
-    slices = 1 << max(0, (pairs // slice_pairs)).bit_length()
+    slices = 2 << (pairs // slice_pairs).bit_length()
     with atomic_writers(keep_file) as (file,):
-        file.truncate(pairs)
-        file.flush()
         if not pairs:
             return 0
+        # Claims the space now: on a full disk, writing to a mapped hole would kill the process.
+        os.posix_fallocate(file.fileno(), 0, pairs)
         keep = np.memmap(file.name, np.uint8, "r+", shape=(pairs,))
         first = 0
         for number in range(slices):
@@ -58,16 +59,14 @@ def mark_all(hash_file: Path, keep_file: Path) -> int:
 
 def _slice(hash_file: Path, number: int, slices: int) -> tuple[np.ndarray, np.ndarray]:
     """The hashes whose highest bits are ``number``, and their positions."""
+    # At least two slices, since shifting 64-bit values by 64 bits is undefined.
     shift = np.uint64(64 - (slices.bit_length() - 1))
     hashes, positions = [], []
     start = 0
     with hash_file.open("rb") as file:
         while block := file.read(8 * READ_PAIRS):
             values = np.frombuffer(block, "<u8")
-            # Shifting by all 64 bits is undefined, and one slice needs no choice.
-            chosen = (
-                np.arange(len(values)) if slices == 1 else np.nonzero(values >> shift == number)[0]
-            )
+            chosen = np.nonzero(values >> shift == number)[0]
             hashes.append(values[chosen])
             positions.append(chosen + start)
             start += len(values)

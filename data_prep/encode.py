@@ -1,14 +1,13 @@
 """Text to sentencepiece ids, in files that ``binarise`` turns into fairseq's.
 
-Each side of a split becomes ``NAME.LANG.ids`` (the ids of all sentences, little-endian uint16 or
-uint32) and ``NAME.LANG.sizes`` (the length of each sentence, int32): at this point the counts that
-order fairseq's dictionary are not known yet.
+Each side of a split becomes a file with the ids of all sentences (little-endian uint16 or uint32)
+and one with the length of each sentence (int32): at this point the counts that order fairseq's
+dictionary are not known yet.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,40 +16,9 @@ import numpy as np
 
 from data_prep import spm
 from data_prep.files import atomic_writers
-from data_prep.options import Options
+from data_prep.layout import IdFiles
 from data_prep.progress import Progress
 from data_prep.workers import ordered_map
-
-
-@dataclass(frozen=True)
-class IdFiles:
-    """The encoded sides of one split."""
-
-    source_ids: Path
-    source_sizes: Path
-    target_ids: Path
-    target_sizes: Path
-    docids: Path
-
-    @classmethod
-    def of(cls, folder: Path, split: str, options: Options) -> "IdFiles":
-        """The names of a split's files in ``folder``."""
-        sides = [
-            folder / f"{split}.{lang}.{kind}"
-            for lang in (options.source_lang, options.target_lang)
-            for kind in ("ids", "sizes")
-        ]
-        return cls(*sides, folder / f"{split}.docid")
-
-    def all(self) -> list[Path]:
-        """All five, in the order in which they are written."""
-        return [
-            self.source_ids,
-            self.source_sizes,
-            self.target_ids,
-            self.target_sizes,
-            self.docids,
-        ]
 
 
 @dataclass(frozen=True)
@@ -76,8 +44,8 @@ class EncodedBlock(NamedTuple):
     lines_read: int
     reasons: Counter[str]
     tokens: np.ndarray  # occurrences of each sentencepiece id, both sides together
-    subwords: tuple[int, int]
-    unknown: tuple[int, int]
+    subwords: list[int]  # source, target
+    unknown: list[int]
 
 
 def id_dtype(pieces: int) -> np.dtype:
@@ -115,9 +83,7 @@ class Encoder:
             subwords.append(len(ids))
             unknown.append(int(counts[self.model.unk_id()]))
         columns.append(b"".join(block.docids[i] for i in keep))
-        return EncodedBlock(
-            tuple(columns), len(block.source), reasons, tokens, (*subwords,), (*unknown,)
-        )
+        return EncodedBlock(tuple(columns), len(block.source), reasons, tokens, subwords, unknown)
 
     def _encode(self, lines: list[bytes]) -> list[list[int]]:
         texts = [line[:-1].decode() for line in lines]
@@ -145,9 +111,9 @@ class Encoder:
 
 
 def encode_split(
-    blocks: Iterator[TextBlock],
+    blocks: Iterable[TextBlock],
     out: IdFiles,
-    make_encoder: "partial[Encoder]",
+    make_encoder: Callable[[], Encoder],
     workers: int,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -178,6 +144,3 @@ def encode_split(
         "unknown": unknown,
         "tokens": [int(count) for count in np.atleast_1d(tokens)],
     }
-
-
-MakeEncoder = Callable[[], Encoder]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +17,7 @@ def temporary_name(path: Path) -> Path:
 
 
 @contextmanager
-def atomic_writers(*paths: Path) -> Iterator[list[BinaryIO]]:
+def atomic_writers(*paths: Path) -> Iterator[Sequence[BinaryIO]]:
     """Open temporary files for ``paths``; rename all when the block ends well, else remove all.
 
     A reader therefore never sees half a file under its final name, even after a kill: what is left
@@ -26,7 +26,7 @@ def atomic_writers(*paths: Path) -> Iterator[list[BinaryIO]]:
     temporary = [temporary_name(path) for path in paths]
     try:
         with ExitStack() as stack:
-            files = []
+            files: list[BinaryIO] = []
             for path in temporary:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 files.append(stack.enter_context(path.open("wb")))
@@ -43,13 +43,13 @@ def atomic_writers(*paths: Path) -> Iterator[list[BinaryIO]]:
 
 
 @contextmanager
-def renamed_together(paths: Sequence[Path]) -> Iterator[str]:
-    """For writers that open their own files: yields the suffix to write each of ``paths`` with.
+def renamed_together(paths: Sequence[Path]) -> Iterator[Callable[[Path], Path]]:
+    """For writers that open their own files: yields the function that gives each its name for now.
 
-    All are renamed when the block ends well, else what was written is removed.
+    All ``paths`` are renamed when the block ends well, else what was written is removed.
     """
     try:
-        yield TEMPORARY_SUFFIX
+        yield temporary_name
     except BaseException:
         for path in paths:
             temporary_name(path).unlink(missing_ok=True)

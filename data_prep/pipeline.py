@@ -1,53 +1,35 @@
-"""The stages from parallel text to the prepared layout, in order, each with its stamp.
+"""The stages from parallel text to the prepared layout, in order, each with its stamp."""
 
-Layout of the output folder: ``bin/`` for fairseq, ``refs/`` for sacreBLEU, ``prepared.json`` (last
-to appear: without it the folder is not whole), ``stamps/``, and ``work/`` with what lies between.
-"""
-
+import fcntl
 import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from data_prep import __version__, duplicates, spm
+from data_prep import __version__, duplicates, sgm, spm
 from data_prep.clean import KEPT, REPLACED, Cleaner
-from data_prep.corpus import (
-    Block,
-    ParallelFiles,
-    read_blocks,
-    read_lines,
-    split_lines,
-    unequal_lines,
-)
-from data_prep.encode import Encoder, IdFiles, Limits, TextBlock, encode_split
+from data_prep.corpus import ParallelFiles, SgmFiles, read_blocks, read_lines, unequal_lines
+from data_prep.encode import Encoder, Limits, TextBlock, encode_split
 from data_prep.errors import UserError
 from data_prep.files import atomic_writers, renamed_together, sha256_of, write_json
+from data_prep.heldout import HeldOut, copy_references
+from data_prep.layout import HELD_OUT, SPLITS, Layout
 from data_prep.options import Options
 from data_prep.progress import Progress
 from data_prep.stamps import Stamp, Stamps, digest
-from data_prep.tokenise import is_blank, make_process, replace_control
 from data_prep.workers import ordered_map
 
 logger = logging.getLogger(__name__)
 
-HELD_OUT = ("valid", "test")
-SPLITS = ("train", *HELD_OUT)
-CLEAN_OPTIONS = (
-    "source_lang",
-    "target_lang",
-    "min_words",
-    "max_words",
-    "control",
-    "invalid_utf8",
-    "tokenizer",
-    "normalize",
-)
+TEXT_OPTIONS = ("source_lang", "target_lang", "tokenizer", "normalize")
+CLEAN_OPTIONS = (*TEXT_OPTIONS, "min_words", "max_words", "control", "invalid_utf8")
 SPM_OPTIONS = (
     "vocab_size",
     "model_type",
@@ -63,17 +45,31 @@ class Corpora:
     """What is prepared: training corpora in order, one validation and one test set."""
 
     train: Sequence[ParallelFiles]
-    valid: ParallelFiles
-    test: ParallelFiles
+    valid: ParallelFiles | SgmFiles
+    test: ParallelFiles | SgmFiles
 
-    def held_out(self, split: str) -> ParallelFiles:
-        """The files of "valid" or "test"."""
-        return {"valid": self.valid, "test": self.test}[split]
 
-    @property
-    def documented(self) -> bool:
-        """Whether a training corpus has document ids."""
-        return any(files.docids for files in self.train)
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold ``out`` for this process.
+
+    Raises:
+        UserError: another process is preparing there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"`{out}` must be free, but another data_prep is at work in it"
+            ) from error
+        yield
+
+
+def stamps_of(out: Path) -> Stamps:
+    """The stamps of ``out``; a stage that starts takes away the report, which would be stale."""
+    return Stamps(out, stale=[out / "prepared.json"])
 
 
 class Preparation:
@@ -89,20 +85,17 @@ class Preparation:
     def __init__(
         self, out: Path, corpora: Corpora, options: Options, origin: dict[str, Any] | None = None
     ) -> None:
-        self.out, self.corpora, self.options = out, corpora, options
+        self.options = options
         self.origin = origin or {}
-        self.report_file = out / "prepared.json"
-        self.stamps = Stamps(out, stale=[self.report_file])
-        self.work, self.bin, self.refs = out / "work", out / "bin", out / "refs"
-        langs = (options.source_lang, options.target_lang)
-        self.languages = langs
-        self.clean_sides = (self.work / f"clean.{langs[0]}", self.work / f"clean.{langs[1]}")
-        self.clean_docids = self.work / "clean.docid"
-        self.hashes, self.keep = self.work / "clean.hashes", self.work / "clean.keep"
-        self.sample = self.work / "spm.sample"
-        self.model, self.vocabulary = self.work / "spm.model", self.work / "spm.vocab"
-        self.ids = {split: IdFiles.of(self.work, split, options) for split in SPLITS}
+        self.layout = Layout(out, options.source_lang, options.target_lang)
+        self.stamps = stamps_of(out)
         self.done: dict[str, Stamp] = {}
+        held_out = {"valid": corpora.valid, "test": corpora.test}
+        self.corpora: dict[str, list[ParallelFiles]] = {"train": list(corpora.train)}
+        for split, files in held_out.items():
+            self.corpora[split] = [self._from_sgm(split, files)]
+        self.documented = [s for s in SPLITS if any(files.docids for files in self.corpora[s])]
+        self.sources = {split: self._check(split) for split in SPLITS}
 
     def run(self) -> dict[str, Any]:
         """Prepare everything and return the content of ``prepared.json``.
@@ -110,37 +103,30 @@ class Preparation:
         Raises:
             UserError: the input or an option cannot be used; what is done so far stays.
         """
-        self.sources = {split: self._check(split) for split in SPLITS}
-        self._stage("clean", self._clean_inputs(), self._clean_outputs(), self._clean)
-        self._stage("duplicates", self._after("clean", "duplicates"), [self.keep], self._duplicates)
-        self._stage(
-            "spm",
-            self._after(("clean", "duplicates"), *SPM_OPTIONS),
-            [self.model, self.vocabulary],
-            self._spm,
-        )
-        self._stage(
-            "encode",
-            self._after(("clean", "duplicates", "spm"), "max_subwords", "max_ratio"),
-            self.ids["train"].all(),
-            self._encode,
-        )
+        run = self._stage
+        layout, only = self.layout, self.options.only
+        run("clean", self._clean, self._clean_outputs(), **self._clean_inputs())
+        run("duplicates", self._duplicates, [layout.keep], "clean", **only("duplicates"))
+        text = ("clean", "duplicates")
+        run("spm", self._spm, [layout.model, layout.pieces], *text, **only(*SPM_OPTIONS))
+        encoded = [*layout.ids("train").all(), layout.piece_counts]
+        limits = only("max_subwords", "max_ratio")
+        run("encode", self._encode, encoded, *text, "spm", **limits)
         for split in HELD_OUT:
-            inputs = {**self._after("spm", *CLEAN_OPTIONS), "sources": self.sources[split]}
-            outputs = [*self.ids[split].all(), *self._references(split)]
-            self._stage(split, inputs, outputs, partial(self._held_out, split))
-        self._stage(
-            "binarise", self._after(("encode", *HELD_OUT)), self._bin_files(), self._binarise
-        )
+            outputs = [*layout.ids(split).all(), *self._references(split)]
+            inputs = {**only(*TEXT_OPTIONS), "sources": self.sources[split]}
+            run(split, partial(self._held_out, split), outputs, "spm", **inputs)
+        binarised = layout.bin_files(self.documented)
+        run("binarise", self._binarise, binarised, "spm", "encode", *HELD_OUT)
         return self._report()
 
-    # Stages ---------------------------------------------------------------------------------
+    # Stages: each returns what its stamp should tell -----------------------------------------
 
     def _clean(self) -> dict[str, Any]:
         """Read all training corpora, drop what cannot be used, write the rest as one text."""
-        counts, invalid, read = Counter[str](), list[str](), 0
+        counts, read, first_invalid = Counter[str](), 0, None
         cleaner = partial(Cleaner, self.options, qualify_docids=self._qualified)
-        blocks = chain.from_iterable(read_blocks(files) for files in self.corpora.train)
+        blocks = chain.from_iterable(map(read_blocks, self.corpora["train"]))
         progress = Progress("clean", self._lines("train"))
         with atomic_writers(*self._clean_outputs()) as files, progress:
             for block in ordered_map(cleaner, blocks, self.options.workers):
@@ -149,98 +135,103 @@ class Preparation:
                     file.write(column)
                 counts += block.counts
                 read += block.lines_read
-                if block.first_invalid:
-                    invalid.append(block.first_invalid)
+                first_invalid = first_invalid or block.first_invalid
                 progress.add(block.lines_read)
-            if invalid:
-                logger.warning(
-                    "%d pairs are not valid UTF-8 and were dropped; the first is %s",
-                    counts["invalid UTF-8"],
-                    invalid[0],
-                )
-            self._require_pairs(counts[KEPT], "cleaning", counts)
-        replaced, kept = counts.pop(REPLACED, 0), counts.pop(KEPT)
+            replaced, kept = counts.pop(REPLACED, 0), counts.pop(KEPT, 0)
+            _require_pairs(kept, "cleaning", counts)
+        if first_invalid:
+            invalid = counts["invalid UTF-8"]
+            logger.warning("%d pairs are not UTF-8: dropped; first %s", invalid, first_invalid)
         return {"read": read, "kept": kept, "dropped": dict(counts), REPLACED: replaced}
 
     def _duplicates(self) -> dict[str, Any]:
         """Mark the repetitions of a pair."""
         mark = duplicates.mark_first if self.options.duplicates == "drop" else duplicates.mark_all
-        dropped = mark(self.hashes, self.keep)
-        return {"kept": self._kept("clean") - dropped, "dropped": {"duplicates": dropped}}
+        dropped = mark(self.layout.hashes, self.layout.keep)
+        return {"kept": self._result("clean")["kept"] - dropped, "dropped": {"duplicates": dropped}}
 
     def _spm(self) -> dict[str, Any]:
         """Train the subwords on a sample of the kept pairs."""
-        pairs = self._kept("duplicates")
-        size = spm.write_sample(self.keep, self.clean_sides, self.sample, pairs, self.options)
-        logger.info("spm: training %d pieces on %d pairs", self.options.vocab_size, size)
+        layout, options = self.layout, self.options
+        pairs = self._result("duplicates")["kept"]
         try:
-            trained = spm.train(self.sample, self.model, self.vocabulary, self.options)
+            size = spm.write_sample(layout.keep, layout.clean_sides, layout.sample, pairs, options)
+            logger.info("spm: training %d pieces on %d pairs", options.vocab_size, size)
+            trained = spm.train(layout.sample, layout.model, layout.pieces, options)
         finally:
-            self.sample.unlink(missing_ok=True)
+            layout.sample.unlink(missing_ok=True)
         return {"pairs": size, **trained}
 
     def _encode(self) -> dict[str, Any]:
         """Encode the kept training pairs, dropping those out of the limits in subwords."""
         limits = Limits(self.options.max_subwords, self.options.max_ratio)
-        columns = (*self.clean_sides, self.clean_docids)
-        blocks = (TextBlock(*block) for block in spm.kept_blocks(self.keep, *columns))
-        progress = Progress("encode", self._kept("duplicates"))
+        columns = (*self.layout.clean_sides, self.layout.clean_docids)
+        blocks = (TextBlock(*block) for block in spm.kept_blocks(self.layout.keep, *columns))
+        progress = Progress("encode", self._result("duplicates")["kept"])
         result = self._encode_blocks("train", blocks, limits, progress, self.options.workers)
-        self._require_pairs(result["pairs"], "encoding", result["dropped"])
+        _require_pairs(result["pairs"], "encoding", result["dropped"])
+        write_json(self.layout.piece_counts, result.pop("tokens"))
         return result
 
     def _held_out(self, split: str) -> dict[str, Any]:
         """Keep a validation or test set untouched as references, and encode every line of it."""
-        files = self.corpora.held_out(split)
-        self._copy_references(split, files)
-        blank: list[int] = []
-        blocks = self._processed(files, blank)
+        files = self.corpora[split][0]
+        text = HeldOut(files, self.options)
+        copy_references(files, self._references(split))
         progress = Progress(split, self._lines(split))
-        result = self._encode_blocks(split, blocks, None, progress, workers=1)
-        self._require_pairs(result["pairs"], f"reading the {split} set", {})
-        if blank:
-            logger.warning(
-                "%s: %d lines have a blank side (the first is line %d); they stay, as empty "
-                "sentences, so that output and references keep their alignment",
-                split,
-                len(blank),
-                blank[0],
-            )
-        return {**result, "blank": len(blank)}
+        result = self._encode_blocks(split, text, None, progress, workers=1)
+        _require_pairs(result["pairs"], f"reading the {split} set", {})
+        text.warn()
+        del result["tokens"]
+        return {**result, "blank": len(text.blank)}
 
     def _binarise(self) -> dict[str, Any]:
         """Turn the ids of all splits into fairseq's files."""
         from data_prep import binarise
 
-        pieces = [line[:-1].decode() for line in read_lines(self.vocabulary)]
-        dictionary = binarise.make_dictionary(pieces, self._result("encode")["tokens"])
+        layout = self.layout
+        pieces = [line[:-1].decode() for line in read_lines(layout.pieces)]
+        counts = json.loads(layout.piece_counts.read_bytes())
+        dictionary = binarise.make_dictionary(pieces, counts)
         table = binarise.id_table(pieces, dictionary)
-        self.bin.mkdir(parents=True, exist_ok=True)
-        with renamed_together(self._bin_files()) as suffix, Progress("binarise") as progress:
+        layout.bin.mkdir(parents=True, exist_ok=True)
+        with renamed_together(layout.bin_files(self.documented)) as name, Progress("binarise") as p:
             for split in SPLITS:
-                self._write_sets(split, table, dictionary.eos(), suffix)
-                progress.add(self._pairs(split))
-            for lang in self.languages:
-                dictionary.save(str(self.bin / f"dict.{lang}.txt{suffix}"))
-            shutil.copyfile(self.model, self.bin / f"sentencepiece.bpe.model{suffix}")
+                for lang, ids in zip(layout.languages, layout.ids(split).sides(), strict=True):
+                    prefix = layout.prefix(split, lang)
+                    outputs = (name(Path(f"{prefix}.bin")), name(Path(f"{prefix}.idx")))
+                    binarise.write_set(*ids, *outputs, table, dictionary.eos())
+                p.add(self._pairs(split))
+            for split in self.documented:
+                shutil.copyfile(layout.ids(split).docids, name(layout.docids(split)))
+            for lang in layout.languages:
+                dictionary.save(str(name(layout.dictionary(lang))))
+            shutil.copyfile(layout.model, name(layout.bin_model))
         return {"symbols": len(dictionary)}
 
-    # Parts of stages --------------------------------------------------------------------------
+    # Around the stages --------------------------------------------------------------------------
 
-    def _stage(
-        self,
-        name: str,
-        inputs: dict[str, Any],
-        outputs: list[Path],
-        work: Callable[[], dict[str, Any]],
-    ) -> None:
+    def _stage(self, name: str, work: Any, outputs: list[Path], *after: str, **inputs: Any) -> None:
+        inputs["after"] = {earlier: digest(self.done[earlier]) for earlier in after}
         self.done[name] = self.stamps.run(name, inputs, outputs, work)
+
+    def _from_sgm(self, split: str, files: ParallelFiles | SgmFiles) -> ParallelFiles:
+        """Plain text and document ids from a pair of SGM files; other files as they are."""
+        if isinstance(files, ParallelFiles):
+            return files
+        outputs = self.layout.text(split)
+        hashes = [self.stamps.facts(path)["sha256"] for path in (files.source, files.target)]
+
+        def work() -> dict[str, Any]:
+            return {"segments": sgm.convert(files.source, files.target, outputs)}
+
+        self._stage(f"sgm-{split}", work, list(outputs), sources=hashes)
+        return ParallelFiles(files.name, *outputs)
 
     def _check(self, split: str) -> list[dict[str, Any]]:
         """Checksums and line counts of a split's files, which must agree."""
-        corpora = self.corpora.train if split == "train" else [self.corpora.held_out(split)]
         told = []
-        for files in corpora:
+        for files in self.corpora[split]:
             facts = {path: self.stamps.facts(path) for path in files.paths()}
             counts = {path: fact["lines"] for path, fact in facts.items()}
             if len(set(counts.values())) > 1:
@@ -254,77 +245,21 @@ class Preparation:
     def _encode_blocks(
         self,
         split: str,
-        blocks: Iterator[TextBlock],
+        blocks: Iterable[TextBlock],
         limits: Limits | None,
         progress: Progress,
         workers: int,
     ) -> dict[str, Any]:
-        encoder = partial(Encoder, self.model, self._result("spm")["sha256"], limits)
-        return encode_split(blocks, self.ids[split], encoder, workers, progress)
-
-    def _processed(self, files: ParallelFiles, blank: list[int]) -> Iterator[TextBlock]:
-        """The lines of a held-out set as the model sees them; collects blank lines' numbers."""
-        processes = [
-            make_process(lang, self.options.tokenizer, self.options.normalize)
-            for lang in self.languages
-        ]
-        for block in read_blocks(files):
-            sides = []
-            for text, path, process in zip(
-                (block.source, block.target), (files.source, files.target), processes, strict=True
-            ):
-                lines = [
-                    replace_control(_decode(raw, path, block.first_line + offset))
-                    for offset, raw in enumerate(split_lines(text))
-                ]
-                sides.append([process(line).encode() + b"\n" for line in lines])
-            blank += [
-                block.first_line + offset
-                for offset, pair in enumerate(zip(*sides, strict=True))
-                if any(is_blank(line.decode()) for line in pair)
-            ]
-            yield TextBlock(sides[0], sides[1], _docid_lines(block))
-
-    def _copy_references(self, split: str, files: ParallelFiles) -> None:
-        sides = [files.source, files.target, *([files.context] if files.context else [])]
-        outputs = self._references(split)
-        with atomic_writers(*outputs) as writers:
-            for path, writer in zip(sides, writers, strict=True):
-                writer.writelines(read_lines(path))
-
-    def _write_sets(self, split: str, table: Any, eos: int, suffix: str) -> None:
-        from data_prep import binarise
-
-        ids = self.ids[split]
-        sides = ((ids.source_ids, ids.source_sizes), (ids.target_ids, ids.target_sizes))
-        for lang, files in zip(self.languages, sides, strict=True):
-            prefix = self.bin / f"{split}.{'-'.join(self.languages)}.{lang}"
-            binarise.write_set(*files, prefix, table, eos, suffix)
-        if self._has_docids(split):
-            shutil.copyfile(ids.docids, self.bin / f"{split}.docid{suffix}")
-
-    def _require_pairs(self, pairs: int, doing: str, dropped: dict[str, int]) -> None:
-        if not pairs:
-            told = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
-            raise UserError(
-                f"at least one pair must be left after {doing}, but none is"
-                + (f" (dropped: {told})" if told else "")
-                + ": look at the text and the limits"
-            )
-
-    # Names, inputs, results ---------------------------------------------------------------------
+        encoder = partial(Encoder, self.layout.model, self._result("spm")["sha256"], limits)
+        return encode_split(blocks, self.layout.ids(split), encoder, workers, progress)
 
     @property
     def _qualified(self) -> bool:
-        return self.corpora.documented and len(self.corpora.train) > 1
-
-    def _has_docids(self, split: str) -> bool:
-        if split == "train":
-            return self.corpora.documented
-        return self.corpora.held_out(split).docids is not None
+        """Whether document ids need their corpus' name to be told apart."""
+        return "train" in self.documented and len(self.corpora["train"]) > 1
 
     def _clean_outputs(self) -> list[Path]:
-        return [*self.clean_sides, self.clean_docids, self.hashes]
+        return [*self.layout.clean_sides, self.layout.clean_docids, self.layout.hashes]
 
     def _clean_inputs(self) -> dict[str, Any]:
         return {
@@ -333,34 +268,11 @@ class Preparation:
             "qualified": self._qualified,
         }
 
-    def _after(self, stages: str | Sequence[str], *options: str) -> dict[str, Any]:
-        names = [stages] if isinstance(stages, str) else stages
-        upstream = {name: digest(self.done[name]) for name in names}
-        return {"after": upstream, **self.options.only(*options)}
-
     def _references(self, split: str) -> list[Path]:
-        extensions = [*self.languages]
-        if self.corpora.held_out(split).context:
-            extensions.append("context")
-        return [self.refs / f"{split}.{extension}" for extension in extensions]
-
-    def _bin_files(self) -> list[Path]:
-        pair = "-".join(self.languages)
-        names = [
-            f"{split}.{pair}.{lang}.{kind}"
-            for split in SPLITS
-            for lang in self.languages
-            for kind in ("bin", "idx")
-        ]
-        names += [f"dict.{lang}.txt" for lang in self.languages]
-        names += [f"{split}.docid" for split in SPLITS if self._has_docids(split)]
-        return [self.bin / name for name in (*names, "sentencepiece.bpe.model")]
+        return self.layout.references(split, context=self.corpora[split][0].context is not None)
 
     def _result(self, stage: str) -> dict[str, Any]:
         return self.done[stage]["result"]
-
-    def _kept(self, stage: str) -> int:
-        return self._result(stage)["kept"]
 
     def _pairs(self, split: str) -> int:
         return self._result("encode" if split == "train" else split)["pairs"]
@@ -370,11 +282,13 @@ class Preparation:
 
     def _report(self) -> dict[str, Any]:
         """Write ``prepared.json`` and return its content."""
-        outputs = [*self._bin_files(), *chain.from_iterable(map(self._references, HELD_OUT))]
-        known = {**self.done["binarise"]["outputs"]}
+        outputs = {**self.done["binarise"]["outputs"]}
         for split in HELD_OUT:
-            known |= self.done[split]["outputs"]
-        names = [path.relative_to(self.out).as_posix() for path in outputs]
+            produced = self.done[split]["outputs"]
+            outputs |= {name: known for name, known in produced.items() if name.startswith("refs/")}
+        dropped = Counter[str]()
+        for stage in ("clean", "duplicates", "encode"):
+            dropped.update(self._result(stage)["dropped"])
         report = {
             "data_prep": __version__,
             "source_lang": self.options.source_lang,
@@ -384,18 +298,12 @@ class Preparation:
             "origin": self.origin,
             "sources": self.sources,
             "pairs": {split: self._pairs(split) for split in SPLITS},
-            "stages": {name: _without_tokens(stamp["result"]) for name, stamp in self.done.items()},
-            "dropped": self._dropped(),
-            "outputs": {name: known[name]["sha256"] for name in names},
+            "dropped": dict(dropped),
+            "stages": {name: stamp["result"] for name, stamp in self.done.items()},
+            "outputs": {name: known["sha256"] for name, known in outputs.items()},
         }
-        write_json(self.report_file, report)
+        write_json(self.layout.report, report)
         return report
-
-    def _dropped(self) -> dict[str, int]:
-        dropped = Counter[str]()
-        for stage in ("clean", "duplicates", "encode"):
-            dropped.update(self._result(stage)["dropped"])
-        return dict(dropped)
 
 
 def verify(out: Path) -> list[str]:
@@ -407,30 +315,21 @@ def verify(out: Path) -> list[str]:
     report = out / "prepared.json"
     if not report.is_file():
         raise UserError(f"`{out}` must hold a prepared.json, but does not: prepare it first")
-    outputs = json.loads(report.read_bytes())["outputs"]
-    found = {name: out / name for name in outputs}
-    return [
-        f"`{path}` " + ("is missing" if not path.is_file() else "does not have its SHA-256")
-        for name, path in found.items()
-        if not path.is_file() or sha256_of(path) != outputs[name]
-    ]
+    differences = []
+    for name, sha256 in json.loads(report.read_bytes())["outputs"].items():
+        path = out / name
+        if not path.is_file():
+            differences.append(f"`{path}` is missing")
+        elif sha256_of(path) != sha256:
+            differences.append(f"`{path}` does not have its recorded SHA-256")
+    return differences
 
 
-def _decode(raw: bytes, path: Path, line: int) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError as error:
+def _require_pairs(pairs: int, doing: str, dropped: dict[str, int]) -> None:
+    if not pairs:
+        told = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
         raise UserError(
-            f"`{path}` line {line} must be UTF-8, but its byte {error.start + 1} is not: "
-            "a validation or test set is never cleaned, so convert the file"
-        ) from error
-
-
-def _docid_lines(block: Block) -> list[bytes]:
-    if block.docids is None:
-        return [b"\n"] * block.lines
-    return [line + b"\n" for line in split_lines(block.docids)]
-
-
-def _without_tokens(result: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in result.items() if name != "tokens"}
+            f"at least one pair must be left after {doing}, but none is"
+            + (f" (dropped: {told})" if told else "")
+            + ": look at the text and the limits"
+        )

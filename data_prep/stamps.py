@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 # modification time has changed.
 ALWAYS_HASH_BYTES = 64 << 20
 
+# Raised when the code writes something else from the same inputs, so that old outputs are redone.
+FORMAT = 1
+
 Stamp = dict[str, Any]
 
 
@@ -52,7 +55,7 @@ class Stamps:
             outputs: the files that ``work`` writes, each by way of a temporary name.
             work: returns what is worth keeping in the stamp, e.g. counts.
         """
-        inputs_hash = hash_of(inputs)
+        inputs_hash = hash_of({"format": FORMAT, **inputs})
         stamp = self._read(name)
         reason = self._reason_to_run(stamp, inputs_hash)
         if stamp is not None and reason is None:

@@ -6,11 +6,14 @@ with the length of the input.
 """
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from data_prep.errors import UserError
@@ -67,9 +70,18 @@ def _windowed(executor: ProcessPoolExecutor, items: Iterable[Item], window: int)
 
 def _start_worker(make_function: Callable[[], Callable[[Any], Any]]) -> None:
     global _function
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     # Ctrl-C reaches the whole process group; only the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _function = make_function()
+
+
+def _die_with_parent() -> None:
+    """A worker would wait for ever for the next item of a parent that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _run(item: Any) -> Any:

@@ -1,0 +1,138 @@
+"""Safe extraction of the wanted members of a compressed tar file.
+
+The archive is read as a stream, member by member. Only wanted regular files are written, under
+names of ours; an archive with a member that means harm is refused as a whole.
+"""
+
+import gzip
+import logging
+import posixpath
+import tarfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+from data_prep.errors import UserError
+from data_prep.files import renamed_together
+from data_prep.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+# Text compresses by a factor of 3 to 4; a bomb by hundreds.
+MAX_EXPANSION = 20
+ALWAYS_ALLOWED_BYTES = 64 << 20
+MAX_MEMBERS = 100_000
+CHUNK_BYTES = 1 << 20
+
+
+class BoundedReader:
+    """A file that refuses to be read beyond ``limit`` bytes."""
+
+    def __init__(self, file: BinaryIO, limit: int, name: str) -> None:
+        self.file, self.left, self.name = file, limit, name
+
+    def read(self, size: int) -> bytes:
+        """Read at most ``size`` bytes.
+
+        Raises:
+            UserError: the limit is passed.
+        """
+        content = self.file.read(size)
+        self.left -= len(content)
+        if self.left < 0:
+            raise UserError(f"`{self.name}` must not expand beyond its bound, but does: a bomb?")
+        return content
+
+
+def extract(archive: Path, wanted: Mapping[str, Path], limit: int | None = None) -> None:
+    """Write members of ``archive`` to the paths in ``wanted``; all appear or none.
+
+    Args:
+        archive: a gzip-compressed tar file.
+        wanted: member name to path.
+        limit: bytes that the archive may expand to; by default 20 times its size (at least 64 MiB).
+
+    Raises:
+        UserError: the archive is damaged, means harm, is too large, or lacks a wanted member.
+    """
+    size = archive.stat().st_size
+    limit = limit or max(ALWAYS_ALLOWED_BYTES, MAX_EXPANSION * size)
+    for path in wanted.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with (
+            renamed_together(list(wanted.values())) as name,
+            archive.open("rb") as raw,
+            gzip.open(raw) as file,
+            Progress(f"extract {archive.name}", size, unit="B") as progress,
+        ):
+            bounded = BoundedReader(file, limit, str(archive))  # type: ignore[arg-type]
+            temporary = {member: name(path) for member, path in wanted.items()}
+            _write_wanted(bounded, archive, temporary, raw, progress)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(
+            f"`{archive}` must be a whole .tgz file, but is damaged ({error}): fetch it again"
+        ) from error
+
+
+def _write_wanted(
+    file: BoundedReader,
+    archive: Path,
+    wanted: Mapping[str, Path],
+    raw: BinaryIO,
+    progress: Progress,
+) -> None:
+    missing = dict(wanted)
+    with tarfile.open(fileobj=file, mode="r|") as tar:  # type: ignore[call-overload]
+        for number, member in enumerate(tar):
+            if number >= MAX_MEMBERS:
+                raise UserError(
+                    f"`{archive}` must have at most {MAX_MEMBERS} members, but has more"
+                )
+            name = check_member(member, archive)
+            if name in wanted:
+                path = missing.pop(name, None)
+                if path is None or not member.isreg() or member.issparse():
+                    raise UserError(f"`{archive}` must hold `{name}` once, as a plain file")
+                _copy(tar, member, path)
+            progress.add(raw.tell() - progress.done)
+    while file.read(CHUNK_BYTES):  # to the end, so that gzip's checksum is compared
+        pass
+    if missing:
+        raise UserError(f"`{archive}` must hold `{next(iter(missing))}`, but does not")
+
+
+def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    source = tar.extractfile(member)
+    assert source is not None  # it is a regular file
+    with path.open("wb") as out:
+        while chunk := source.read(CHUNK_BYTES):
+            out.write(chunk)
+
+
+def check_member(member: tarfile.TarInfo, archive: Path) -> str:
+    """The normal form of a member's name.
+
+    Raises:
+        UserError: it could write, or point, outside of a folder; or is a device.
+    """
+    if _leaves(member.name):
+        raise UserError(f"`{archive}` must stay in its folder, but holds `{member.name}`: refused")
+    if member.issym() or member.islnk():
+        # A symbolic link counts from its own folder, a hard link from the top.
+        folder = posixpath.dirname(member.name) if member.issym() else ""
+        if _leaves(posixpath.join(folder, member.linkname)):
+            raise UserError(
+                f"`{archive}` must not link outside, but `{member.name}` is a link to "
+                f"`{member.linkname}`: refused"
+            )
+    elif not (member.isreg() or member.isdir()):
+        raise UserError(f"`{archive}` must hold files, but `{member.name}` is a device: refused")
+    return posixpath.normpath(member.name)
+
+
+def _leaves(name: str) -> bool:
+    """Whether a path is absolute or climbs out of the folder it starts in."""
+    normal = posixpath.normpath(name.replace("\\", "/"))
+    return normal.startswith("/") or normal.split("/")[0] == ".." or normal[1:2] == ":"
