@@ -11,10 +11,10 @@ UNFINISHED=$VENV/memtx-unfinished  # there from the first package to the last
 say() { printf 'memtx: %s\n' "$*"; }
 die() { printf 'memtx: %s\n' "$*" >&2; exit 1; }
 
-# The folder counts too: an environment that was moved has scripts that point elsewhere.
-wanted_stamp() { { pwd -P; cat requirements/*.txt requirements/make_venv.sh setup.py; } | cksum; }
+# The folder counts: an environment that was moved or copied has commands that point elsewhere.
+wanted_stamp() { pwd -P; cat requirements/*.txt requirements/make_venv.sh setup.py | cksum; }
 
-is_current() { [ "$(cat "$STAMP" 2>/dev/null)" = "$(wanted_stamp)" ] && [ -x "$VENV/bin/python" ]; }
+is_current() { [ -x "$VENV/bin/python" ] && [ "$(cat "$STAMP" 2>/dev/null)" = "$(wanted_stamp)" ]; }
 
 is_supported() {
   "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1
@@ -57,7 +57,7 @@ remove_if_broken() {
     say "an earlier build of $VENV did not finish: starting anew"
   elif ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
     say "$VENV has no working Python and pip: starting anew"
-  elif [ -e "$STAMP" ] && ! "$VENV/bin/pip" --version >/dev/null 2>&1; then
+  elif [ -e "$STAMP" ] && [ "$(head -n 1 "$STAMP")" != "$(pwd -P)" ]; then
     say "$VENV was moved here from another folder: starting anew"
   else
     return 0
@@ -65,16 +65,16 @@ remove_if_broken() {
   rm -rf "$VENV"
 }
 
-pip_install() { "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input "$@"; }
+pip_install() { # CUDA_HOME would make fairseq build extensions whose sources its package lacks.
+  env -u CUDA_HOME "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input "$@"
+}
 
 install_everything() {
   say "1/4 torch and the build tools"
   pip_install -r requirements/build.txt
   say "2/4 fairseq and the libraries. Where no ready-made fairseq fits, it is compiled here: about"
   say "    five minutes on two cores, with little output meanwhile. pip keeps the result for next time."
-  # Its CUDA extensions cannot be built: their sources are missing from the package.
-  env -u CUDA_HOME "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input \
-    --no-build-isolation -r requirements/run.txt
+  pip_install --no-build-isolation -r requirements/run.txt
   say "3/4 tools for tests and checks"
   pip_install -r requirements/dev.txt
   say "4/4 this project, editable"
@@ -88,12 +88,14 @@ build() {
     python=$(find_python)
     require_build_tools "$python"
     say "making $VENV with $("$python" --version) ($python); the packages take several minutes to install"
+    mkdir "$VENV"
+    touch "$UNFINISHED"
     "$python" -m venv "$VENV"
   else
     say "bringing $VENV up to date with requirements/"
+    touch "$UNFINISHED"
+    rm -f "$STAMP"
   fi
-  rm -f "$STAMP"
-  touch "$UNFINISHED"
   install_everything
   "$VENV/bin/python" -m pip check
   rm -f "$UNFINISHED"

@@ -1,0 +1,99 @@
+"""The package as others install it: what the wheel says, holds and leaves alone."""
+
+import email
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy of the sources, as `pip install .` would build it."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, source)
+    ignored = shutil.ignore_patterns("__pycache__")
+    for package in ("fairseq_memtx", "data_prep", "scripts", "tests"):
+        shutil.copytree(CHECKOUT / package, source / package, ignore=ignored)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--wheel-dir", str(source / "dist"), str(source)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    (path,) = (source / "dist").iterdir()
+    return path
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+def requirements(metadata: Message) -> list[Requirement]:
+    return [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+
+
+def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    sources = (CHECKOUT / "fairseq_memtx").rglob("*.py")
+    assert held == {path.relative_to(CHECKOUT).as_posix() for path in sources}
+
+
+def test_the_wheel_carries_the_licence(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        assert any(name.endswith("/LICENSE") for name in archive.namelist())
+
+
+def test_name_and_version(metadata: Message) -> None:
+    import fairseq_memtx
+
+    assert metadata["Name"] == "fairseq-memtx"
+    assert metadata["Version"] == fairseq_memtx.__version__
+    assert metadata["Requires-Python"] == ">=3.11"
+
+
+def test_a_working_fairseq_is_left_alone(metadata: Message) -> None:
+    by_default = [r.name for r in requirements(metadata) if r.marker is None]
+    assert by_default
+    assert not [name for name in by_default if name.startswith("fairseq")]
+    (asked_for,) = (r for r in requirements(metadata) if r.name.startswith("fairseq"))
+    assert (asked_for.name, str(asked_for.marker)) == ("fairseq-fixed", 'extra == "fairseq"')
+
+
+def test_the_ranges_admit_the_pinned_versions(metadata: Message) -> None:
+    pins = {}
+    for path in (CHECKOUT / "requirements").glob("*.txt"):
+        lines = path.read_text(encoding="utf-8").split("\n")
+        pins.update(line.split("==") for line in lines if "==" in line)
+    for requirement in requirements(metadata):
+        assert requirement.specifier.contains(pins[requirement.name]), requirement
+
+
+def test_without_fairseq_the_import_says_what_to_install(wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "fairseq.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'fairseq'\", name='fairseq')"
+    )
+    path = os.pathsep.join([str(tmp_path), str(wheel)])
+    tried = subprocess.run(
+        [sys.executable, "-c", "import fairseq_memtx"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert tried.returncode == 1
+    assert tried.stderr.rstrip().split("\n")[-1] == (
+        "ImportError: fairseq_memtx needs fairseq, which is not installed: "
+        "pip install fairseq-fixed==0.12.3.1"
+    )
