@@ -1,0 +1,17 @@
+"""The embedded sample: a generator of an English-German corpus of documents.
+
+`generate` writes it; ``python -m data_prep.sample`` is its command.  Rooms: `lexicon` (words),
+`morphology` (endings), `syntax` (trees), `german` and `english` (trees to text), `phrases` and
+`grammar` (drawing trees), `documents` (what *it* refers to), `corpus` (splits, files, statistics),
+`pronouns` (scoring the choice of er, sie and es).
+"""
+
+from data_prep.sample.corpus import (
+    DEFAULT_DOCUMENTS,
+    DEFAULT_SEED,
+    GENERATOR_VERSION,
+    SampleError,
+    generate,
+)
+
+__all__ = ["DEFAULT_DOCUMENTS", "DEFAULT_SEED", "GENERATOR_VERSION", "SampleError", "generate"]

@@ -1,0 +1,70 @@
+"""Command line of the sample generator."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import platform
+import sys
+from collections.abc import Sequence
+
+from data_prep.sample.corpus import (
+    DEFAULT_DOCUMENTS,
+    DEFAULT_SEED,
+    GENERATOR_VERSION,
+    SampleError,
+    generate,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Options of the command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.sample",
+        description="Write the English-German sample corpus: documents drawn from a grammar.",
+    )
+    parser.add_argument("--out", required=True, help="folder for the files")
+    parser.add_argument("--seed", type=int, default=DEFAULT_SEED, help="default: %(default)s")
+    parser.add_argument(
+        "--documents",
+        type=int,
+        default=DEFAULT_DOCUMENTS,
+        help="documents of all splits together, about 10 sentences each (default: %(default)s)",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Generate; 0 when done, 2 for a wrong option or an unusable folder."""
+    args = parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logger.info("sample generator %d, Python %s", GENERATOR_VERSION, platform.python_version())
+    logger.info("seed %d, %d documents, into %s", args.seed, args.documents, args.out)
+    step = max(1, args.documents // 4)
+
+    def progress(done: int) -> None:
+        if done % step == 0:
+            logger.info("%d of %d documents", done, args.documents)
+
+    try:
+        statistics = generate(args.out, args.seed, args.documents, progress)
+    except (SampleError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    report(statistics)
+    return 0
+
+
+def report(statistics: dict) -> None:
+    """One line for each split."""
+    for split, counts in statistics["splits"].items():
+        logger.info(
+            "%s: %d lines in %d documents, %.1f English words a line, %.0f%% need context",
+            split,
+            counts["lines"],
+            counts["documents"],
+            counts["mean_words"]["en"],
+            100 * counts["context_share"],
+        )

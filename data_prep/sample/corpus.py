@@ -1,0 +1,214 @@
+"""Generates the three splits, writes their files and counts what is in them.
+
+Files of a split: ``.en`` and ``.de`` (one sentence a line), ``.docid``, ``.context`` (1 where the
+German line needs an earlier sentence, else 0) and ``.pronouns`` (JSON lines, see `pronouns`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from data_prep.sample.combinations import held_out, pairs
+from data_prep.sample.dice import Dice
+from data_prep.sample.documents import FREE_TO_REPEAT, DocumentWriter, Line
+
+GENERATOR_VERSION = 1
+DEFAULT_SEED = 1
+DEFAULT_DOCUMENTS = 3200
+MIN_DOCUMENTS = 3
+SPLITS = ("train", "valid", "test")
+SUFFIXES = ("en", "de", "docid", "context", "pronouns")
+_SHARE = 32  # one document in so many for validation, and as many for test
+
+Document = tuple[str, list[Line]]
+
+
+class SampleError(ValueError):
+    """A wrong option or an unusable output folder; the message is one line for the user."""
+
+
+def split_sizes(documents: int) -> dict[str, int]:
+    """Documents of each split.
+
+    Raises:
+        SampleError: fewer than one document for each split.
+    """
+    if documents < MIN_DOCUMENTS:
+        raise SampleError(f"`documents` must be at least {MIN_DOCUMENTS}, but is {documents}")
+    held = max(1, documents // _SHARE)
+    return {"train": documents - 2 * held, "valid": held, "test": held}
+
+
+def draw_documents(seed: int, count: int) -> Iterator[tuple[str, Document]]:
+    """Pairs of split and document, train first.
+
+    Every document has its own dice, so that a document depends on the seed, its own number and
+    (in valid and test) the sentences that must not be repeated.
+    """
+    seen: set[str] = set()
+    for split, size in split_sizes(count).items():
+        earlier = frozenset(seen)
+        for number in range(size):
+            dice = Dice(f"{GENERATOR_VERSION}:{seed}:{split}:{number}")
+            lines = DocumentWriter(dice, split == "train", earlier).write()
+            seen.update(line.english for line in lines)
+            yield split, (f"{split}-{number:05d}", lines)
+
+
+def pronoun_json(line_number: int, line: Line) -> Iterator[str]:
+    """The `.pronouns` records of a line, numbered from 1."""
+    for record in line.pronouns:
+        fields = {
+            "line": line_number,
+            "position": record.position,
+            "pronoun": record.pronoun,
+            "alternatives": list(record.alternatives),
+            "antecedent": record.antecedent,
+            "gender": record.gender,
+            "case": record.case,
+            "distance": record.distance,
+        }
+        yield json.dumps(fields, ensure_ascii=False)
+
+
+class SplitCounter:
+    """Counts one split as its documents go by."""
+
+    def __init__(self) -> None:
+        self.documents = self.context = self.same_sentence = self.held_out_lines = 0
+        self.lengths: dict[str, Counter[int]] = {"en": Counter(), "de": Counter()}
+        self.types: dict[str, set[str]] = {"en": set(), "de": set()}
+        self.genders: Counter[str] = Counter()
+        self.distances: Counter[int] = Counter()
+
+    def add(self, lines: list[Line]) -> None:
+        """Count a document."""
+        self.documents += 1
+        for line in lines:
+            for language, text in (("en", line.english), ("de", line.german)):
+                words = text.split(" ")
+                self.lengths[language][len(words)] += 1
+                self.types[language].update(words)
+            self.context += line.needs_context
+            self.same_sentence += any(record.distance == 0 for record in line.pronouns)
+            self.held_out_lines += any(held_out(*pair) for pair in pairs(line.tree))
+            for record in line.pronouns:
+                if record.distance > 0:
+                    self.genders[record.gender] += 1
+                    self.distances[record.distance] += 1
+
+    def statistics(self) -> dict[str, object]:
+        """The counts as plain JSON values."""
+        lines = sum(self.lengths["en"].values())
+        return {
+            "documents": self.documents,
+            "lines": lines,
+            "lines_needing_context": self.context,
+            "context_share": round(self.context / lines, 4),
+            "lines_with_antecedent_inside": self.same_sentence,
+            "lines_with_held_out_pairs": self.held_out_lines,
+            "pronoun_genders": dict(sorted(self.genders.items())),
+            "pronoun_distances": {str(k): n for k, n in sorted(self.distances.items())},
+            "words": {side: _total(counts) for side, counts in self.lengths.items()},
+            "mean_words": {
+                side: round(_total(counts) / lines, 3) for side, counts in self.lengths.items()
+            },
+            "word_types": {side: len(types) for side, types in self.types.items()},
+            "length_histogram": {
+                side: {str(k): n for k, n in sorted(counts.items())}
+                for side, counts in self.lengths.items()
+            },
+        }
+
+
+def _total(lengths: Counter[int]) -> int:
+    return sum(length * count for length, count in lengths.items())
+
+
+class _SplitFiles:
+    """The five files of a split under temporary names, renamed together by `publish`."""
+
+    def __init__(self, folder: Path, split: str) -> None:
+        self._paths = [folder / f"{split}.{suffix}" for suffix in SUFFIXES]
+        self._temporary = [path.with_name(path.name + ".tmp") for path in self._paths]
+        self._files = [path.open("w", encoding="utf-8", newline="\n") for path in self._temporary]
+        self._lines = 0
+
+    def add(self, document: Document) -> None:
+        docid, lines = document
+        english, german, ids, context, pronouns = self._files
+        for line in lines:
+            self._lines += 1
+            english.write(line.english + "\n")
+            german.write(line.german + "\n")
+            ids.write(docid + "\n")
+            context.write(f"{int(line.needs_context)}\n")
+            pronouns.writelines(row + "\n" for row in pronoun_json(self._lines, line))
+
+    def publish(self) -> None:
+        for file in self._files:
+            file.close()
+        for temporary, path in zip(self._temporary, self._paths, strict=True):
+            os.replace(temporary, path)
+
+    def discard(self) -> None:
+        """Remove what is left under temporary names; harmless after `publish`."""
+        for file, temporary in zip(self._files, self._temporary, strict=True):
+            file.close()
+            temporary.unlink(missing_ok=True)
+
+
+def generate(
+    out_dir: str | Path,
+    seed: int = DEFAULT_SEED,
+    documents: int = DEFAULT_DOCUMENTS,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, object]:
+    """Write the sample corpus into `out_dir` and return its statistics.
+
+    Writes the files of every split and ``sample.json`` with the statistics, each under a temporary
+    name first; on an error or an interruption no file of this call remains.  `progress` is called
+    with the number of documents written so far.
+
+    Raises:
+        SampleError: too few documents, or `out_dir` cannot be made or is no folder.
+    """
+    sizes = split_sizes(documents)
+    folder = Path(out_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror
+        raise SampleError(f"`out` must be a folder we can write, but is {out_dir}: {reason}") from error
+    counters = {split: SplitCounter() for split in sizes}
+    files = {split: _SplitFiles(folder, split) for split in sizes}
+    try:
+        for done, (split, document) in enumerate(draw_documents(seed, documents), start=1):
+            files[split].add(document)
+            counters[split].add(document[1])
+            if progress:
+                progress(done)
+        statistics = {
+            "generator_version": GENERATOR_VERSION,
+            "seed": seed,
+            "documents": documents,
+            "words_free_to_repeat": FREE_TO_REPEAT,
+            "splits": {split: counter.statistics() for split, counter in counters.items()},
+        }
+        for split_files in files.values():
+            split_files.publish()
+        _write_json(folder / "sample.json", statistics)
+    finally:
+        for split_files in files.values():
+            split_files.discard()
+    return statistics
+
+
+def _write_json(path: Path, value: object) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
