@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from fairseq import utils
 from fairseq.models import register_model, register_model_architecture
-from fairseq.models.transformer import TransformerConfig, TransformerModel, transformer_legacy
+from fairseq.models.transformer import TransformerConfig, transformer_legacy
 from torch import Tensor
 
 from ..config import FeedbackOptions, add_flags, from_namespace
@@ -20,6 +20,7 @@ from ..modules.feedback import feedback_step
 from ..modules.layer import FeedbackLayer, LayerSizes
 from ..modules.memory import FeedbackMemory
 from .memory_decoder import LayersOutput, MemoryDecoder, Source
+from .translation_model import MemoryTransformerModel
 
 
 def layer_sizes(cfg: TransformerConfig, no_encoder_attn: bool) -> LayerSizes:
@@ -136,13 +137,8 @@ class FeedbackDecoder(MemoryDecoder):
 
 
 @register_model("memtx_feedback")
-class FeedbackTransformerModel(TransformerModel):
+class FeedbackTransformerModel(MemoryTransformerModel):
     """fairseq's Transformer encoder with a `FeedbackDecoder`."""
-
-    @classmethod
-    def hub_models(cls):
-        """No pretrained model is published."""
-        return {}
 
     @classmethod
     def add_args(cls, parser):
