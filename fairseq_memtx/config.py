@@ -43,7 +43,78 @@ class FeedbackOptions:
     engine: str = option("reference", "how the recurrence is run in training")
 
     def __post_init__(self) -> None:
-        _at_least_zero(self, "memory_span", "relative_positions")
+        _at_least(0, self, "memory_span", "relative_positions")
+
+
+@dataclass(frozen=True)
+class LengthOptions:
+    """Of the curriculum over sequence lengths; lengths are in subwords, the end symbol included."""
+
+    length_schedule: str = option(
+        "none",
+        "how the longest length allowed grows with the updates: linear, root (like the square"
+        " root), stages (in equal steps), competence (the share of the data grows like the square"
+        " root; Platanios et al. 2019), or none: all lengths from the start",
+        choices=("none", "linear", "root", "stages", "competence"),
+    )
+    length_mode: str = option(
+        "order",
+        "what happens to longer pairs while the schedule runs: order (they come later in the"
+        " epoch), filter (they are left out, and shorter ones repeated), prefix (their targets are"
+        " cut)",
+        choices=("order", "filter", "prefix"),
+    )
+    length_by: str = option(
+        "target",
+        "the length of a pair: that of its target, its source, or the longer of both",
+        choices=("target", "source", "both"),
+    )
+    length_start: int = option(
+        0, "length at the first update; 0 means the shortest that allows a hundredth of the pairs"
+    )
+    length_end: int = option(
+        0, "length just before all are allowed; 0 means that of the longest pair"
+    )
+    length_updates: int = option(
+        0, "updates until all lengths are allowed; 0 means as many as the first epoch has"
+    )
+    length_step: int = option(1, "the length grows by multiples of this")
+    length_stages: int = option(4, "number of lengths of the schedule `stages`")
+
+    def __post_init__(self) -> None:
+        _one_of_choices(self, "length_schedule", "length_mode", "length_by")
+        _at_least(0, self, "length_start", "length_end", "length_updates")
+        _at_least(1, self, "length_step")
+        _at_least(2, self, "length_stages")
+        if 0 < self.length_end < self.length_start:
+            raise ValueError(
+                f"{flag('length_end')} must be at least {flag('length_start')}"
+                f" {self.length_start}, but is {self.length_end}"
+            )
+        if self.length_mode == "prefix" and self.length_by != "target":
+            raise ValueError(
+                f"{flag('length_by')} must be target with {flag('length_mode')} prefix, which cuts"
+                f" targets, but is {self.length_by}"
+            )
+
+
+@dataclass(frozen=True)
+class WarmStartOptions:
+    """Of starting from the weights of a Transformer that was trained in parallel."""
+
+    init_from: str = option(
+        "", "checkpoint of a fairseq Transformer whose weights this model starts from"
+    )
+    init_layers: str = option(
+        "spread",
+        "its decoder layers that feed ours: spread (evenly, the last one included), first, last, or"
+        " as many numbers from 0 as there are layers here, such as 1,3,5",
+    )
+    init_memory: str = option(
+        "average",
+        "where a key and value projection that several layers share comes from: average (of the"
+        " decoder layers that feed ours) or the number from 0 of one decoder layer",
+    )
 
 
 def flag(name: str) -> str:
@@ -51,11 +122,20 @@ def flag(name: str) -> str:
     return "--" + (PREFIX + name).replace("_", "-")
 
 
-def _at_least_zero(options: Any, *names: str) -> None:
+def _at_least(least: int, options: Any, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
-        if value < 0:
-            raise ValueError(f"{flag(name)} must be at least 0, but is {value}")
+        if value < least:
+            raise ValueError(f"{flag(name)} must be at least {least}, but is {value}")
+
+
+def _one_of_choices(options: Any, *names: str) -> None:
+    for item in fields(options):
+        choices, value = item.metadata["choices"], getattr(options, item.name)
+        if item.name in names and value not in choices:
+            raise ValueError(
+                f"{flag(item.name)} must be one of {', '.join(choices)}, but is {value}"
+            )
 
 
 def add_flags(parser: argparse.ArgumentParser, options: type) -> None:
