@@ -37,11 +37,12 @@ class LayerMixture(nn.Module):
         if kind == "softmax":
             self.weight = nn.Parameter(torch.zeros(self.num_states))
         else:
-            self.register_buffer("fixed", self._fixed_probs(kind), persistent=False)
+            self.register_buffer("fixed", self._chosen_states(kind), persistent=False)
 
-    def _fixed_probs(self, kind: str) -> Tensor:
+    def _chosen_states(self, kind: str) -> Tensor:
+        """Ones at the states that a fixed kind averages, which every precision holds exactly."""
         if kind == "mean":
-            return torch.full((self.num_states,), 1.0 / self.num_states)
+            return torch.ones(self.num_states)
         chosen = {"first": 0, "last": self.num_states - 1}.get(kind)
         if chosen is None and kind.isdecimal() and int(kind) < self.num_states:
             chosen = int(kind)
@@ -50,13 +51,15 @@ class LayerMixture(nn.Module):
                 f"the memory mixture must be one of {', '.join(MIXTURES)} or a state's number"
                 f" from 0 to {self.num_states - 1}, but is {kind!r}"
             )
-        probs = torch.zeros(self.num_states)
-        probs[chosen] = 1.0
-        return probs
+        states = torch.zeros(self.num_states)
+        states[chosen] = 1.0
+        return states
 
     def probs(self) -> Tensor:
         """The mixture's weights `(L + 1,)`; they sum to one."""
-        return self.weight.softmax(dim=0) if self.kind == "softmax" else self.fixed
+        if self.kind == "softmax":
+            return self.weight.softmax(dim=0)
+        return self.fixed / self.fixed.sum()
 
     def forward(self, states: Sequence[Tensor]) -> Tensor:
         """Mix L + 1 states, each `(..., C)`, into one `(..., C)`."""
