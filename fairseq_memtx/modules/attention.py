@@ -23,14 +23,26 @@ def attention_probs(scores: Tensor, padding_mask: Tensor | None = None) -> Tenso
         `(B, H, Q, K)`; each row sums to one, or is all zeros where no key may be attended to, so
         that an empty memory adds nothing (a softmax over masked zeros would soak up mass).
     """
-    # Half precision overflows in the exponential: like fairseq, normalise in float32.
-    dtype = torch.float32 if scores.dtype in (torch.float16, torch.bfloat16) else scores.dtype
     if padding_mask is None:
-        return scores.softmax(dim=-1, dtype=dtype).type_as(scores)
-    mask = padding_mask[:, None, None, :]
-    probs = scores.masked_fill(mask, float("-inf")).softmax(dim=-1, dtype=dtype)
+        return softmax(scores)
+    return masked_softmax(scores, padding_mask[:, None, None, :])
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Softmax over the last axis; like fairseq, half precision is normalised in float32."""
+    # Half precision overflows in the exponential.
+    dtype = torch.float32 if scores.dtype in (torch.float16, torch.bfloat16) else scores.dtype
+    return scores.softmax(dim=-1, dtype=dtype).type_as(scores)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over what `mask` (True = left out) leaves of the last axis; zeros if it is nothing.
+
+    The mask must be broadcastable to the scores.
+    """
+    probs = softmax(scores.masked_fill(mask, float("-inf")))
     # A row without any key is NaN here; filling repairs its value, and its gradient too.
-    return probs.masked_fill(mask, 0.0).type_as(scores)
+    return probs.masked_fill(mask, 0.0)
 
 
 def attend(
@@ -61,9 +73,9 @@ def attend(
     return torch.matmul(weights, values), probs
 
 
-def attention_linear(in_dim: int, out_dim: int, gain: float = 1.0) -> nn.Linear:
+def attention_linear(in_dim: int, out_dim: int, gain: float = 1.0, bias: bool = True) -> nn.Linear:
     """A projection initialised as fairseq's multi-head attention does (Xavier uniform)."""
-    linear = nn.Linear(in_dim, out_dim)
+    linear = nn.Linear(in_dim, out_dim, bias=bias)
     nn.init.xavier_uniform_(linear.weight, gain=gain)
     return linear
 

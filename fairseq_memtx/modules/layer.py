@@ -71,15 +71,20 @@ class MemoryAttention(nn.Module):
         return self.out_proj(context.flatten(1))
 
 
-class FeedbackLayer(nn.Module):
-    """Memory attention, cross-attention and feed-forward of one layer at one position."""
+class DecoderLayer(nn.Module):
+    """What the layers of all memory decoders share: everything but the attention to the past.
 
-    def __init__(self, sizes: LayerSizes):
+    Args:
+        sizes: what the layer is made of.
+        self_attn: the attention to the past; a subclass calls it.
+    """
+
+    def __init__(self, sizes: LayerSizes, self_attn: nn.Module):
         super().__init__()
         self.sizes = sizes
         self.normalize_before = sizes.normalize_before
         dim = sizes.embed_dim
-        self.self_attn = MemoryAttention(dim, sizes.num_heads)
+        self.self_attn = self_attn
         self.self_attn_layer_norm = nn.LayerNorm(dim)
         self.encoder_attn: CrossAttention | None = None
         if sizes.encoder_dim is not None:
@@ -89,6 +94,41 @@ class FeedbackLayer(nn.Module):
         self.fc1 = nn.Linear(dim, sizes.ffn_dim)
         self.fc2 = nn.Linear(sizes.ffn_dim, dim)
         self.final_layer_norm = nn.LayerNorm(dim)
+
+    def after_attention(
+        self, x: Tensor, source: CrossMemory | None, masks: LayerMasks
+    ) -> tuple[Tensor, Tensor | None]:
+        """Cross-attention, then the feed-forward network, each with its residual sum and norm.
+
+        Args:
+            x: `(N, C)`; rows may be positions too, see `CrossAttention`.
+            source: keys and values of the source, or None without cross-attention.
+            masks: dropout masks of these rows.
+
+        Returns:
+            The layer's output `(N, C)` and its cross-attention probabilities `(N, H, S)` or None.
+        """
+        probs = None
+        if self.encoder_attn is not None and source is not None:
+            y = self._before(self.encoder_attn_layer_norm, x)
+            y, probs = self.encoder_attn(y, source, masks.cross_probs)
+            x = self._after(self.encoder_attn_layer_norm, x + drop(y, masks.cross_out))
+        y = self.activation(self.fc1(self._before(self.final_layer_norm, x)))
+        y = self.fc2(drop(y, masks.activation))
+        return self._after(self.final_layer_norm, x + drop(y, masks.ffn_out)), probs
+
+    def _before(self, norm: nn.Module, x: Tensor) -> Tensor:
+        return norm(x) if self.normalize_before else x
+
+    def _after(self, norm: nn.Module, x: Tensor) -> Tensor:
+        return x if self.normalize_before else norm(x)
+
+
+class FeedbackLayer(DecoderLayer):
+    """Memory attention, cross-attention and feed-forward of one layer at one position."""
+
+    def __init__(self, sizes: LayerSizes):
+        super().__init__(sizes, MemoryAttention(sizes.embed_dim, sizes.num_heads))
 
     def forward(
         self,
@@ -108,19 +148,6 @@ class FeedbackLayer(nn.Module):
         Returns:
             The layer's output `(N, C)` and its cross-attention probabilities `(N, H, S)` or None.
         """
-        probs = None
         y = self.self_attn(self._before(self.self_attn_layer_norm, x), past, masks.memory_probs)
         x = self._after(self.self_attn_layer_norm, x + drop(y, masks.memory_out))
-        if self.encoder_attn is not None and source is not None:
-            y = self._before(self.encoder_attn_layer_norm, x)
-            y, probs = self.encoder_attn(y, source, masks.cross_probs)
-            x = self._after(self.encoder_attn_layer_norm, x + drop(y, masks.cross_out))
-        y = self.activation(self.fc1(self._before(self.final_layer_norm, x)))
-        y = self.fc2(drop(y, masks.activation))
-        return self._after(self.final_layer_norm, x + drop(y, masks.ffn_out)), probs
-
-    def _before(self, norm: nn.Module, x: Tensor) -> Tensor:
-        return norm(x) if self.normalize_before else x
-
-    def _after(self, norm: nn.Module, x: Tensor) -> Tensor:
-        return x if self.normalize_before else norm(x)
+        return self.after_attention(x, source, masks)

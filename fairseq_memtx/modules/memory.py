@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .attention import attention_linear, split_heads
 from .mixture import LayerMixture
+from .relative_positions import key_of_distance
 
 
 class MemoryView(NamedTuple):
@@ -109,7 +110,7 @@ class FeedbackMemory(nn.Module):
         if self.distance_keys is None:
             return None
         distances = torch.arange(num_entries, 0, -1, device=self.distance_keys.device)
-        return self.distance_keys[(distances - 1).clamp(max=self.distance_keys.size(0) - 1)]
+        return key_of_distance(self.distance_keys, distances - 1)
 
     def views(
         self, keys: Tensor, values: Tensor, padding_mask: Tensor | None

@@ -1,0 +1,64 @@
+"""Losses that teach the compression functions (Rae et al. 2019, section 3.2 and Algorithm 2).
+
+Their gradient reaches the compression function alone: everything else is given detached. Each is
+summed over blocks and sentences: || . ||_2 is the norm over a block's positions and features, not
+squared, as in the paper.
+
+Size legend: B sentences, P blocks, n old states of a block, m = n / c new ones, Q queries, H heads,
+D head dimension, C model dimension.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .attention import masked_softmax
+
+
+class Entries(NamedTuple):
+    """Keys and values `(H, B, P, n, D)` of a block's entries, and which exist `(B, P, n)`."""
+
+    keys: Tensor
+    values: Tensor
+    valid: Tensor
+
+
+def content_attention(query: Tensor, entries: Entries) -> Tensor:
+    """Attention by content alone (no positions), zero over a block without entries.
+
+    Args:
+        query: `(H, B, P, Q, D)`, scaled.
+        entries: what to attend to.
+
+    Returns:
+        `(H, B, P, Q, D)`.
+    """
+    scores = torch.matmul(query, entries.keys.transpose(-1, -2))
+    return torch.matmul(masked_softmax(scores, ~entries.valid.unsqueeze(2)), entries.values)
+
+
+def attention_reconstruction(
+    query: Tensor, query_valid: Tensor, old: Entries, new: Entries
+) -> Tensor:
+    """sum || attn(h, old) - attn(h, f_c(old)) ||_2 over sentences and blocks.
+
+    Args:
+        query: `(H, B, P, Q, D)`, scaled: the segments after which the blocks are compressed.
+        query_valid: `(B, P, Q)`, False at padding.
+        old, new: a block before and after compression.
+
+    Returns:
+        A scalar.
+    """
+    exists = (query_valid & old.valid.any(dim=-1, keepdim=True)).unsqueeze(-1)
+    change = content_attention(query, old) - content_attention(query, new)
+    change = change.masked_fill(~exists, 0.0)
+    # over heads, queries and features: one norm for each sentence and block (B, P)
+    return torch.linalg.vector_norm(change, dim=(0, 3, 4)).sum()
+
+
+def auto_encoding(old: Tensor, old_valid: Tensor, rebuilt: Tensor) -> Tensor:
+    """sum || old - g(f_c(old)) ||_2 over blocks `(B, P, n, C)`; old_valid `(B, P, n)`."""
+    change = (old - rebuilt).masked_fill(~old_valid.unsqueeze(-1), 0.0)
+    return torch.linalg.vector_norm(change, dim=(2, 3)).sum()

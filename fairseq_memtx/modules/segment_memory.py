@@ -1,0 +1,169 @@
+"""The bounded past of a layer: recent states as they were, older ones compressed.
+
+Transformer-XL (Dai et al. 2019, arXiv 1901.02860, section 3.2) keeps the last n_m inputs of every
+layer; the Compressive Transformer (Rae et al. 2019, arXiv 1911.05507, Algorithm 1) compresses what
+falls out of them and keeps the last n_cm results.
+
+A memory is an explicit value, passed in and returned, never kept on a module, so it can outlive a
+sentence or a block. Deviation from both papers: an empty memory is masked, not made of zeros.
+States are stored as they enter the layer, before its norm.
+
+Size legend: B sentences, M recent states, N compressed states, C model dimension.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SegmentLengths:
+    """How a target is cut and how much of its past is kept, in positions.
+
+    Attributes:
+        segment: n_s, positions processed together; at least 1.
+        memory: n_m, recent states kept.
+        compressed: n_cm, compressed states kept.
+        rate: c, states that become one; divides `segment`.
+        same_length: every query attends to itself and the `memory + compressed` entries before it,
+            so that the first query of a segment sees as many as the last.
+    """
+
+    segment: int
+    memory: int
+    compressed: int = 0
+    rate: int = 1
+    same_length: bool = False
+
+    @property
+    def per_segment(self) -> int:
+        """Compressed states made of one segment."""
+        return self.segment // self.rate
+
+    @property
+    def furthest(self) -> int | None:
+        """The largest distance in view, None for no other limit than the memories' lengths."""
+        return self.memory + self.compressed if self.same_length else None
+
+
+class LayerMemory(NamedTuple):
+    """What one layer remembers, oldest first; entries that exist stand to the right.
+
+    Attributes:
+        recent: `(B, M, C)`.
+        compressed: `(B, N, C)`.
+        recent_valid, compressed_valid: `(B, M)` and `(B, N)`, False where an entry does not exist,
+            because a sentence is shorter than others; None where all exist.
+        usage: `(B, M)`, attention that each recent state has received as a memory; None where the
+            compression does not ask for it.
+    """
+
+    recent: Tensor
+    compressed: Tensor
+    recent_valid: Tensor | None = None
+    compressed_valid: Tensor | None = None
+    usage: Tensor | None = None
+
+    @classmethod
+    def empty(cls, like: Tensor) -> "LayerMemory":
+        """No entries; `like` `(B, ..., C)` gives the sizes, dtype and device."""
+        nothing = like.new_zeros(like.size(0), 0, like.size(-1))
+        return cls(nothing, nothing)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "LayerMemory":
+        """The same memory with `change` applied to each tensor."""
+        return LayerMemory(*(None if x is None else change(x) for x in self))  # type: ignore[arg-type]
+
+
+class SegmentMemory:
+    """The memories of all layers of a decoder, after some text.
+
+    Attributes:
+        layers: one `LayerMemory` a layer.
+    """
+
+    def __init__(self, layers: list[LayerMemory]):
+        self.layers = layers
+
+    def detach(self) -> "SegmentMemory":
+        """The same memory without its gradient history: gradients end here."""
+        return self._map(torch.Tensor.detach)
+
+    def reorder(self, new_order: Tensor) -> "SegmentMemory":
+        """Row i of the result is row `new_order[i]` (int64, any length, repeats allowed)."""
+        return self._map(lambda x: x.index_select(0, new_order))
+
+    def size_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(
+            x.numel() * x.element_size() for layer in self.layers for x in layer if x is not None
+        )
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "SegmentMemory":
+        return SegmentMemory([layer.map(change) for layer in self.layers])
+
+
+def join_valid(first: Tensor | None, second: Tensor | None, like: tuple[Tensor, Tensor]):
+    """Flags of two joined runs of entries `like` `(B, S, C)`; None if all entries exist."""
+    if first is None and second is None:
+        return None
+    flags = [
+        x.new_ones(x.shape[:2], dtype=torch.bool) if valid is None else valid
+        for x, valid in zip(like, (first, second), strict=True)
+    ]
+    return torch.cat(flags, dim=1)
+
+
+def last_entries(
+    entries: Tensor, valid: Tensor | None, size: int
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The last `size` existing entries of each sentence, in order, standing to the right.
+
+    Args:
+        entries: `(B, S, ...)`.
+        valid: `(B, S)`, or None where all exist.
+        size: how many; fewer come back where no sentence has so many.
+
+    Returns:
+        The entries `(B, n, ...)`, their flags `(B, n)` or None, and which they were `(B, n)`
+        (None for the last n in place).
+    """
+    first = max(entries.size(1) - size, 0)
+    if valid is None or bool(valid.all()):
+        return entries[:, first:], None, None
+    size = min(size, int(valid.sum(dim=1).max()))
+    # A stable sort of the flags puts entries that do not exist in front and keeps the others' order.
+    order = valid.to(torch.uint8).argsort(dim=1, stable=True)[:, valid.size(1) - size :]
+    index = order.view(*order.shape, *[1] * (entries.dim() - 2)).expand(-1, -1, *entries.shape[2:])
+    kept = valid.gather(1, order)
+    return entries.gather(1, index), None if bool(kept.all()) else kept, order
+
+
+def windows(stream: Tensor, end: int, size: int, step: int, count: int) -> Tensor:
+    """Overlapping windows of a stream of entries, beyond whose ends stand zeros (False).
+
+    Args:
+        stream: `(..., S, D)`.
+        end: where window 0 ends: it covers the entries end - size .. end - 1.
+        size: entries in a window.
+        step: how much further each window ends.
+        count: number of windows.
+
+    Returns:
+        `(..., count, size, D)`.
+    """
+    first, last = end - size, end + (count - 1) * step
+    left, right = max(0, -first), max(0, last - stream.size(-2))
+    if left > 0 or right > 0:
+        stream = torch.nn.functional.pad(stream, (0, 0, left, right))
+    stream = stream[..., first + left : last + left, :]
+    # (..., count, D, size) -> (..., count, size, D)
+    return stream.unfold(-2, size, step).transpose(-1, -2)
+
+
+def windows_of_flags(valid: Tensor, end: int, size: int, step: int, count: int) -> Tensor:
+    """`windows` of flags `(B, S)`: `(B, count, size)`, False beyond the ends."""
+    return windows(valid.unsqueeze(-1), end, size, step, count).squeeze(-1)
