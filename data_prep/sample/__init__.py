@@ -1,9 +1,10 @@
 """The embedded sample: a generator of an English-German corpus of documents.
 
 `generate` writes it; ``python -m data_prep.sample`` is its command.  Rooms: `lexicon` (words),
-`morphology` (endings), `syntax` (trees), `german` and `english` (trees to text), `phrases` and
-`grammar` (drawing trees), `documents` (what *it* refers to), `corpus` (splits, files, statistics),
-`pronouns` (scoring the choice of er, sie and es).
+`morphology` (endings), `syntax` (trees), `german` and `english` (trees to text), `phrases`,
+`frames`, `growth` and `grammar` (drawing trees, small to large), `combinations` (what training may
+not see), `documents` (what *it* refers to), `corpus` (splits, files, statistics), `pronouns`
+(scoring the choice of er, sie and es).
 """
 
 from data_prep.sample.corpus import (

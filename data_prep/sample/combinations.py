@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TypeVar
 
 from data_prep.sample.dice import Dice
@@ -22,7 +23,12 @@ PREFERENCE = 0.4  # how often validation and test choose a held-out pair where t
 
 def held_out(word: str, noun: Noun) -> bool:
     """Whether the pair of a German verb or adjective and a (head) noun is kept from training."""
-    return zlib.crc32(f"{word} {noun.head}".encode()) % HELD_OUT_OF == 0
+    return _hashed_out(word, noun.head)
+
+
+@cache
+def _hashed_out(word: str, head: str) -> bool:
+    return zlib.crc32(f"{word} {head}".encode()) % HELD_OUT_OF == 0
 
 
 class Policy:

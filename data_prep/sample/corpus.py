@@ -183,7 +183,9 @@ def generate(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror
-        raise SampleError(f"`out` must be a folder we can write, but is {out_dir}: {reason}") from error
+        raise SampleError(
+            f"`out` must be a folder we can write, but is {out_dir}: {reason}"
+        ) from error
     counters = {split: SplitCounter() for split in sizes}
     files = {split: _SplitFiles(folder, split) for split in sizes}
     try:

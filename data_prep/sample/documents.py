@@ -16,7 +16,8 @@ from data_prep.sample import english, german
 from data_prep.sample.combinations import Policy, held_out, pairs
 from data_prep.sample.dice import Dice
 from data_prep.sample.english import Mentions
-from data_prep.sample.grammar import Grammar, personal
+from data_prep.sample.frames import personal
+from data_prep.sample.grammar import Grammar
 from data_prep.sample.lexicon.adjectives import BY_KIND
 from data_prep.sample.lexicon.nouns import THING_KINDS, Noun
 from data_prep.sample.lexicon.verbs import find
@@ -25,10 +26,20 @@ from data_prep.sample.syntax import Clause, Nominal, Predicate, Pronoun, Sentenc
 
 MIN_WORDS, MAX_WORDS = 3, 60
 MIN_SENTENCES, MAX_SENTENCES = 5, 15
+MAX_DISTANCE = 5  # sentences from a noun to an it that means it
 FREE_TO_REPEAT = 4  # words; longer sentences of training appear in no other split
 
 # (weight, lowest, highest) number of words a sentence aims at.
-_AIMS = ((16, 3, 5), (26, 6, 8), (24, 9, 11), (15, 12, 15), (10, 16, 21), (5, 22, 30), (3, 31, 42), (2, 43, 54))
+_AIMS = (
+    (11, 3, 5),
+    (20, 6, 8),
+    (24, 9, 11),
+    (17, 12, 15),
+    (12, 16, 21),
+    (7, 22, 30),
+    (4, 31, 42),
+    (3, 43, 54),
+)
 # Neutral sentences between the antecedent and the sentence that refers to it.
 _GAPS = ((58, 0), (20, 1), (13, 2), (9, 3))
 _QUESTIONS = 0.05
@@ -109,13 +120,19 @@ class DocumentWriter:
             while self._dice.chance(_FREE):
                 self._add(self._free, UNLIMITED)
             self._add(self._introduction, UNLIMITED)
-            while self._focus is not None and len(self._lines) < length + 4:
-                for _ in range(self._dice.weighted(_GAPS)):
-                    self._add(self._neutral, 0)
-                self._add(self._reference, 1 if self._dice.chance(0.25) else 0)
-                if not self._dice.chance(_REFER_AGAIN):
-                    break
+            self._refer_back()
         return self._lines[:length]
+
+    def _refer_back(self) -> None:
+        """Neutral sentences and references to the focus, until it ends or is too far back."""
+        while self._focus is not None:
+            for _ in range(self._dice.weighted(_GAPS)):
+                self._add(self._neutral, 0)
+            if self._distance > MAX_DISTANCE:
+                return
+            self._add(self._reference, 1 if self._dice.chance(0.25) else 0)
+            if not self._dice.chance(_REFER_AGAIN):
+                return
 
     def _add(self, draw: Callable[[int], Sentence | None], things: int) -> None:
         """Draw until a sentence passes every check, then keep it."""
@@ -182,24 +199,24 @@ class DocumentWriter:
         noun = self._draw.noun((kind,), "")
         if noun is None:
             return None
-        again = words >= 10 and self._dice.chance(0.15)
+        again = words >= 9 and self._dice.chance(0.4)
 
         def first(room: Room) -> Clause | None:
             thing = self._draw.singular(noun, room)
             self._draw.things_left = 0
             clause = self._about(thing, kind, room)
-            return self._with_reason(clause, noun) if again and clause else clause
+            return self._with_reason(clause, Pronoun("it", noun)) if again and clause else clause
 
         tree = self._grammar.statement(words, first)
         return tree if tree and not any(c.negated for c in tree.clauses) else None
 
-    def _with_reason(self, clause: Clause, noun: Noun) -> Clause | None:
-        """bought the lamp because it was cheap: an *it* that needs no context."""
-        if clause.trailing or clause.predicate or clause.complement:
+    def _with_reason(self, clause: Clause, pronoun: Pronoun) -> Clause | None:
+        """bought the lamp because it was cheap; bought it because it was cheap."""
+        noun = pronoun.antecedent
+        if noun is None or clause.trailing or clause.predicate or clause.complement:
             return None
         adjective = self._dice.pick(BY_KIND[noun.kind])
         tense = "past" if self._draw.past else "present"
-        pronoun = Pronoun("it", noun, 0)
         said = Clause(pronoun, _BE, tense, predicate=Predicate(adjective))
         words = self._dice.pick((("because", "weil"), ("although", "obwohl")))
         return replace(clause, trailing=Subordinate(*words, said))
@@ -211,11 +228,14 @@ class DocumentWriter:
             return None
         pronoun = Pronoun("it", noun, self._distance)
         embed = words >= 9 and self._dice.chance(0.2)
+        again = words >= 8 and not embed and self._dice.chance(0.2)
 
         def first(room: Room) -> Clause | None:
             if embed:
                 room.take(4)
             clause = self._about(pronoun, noun.kind, room)
+            if again and clause and not clause.trailing:
+                return self._with_reason(clause, pronoun)
             return self._said(clause, room) if embed and clause else clause
 
         return self._grammar.statement(words, first)

@@ -14,14 +14,15 @@ from data_prep.sample.syntax import (
     Infinitive,
     Interrogative,
     Name,
-    NounPhrase,
     Nominal,
+    NounPhrase,
     Pair,
     Predicate,
     Prepositional,
     Pronoun,
     Sentence,
     Subordinate,
+    adjective_words,
     person_of,
 )
 
@@ -62,7 +63,7 @@ class Writer:
 
     def noun_phrase(self, phrase: NounPhrase) -> Tokens:
         words = [phrase.count[0]] if phrase.count else []
-        words += [adjective.english for adjective in phrase.adjectives]
+        words += adjective_words(phrase, [item.english for item in phrase.adjectives])
         words.append(phrase.noun.english_plural if phrase.plural else phrase.noun.english)
         if self.owner_comes_first(phrase):
             words = self.possessive(phrase.owner) + words

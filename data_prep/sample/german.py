@@ -19,14 +19,15 @@ from data_prep.sample.syntax import (
     Infinitive,
     Interrogative,
     Name,
-    NounPhrase,
     Nominal,
+    NounPhrase,
     Pair,
     Predicate,
     Prepositional,
     Pronoun,
     Sentence,
     Subordinate,
+    adjective_words,
     is_definite,
     person_of,
 )
@@ -94,8 +95,10 @@ def noun_phrase(phrase: NounPhrase, case: str) -> Piece:
     """Determiner, number, adjectives, noun, genitive; the relative clause is the tail."""
     kind = agreement(phrase.noun, phrase.plural)
     determiner, owner_name = phrase.determiner, isinstance(phrase.owner, Name)
-    pattern = "none" if owner_name or (phrase.plural and determiner.german == "ein") else (
-        determiner.pattern
+    pattern = (
+        "none"
+        if owner_name or (phrase.plural and determiner.german == "ein")
+        else (determiner.pattern)
     )
     words: Tokens = []
     if owner_name:
@@ -104,7 +107,8 @@ def noun_phrase(phrase: NounPhrase, case: str) -> Piece:
         words.append(morphology.determiner_form(determiner.german, pattern, case, kind))
     if phrase.count:
         words.append(phrase.count[1])
-    words += [morphology.adjective_form(a, pattern, case, kind) for a in phrase.adjectives]
+    forms = [morphology.adjective_form(a, pattern, case, kind) for a in phrase.adjectives]
+    words += adjective_words(phrase, forms)
     words.append(morphology.noun_form(phrase.noun, case, phrase.plural))
     if isinstance(phrase.owner, NounPhrase):
         words += noun_phrase(phrase.owner, "gen").words
@@ -238,10 +242,15 @@ _RANK = {
 
 
 def object_rank(clause: Clause, direct: Nominal) -> int:
-    """Pronouns come early, even before the subject of verbs of pleasing; indefinite objects late."""
+    """Pronouns come early, those that cannot be a subject even before it; indefinite objects late.
+
+    A form of *it* stays behind the subject whatever its gender, so that the three genders differ
+    in the pronoun alone.
+    """
     if isinstance(direct, Pronoun):
-        backwards = clause.verb.lemma in ("gefallen", "gehören")
-        return -1 if backwards and not isinstance(clause.subject, Pronoun) else 1
+        clear = pronoun(direct, clause.verb.case).lower() not in ("sie", "es")
+        early = clear and direct.word != "it" and not isinstance(clause.subject, Pronoun)
+        return -1 if early else 1
     if clause.verb.case == "dat":
         return 5
     return 6 if is_definite(direct) else 10

@@ -1,4 +1,4 @@
-"""German inflection: articles, adjective endings, nouns and verbs; and the English that goes with it.
+"""German inflection: articles, adjective endings, nouns, verbs; and the little English has.
 
 Cases are ``nom``, ``acc``, ``dat``, ``gen``.  An agreement class is a gender (``m``, ``f``, ``n``)
 or ``p`` for the plural, which has no gender in German.

@@ -10,11 +10,10 @@ from __future__ import annotations
 from data_prep.sample.combinations import Policy, held_out
 from data_prep.sample.dice import Dice
 from data_prep.sample.lexicon import adverbs, names
-from data_prep.sample.lexicon.adjectives import BY_KIND, DEGREES, Adjective
-from data_prep.sample.lexicon.nouns import COMPOUNDS, NOUNS, Noun
+from data_prep.sample.lexicon.adjectives import BY_KIND, COLOURS, DEGREES, Adjective
+from data_prep.sample.lexicon.nouns import COMPOUNDS, KIN, NOUNS, PERSON_KINDS, Noun
 from data_prep.sample.lexicon.verbs import Verb
 from data_prep.sample.syntax import (
-    A,
     ALL,
     BARE,
     FEW,
@@ -28,11 +27,12 @@ from data_prep.sample.syntax import (
     THE,
     THEIR,
     THIS,
+    A,
     Adverbial,
     Determiner,
     Name,
-    NounPhrase,
     Nominal,
+    NounPhrase,
     Pair,
     Predicate,
     Prepositional,
@@ -40,9 +40,6 @@ from data_prep.sample.syntax import (
 )
 
 UNLIMITED = 99
-KIN = frozenset(
-    "Bruder Vater Sohn Onkel Großvater Mutter Schwester Tochter Tante Großmutter Nichte".split()
-)
 SURFACES = ("Tisch", "Stuhl", "Bank", "Bett", "Regal", "Sofa", "Kommode", "Schreibtisch")
 CONTAINERS = ("Koffer", "Korb", "Eimer", "Tasche", "Kiste", "Fass", "Schüssel")
 _QUANTIFIERS = (MANY, SOME, SEVERAL, FEW, ALL)
@@ -147,9 +144,8 @@ class Drawer:
         return NounPhrase(person.noun, determiner, person.plural, adjectives, person.count)
 
     def _persons(self, word: str, room: Room) -> NounPhrase:
-        noun = self.dice.pick(NOUNS[self.dice.pick(("man", "woman"))])
-        if noun.german in KIN and noun.german not in ("Bruder", "Schwester", "Sohn", "Tochter"):
-            noun = _BY_NAME["Nachbar"]
+        kind = self.dice.pick(PERSON_KINDS)
+        noun = self.dice.pick([noun for noun in NOUNS[kind] if noun.german not in KIN])
         determiner, count = self._plural_determiner()
         return NounPhrase(noun, determiner, True, (), count)
 
@@ -193,17 +189,13 @@ class Drawer:
         determiner: Determiner = self.dice.weighted(
             [(6, THE), (4, A), (1, THIS), (1, self.dice.pick(_POSSESSIVES))]
         )
-        if determiner is THE and noun.kind not in ("room", "part") and room.left > 2:
-            if self.dice.chance(0.3):
-                owner = self._owner()
+        ownable = determiner is THE and noun.kind not in ("room", "part") and room.left > 2
+        if ownable and self.dice.chance(0.3):
+            owner = self.new_person()
         if noun.kind == "part" and self.things_left > 0 and room.take(3):
             self.things_left -= 1
             owner, determiner = NounPhrase(self.dice.pick(NOUNS["building"])), THE
         return NounPhrase(noun, determiner, False, adjectives, None, owner)
-
-    def _owner(self) -> Name | NounPhrase:
-        person = self.new_person()
-        return person
 
     def _plural_determiner(self) -> tuple[Determiner, tuple[str, str] | None]:
         if self.dice.chance(0.35):
@@ -225,7 +217,7 @@ class Drawer:
             if adjective and adjective not in found:
                 found.append(adjective)
             probability *= 0.35
-        return tuple(found)
+        return in_order(found)
 
     def adjective(self, noun: Noun) -> Adjective | None:
         """An adjective for the noun that the split allows."""
@@ -283,7 +275,13 @@ class Drawer:
         self.things_left -= 1
         noun = self.dice.pick(NOUNS["event"])
         english, german, case = self.dice.pick(
-            (("during", "während", "gen"), ("after", "nach", "dat"), ("before", "vor", "dat"))
+            (
+                ("during", "während", "gen"),
+                ("after", "nach", "dat"),
+                ("before", "vor", "dat"),
+                ("because of", "wegen", "gen"),
+                ("despite", "trotz", "gen"),
+            )
         )
         return Adverbial("time", phrase=Prepositional(english, german, case, NounPhrase(noun)))
 
@@ -296,7 +294,7 @@ class Drawer:
         if verb and verb.base in ("lie", "sit") and self.dice.chance(0.5):
             surface = _BY_NAME[self.dice.pick(SURFACES)]
             return spot("place", "on", "auf", "dat", surface)
-        if self.dice.chance(0.3):
+        if self.dice.chance(0.3) and not (verb and verb.lemma == "wohnen"):
             english, german = self.dice.pick(
                 (("behind", "hinter"), ("in front of", "vor"), ("next to", "neben"))
             )
@@ -317,7 +315,9 @@ class Drawer:
             )
             surface = _BY_NAME[self.dice.pick(SURFACES)]
             return spot("direction", english, german, "acc", surface)
-        kind = self.dice.weighted([(3, "city"), (3 * (self.things_left > 0), "room"), (2, "person")])
+        kind = self.dice.weighted(
+            [(3, "city"), (3 * (self.things_left > 0), "room"), (2, "person")]
+        )
         if kind == "city":
             english, german = self.dice.pick(names.CITIES)
             return fixed("direction", (f"to {english}", f"nach {german}"))
@@ -344,6 +344,12 @@ class Drawer:
         preposition = ("for ", "für ") if slot == "manner" else ("", "")
         words = (f"{preposition[0]}{english} euros", f"{preposition[1]}{german} Euro")
         return fixed(slot, words)
+
+
+def in_order(adjectives: list[Adjective]) -> tuple[Adjective, ...]:
+    """Colours stand last and there is one at most: small red."""
+    colours = [item for item in adjectives if item.english in COLOURS]
+    return (*(item for item in adjectives if item.english not in COLOURS), *colours[:1])
 
 
 _AT = ("Bahnhof", "Flughafen")

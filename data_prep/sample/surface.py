@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from data_prep.sample.lexicon.nouns import Noun
+
 COMMA = ","
 
 Tokens = list[str]
@@ -13,12 +15,12 @@ class Referring(str):
     It carries what the pronoun record needs; it is otherwise an ordinary string.
     """
 
-    noun: object
+    noun: Noun
     case: str
     distance: int
 
     @classmethod
-    def make(cls, form: str, noun: object, case: str, distance: int) -> Referring:
+    def make(cls, form: str, noun: Noun, case: str, distance: int) -> Referring:
         token = cls(form)
         token.noun, token.case, token.distance = noun, case, distance
         return token

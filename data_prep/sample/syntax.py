@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from data_prep.sample.lexicon.adjectives import Adjective
+from data_prep.sample.lexicon.adjectives import COLOURS, Adjective
 from data_prep.sample.lexicon.nouns import Noun
 from data_prep.sample.lexicon.verbs import Modal, Verb
+from data_prep.sample.surface import COMMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,6 @@ A = Determiner("a", "", "ein", "ein")
 BARE = Determiner("", "", "", "none")
 NO = Determiner("no", "no", "kein", "ein")
 THIS = Determiner("this", "these", "dies", "der")
-EVERY = Determiner("every", "all", "jed", "der")
 MY = Determiner("my", "my", "mein", "ein")
 HIS = Determiner("his", "his", "sein", "ein")
 HER = Determiner("her", "her", "ihr", "ein")
@@ -207,6 +207,16 @@ def person_of(nominal: Nominal) -> str:
             return "3p"
         case _:
             return "3s"
+
+
+def adjective_words(phrase: NounPhrase, forms: list[str]) -> list[str]:
+    """The written adjectives, with a comma between equals but none before a colour."""
+    words: list[str] = []
+    for adjective, form in zip(phrase.adjectives, forms, strict=True):
+        if words and adjective.english not in COLOURS:
+            words.append(COMMA)
+        words.append(form)
+    return words
 
 
 def is_definite(nominal: Nominal | None) -> bool:

@@ -56,7 +56,7 @@ thirsty | durstig | living
 sick | krank | living
 healthy | gesund | living
 happy | glücklich | people
-sad | traurig | people text
+sad | traurig | people
 angry | wütend | living
 strong | stark | living
 weak | schwach | living
@@ -103,7 +103,7 @@ boring | langweilig | text ideas
 important | wichtig | text ideas
 exciting | spannend | text
 funny | lustig | text people
-secret | geheim | text ideas
+secret | geheim | text plan
 difficult | schwierig | ideas text
 simple | einfach | ideas text machine
 complicated | kompliziert | ideas machine text
@@ -142,6 +142,8 @@ BY_KIND: dict[str, tuple[Adjective, ...]] = {
     kind: tuple(adjective for adjective in ADJECTIVES if kind in adjective.kinds)
     for kind in sorted({kind for adjective in ADJECTIVES for kind in adjective.kinds})
 }
+
+COLOURS = frozenset(("red", "blue", "green", "yellow", "black", "white", "brown", "grey"))
 
 DEGREES: tuple[tuple[str, str], ...] = (
     ("very", "sehr"),

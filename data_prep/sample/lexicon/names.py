@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-MEN: tuple[str, ...] = tuple(
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+MEN: tuple[str, ...] = _words(
     "Peter Paul Martin Stefan Daniel Robert Oliver Simon Tim Jan Karl David Michael Anton "
-    "Emil Konrad Leon Viktor Gustav Hugo Bernd Florian Jakob Erik Ali Omar Pedro Ivan".split()
+    "Emil Konrad Leon Viktor Gustav Hugo Bernd Florian Jakob Erik Ali Omar Pedro Ivan"
 )
 
-WOMEN: tuple[str, ...] = tuple(
+WOMEN: tuple[str, ...] = _words(
     "Anna Maria Julia Laura Eva Sophie Clara Hannah Lena Nina Sandra Martina Emma Ida "
-    "Paula Olga Helga Karin Monika Rosa Vera Lisa Johanna Greta Fatima Aylin Irina Elena".split()
+    "Paula Olga Helga Karin Monika Rosa Vera Lisa Johanna Greta Fatima Aylin Irina Elena"
 )
 
-FAMILIES: tuple[str, ...] = tuple(
+FAMILIES: tuple[str, ...] = _words(
     "Müller Weber Schneider Fischer Wagner Becker Hoffmann Koch Bauer Richter Klein Wolf "
     "Neumann Braun Zimmermann Krüger Hartmann Lange Krause Lehmann Köhler Walter Kaiser "
-    "Keller Vogel Winkler Baumann Jung Roth Berger Novak Rossi Smith Brown Taylor Kim".split()
+    "Keller Vogel Winkler Baumann Jung Roth Berger Novak Rossi Smith Brown Taylor Kim"
 )
 
 # English | German; cities take "in" and "nach" without an article.

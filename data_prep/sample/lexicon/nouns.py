@@ -2,7 +2,7 @@
 
 Each line of a table reads
 
-    english[/irregular plural] | German | gender | German plural | genitive ending [n] [compound stem]
+    English[/irregular plural] | German | gender | German plural | genitive ending | compound stem
 
 `gender` is m, f or n.  A genitive ending followed by ``!`` marks the n-declension: the ending is
 then worn by every singular case but the nominative.  The compound stem, where there is one, is the
@@ -14,6 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PERSON_KINDS = ("man", "woman")
+KIN = frozenset(
+    ("Bruder", "Vater", "Sohn", "Onkel", "Großvater")
+    + ("Mutter", "Schwester", "Tochter", "Tante", "Großmutter", "Nichte")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,10 +399,10 @@ seminar | Seminar | n | Seminare | s
 
 _PARTS = """
 entrance | Eingang | m | Eingänge | s
-balcony | Balkon | m | Balkone | s
+shutter | Rollladen | m | Rollläden | s
 door | Tür | f | Türen |
-staircase | Treppe | f | Treppen |
-roof | Dach | n | Dächer | es
+hatch | Luke | f | Luken |
+gate | Tor | n | Tore | es
 window | Fenster | n | Fenster | s
 """
 
@@ -464,13 +468,14 @@ BY_GERMAN: dict[str, Noun] = _index()
 # Which rooms and buildings make compounds with which heads: kitchen table, Küchentisch.
 _COMPOUND_HEADS: dict[str, tuple[str, ...]] = {
     "Küche": ("Tisch", "Stuhl", "Schrank", "Uhr", "Regal", "Messer", "Lampe", "Tür", "Fenster"),
-    "Garten": ("Tisch", "Stuhl", "Bank", "Lampe", "Haus", "Werkzeug"),
+    "Garten": ("Tisch", "Stuhl", "Bank", "Lampe", "Haus", "Werkzeug", "Tor", "Tür"),
     "Büro": ("Stuhl", "Schrank", "Lampe", "Gebäude", "Computer", "Telefon"),
     "Schule": ("Buch", "Heft", "Tasche", "Bus", "Hof", "Garten", "Bibliothek"),
-    "Keller": ("Regal", "Schlüssel", "Lampe", "Tür", "Treppe"),
-    "Kirche": ("Turm", "Uhr", "Bank", "Tür", "Dach"),
+    "Keller": ("Regal", "Schlüssel", "Lampe", "Tür", "Fenster"),
+    "Kirche": ("Turm", "Uhr", "Bank", "Tür", "Fenster"),
     "Hotel": ("Zimmer", "Bett", "Küche", "Rechnung", "Schlüssel", "Eingang"),
-    "Haus": ("Schlüssel",),
+    "Haus": ("Schlüssel", "Tür"),
+    "Fabrik": ("Tor", "Fenster"),
     "Park": ("Bank",),
     "Werkstatt": ("Schlüssel", "Lampe"),
     "Garage": ("Schlüssel",),
@@ -478,7 +483,7 @@ _COMPOUND_HEADS: dict[str, tuple[str, ...]] = {
     "Dorf": ("Kirche", "Schule", "Laden"),
     "Badezimmer": ("Spiegel", "Schrank", "Lampe"),
     "Krankenhaus": ("Bett", "Zimmer", "Küche"),
-    "Schloss": ("Garten", "Hof", "Turm"),
+    "Schloss": ("Garten", "Hof", "Turm", "Tor"),
     "Theater": ("Kostüm",),
     "Wohnung": ("Schlüssel",),
     "Apfel": ("Kuchen",),

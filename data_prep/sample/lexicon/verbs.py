@@ -65,6 +65,9 @@ _GROUPS = {
     "any": "object vessel furniture machine vehicle clothing text food building room part animal",
     "portable": "object vessel text clothing",
     "ideas": "abstract plan problem",
+    "carrier": "building animal vehicle",
+    "thought": "text abstract plan problem",
+    "being": "man woman animal",
 }
 
 _TABLE = """
@@ -125,7 +128,7 @@ hear heard heard | hören hört hörte gehört | acc | person animal | person an
 photograph | fotografieren fotografiert fotografierte fotografiert | acc | person | any
 describe | beschreiben beschreibt beschrieb beschrieben | acc | person | any ideas
 discuss | besprechen bespricht besprach besprochen | acc | person | ideas text
-understand understood understood | verstehen versteht verstand verstanden | acc | person | text ideas
+understand understood understood | verstehen versteht verstand verstanden | acc | person | thought
 solve | lösen löst löste gelöst | acc | person | problem
 call | an|rufen ruft rief angerufen | acc | person | person
 turn ~on | ein|schalten schaltet schaltete eingeschaltet | acc | person | machine
@@ -151,11 +154,11 @@ think thought thought | denken denkt dachte gedacht | an/acc/of | person | perso
 talk | sprechen spricht sprach gesprochen | über/acc/about | person | person text ideas
 laugh | lachen lacht lachte gelacht | über/acc/about | person | person text
 ask | bitten bittet bat gebeten | um/acc/for | person | object text
-dream dreamt dreamt | träumen träumt träumte geträumt | von/dat/of | person | building animal vehicle
+dream dreamt dreamt | träumen träumt träumte geträumt | von/dat/of | person | carrier
 work | arbeiten arbeitet arbeitete gearbeitet | an/dat/on | person | text ideas machine
 play | spielen spielt spielte gespielt | mit/dat/with | person animal | person animal object
 take part took taken | teil|nehmen nimmt nahm teilgenommen | an/dat/in | person | event
-run ~away ran run | weg|laufen läuft lief +weggelaufen | vor/dat/from | person animal | person animal
+run ~away ran run | weg|laufen läuft lief +weggelaufen | vor/dat/from | being | being
 give gave given | geben gibt gab gegeben | dat+acc | person | portable food
 show showed shown | zeigen zeigt zeigte gezeigt | dat+acc | person | portable building vehicle
 send sent sent | schicken schickt schickte geschickt | dat+acc | person | portable
@@ -175,7 +178,7 @@ sing sang sung | singen singt sang gesungen | none | person |
 dance | tanzen tanzt tanzte getanzt | none | person |
 cry | weinen weint weinte geweint | none | person |
 swim swam swum | schwimmen schwimmt schwamm +geschwommen | none | person animal |
-disappear | verschwinden verschwindet verschwand +verschwunden | none | portable animal vehicle person |
+disappear | verschwinden verschwindet verschwand +verschwunden | none | portable vehicle being |
 fall ~down fell fallen | herunter|fallen fällt fiel +heruntergefallen | none | object vessel |
 burn ~down burnt burnt | ab|brennen brennt brannte +abgebrannt | none | building |
 arrive | an|kommen kommt kam +angekommen | none | person vehicle text |
@@ -318,6 +321,7 @@ STATES = _lemmas(
     "wissen glauben brauchen vertrauen verstehen denken hoffen wohnen sehen hören bemerken "
     "vergessen behaupten verlieren funktionieren verschwinden entkommen herunterfallen abbrennen"
 )
+RECURRENT = _lemmas("aussehen sehen hören vergessen verlieren verschwinden denken")  # of STATES
 
 MODALS: dict[str, Modal] = {
     "can": Modal("aux", "can", "could", "können", "kann", "konnte"),
