@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_prep.errors import UserError
-from scripts import checkpoints, command_line
+from data_prep.files import atomic_writers
+from data_prep.stamps import Stamps
+from scripts import checkpoints, command_line, stages
 from scripts.checkpoints import Saved
+from scripts.folders import RunFolder
 
 if TYPE_CHECKING:
     import torch
@@ -25,24 +27,22 @@ logger = logging.getLogger(__name__)
 
 def choose_last(saved: Sequence[Saved], count: int) -> list[Saved]:
     """The ``count`` checkpoints with the most updates, oldest first."""
-    distinct = {entry.updates: entry for entry in saved}
-    return _exactly(sorted(distinct.values(), key=lambda entry: entry.updates)[-count:], count)
+    return sorted(distinct(saved), key=lambda entry: entry.updates)[-count:]
 
 
 def choose_best(saved: Sequence[Saved], count: int) -> list[Saved]:
     """The ``count`` checkpoints with the best validation metric, best first."""
-    distinct = {entry.updates: entry for entry in saved if entry.score is not None}
-    higher = {entry.higher_is_better for entry in distinct.values()}
+    scored = [(entry.score, entry) for entry in distinct(saved) if entry.score is not None]
+    higher = {entry.higher_is_better for _, entry in scored}
     if len(higher) > 1:
         raise UserError("the checkpoints must come from one training, but their metrics differ")
-    ranked = sorted(distinct.values(), key=lambda entry: entry.score, reverse=higher == {True})  # type: ignore[arg-type, return-value]
-    return _exactly(ranked[:count], count)
+    ranked = sorted(scored, key=lambda pair: pair[0], reverse=higher == {True})
+    return [entry for _, entry in ranked[:count]]
 
 
-def _exactly(chosen: list[Saved], count: int) -> list[Saved]:
-    if len(chosen) < count:
-        raise UserError(f"{count} checkpoints must be averaged, but only {len(chosen)} were found")
-    return chosen
+def distinct(saved: Sequence[Saved]) -> list[Saved]:
+    """One checkpoint for each number of updates: fairseq keeps copies under other names."""
+    return list({entry.updates: entry for entry in reversed(saved)}.values())
 
 
 def average_states(states: Sequence[dict]) -> dict[str, torch.Tensor]:
@@ -84,26 +84,27 @@ def average_files(paths: Sequence[Path], out: Path) -> None:
     states = [checkpoints.load(path) for path in paths]
     averaged = {**states[-1], "model": average_states([state["model"] for state in states])}
     averaged["last_optimizer_state"] = None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(out.name + ".tmp")
-    try:
-        torch.save(averaged, temporary)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_writers(out) as (file,):
+        torch.save(averaged, file)
 
 
-def average(inputs: Sequence[Path], out: Path, last: int = 0, best: int = 0) -> dict:
-    """Choose among ``inputs`` (files, or one folder) and write the average; say what was chosen."""
+def average(
+    inputs: Sequence[Path], out: Path, last: int = 0, best: int = 0, fewer: bool = False
+) -> dict:
+    """Choose among ``inputs`` (files, or one folder) and write the average; say what was chosen.
+
+    With ``fewer``, an average of less than ``last`` or ``best`` checkpoints is no error.
+    """
     folder = len(inputs) == 1 and inputs[0].is_dir()
+    if folder and not (last or best):
+        raise UserError("with a folder, `--last` or `--best` must say how many to average")
     paths = checkpoints.saved_in(inputs[0]) if folder else list(inputs)
     saved = [checkpoints.describe(path, checkpoints.load(path)) for path in paths]
-    if last:
-        saved = choose_last(saved, last)
-    elif best:
-        saved = choose_best(saved, best)
-    if not saved:
-        raise UserError(f"`{inputs[0]}` must hold checkpoints of fairseq-train, but holds none")
+    if last or best:
+        saved = choose_last(saved, last) if last else choose_best(saved, best)
+    wanted = 1 if fewer else last or best or 1
+    if len(saved) < wanted:
+        raise UserError(f"there must be {wanted} checkpoints to average, but are {len(saved)}")
     average_files([entry.path for entry in saved], out)
     names = [entry.path.name for entry in saved]
     logger.info("%s is the average of %d: %s", out.name, len(names), ", ".join(names))
@@ -113,6 +114,16 @@ def average(inputs: Sequence[Path], out: Path, last: int = 0, best: int = 0) -> 
         "scores": [entry.score for entry in saved],
         "training_seconds": round(max(entry.training_seconds for entry in saved), 1),
     }
+
+
+def average_run(folder: RunFolder, last: int) -> None:
+    """The experiment's stage: average the ``last`` checkpoints of a finished training."""
+    inputs = {"training": stages.require_stamp(folder, "train")["inputs"], "last": last}
+
+    def work() -> dict:
+        return average([folder.checkpoints], folder.averaged, last=last, fewer=True)
+
+    Stamps(folder.path).run("average", inputs, [folder.averaged], work)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

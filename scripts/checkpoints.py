@@ -8,8 +8,8 @@ from pathlib import Path
 
 from data_prep.errors import UserError
 
-#: Saved at the end of an epoch, or in the middle of one; the copies ``_last`` and ``_best`` differ.
-_SAVED = re.compile(r"^checkpoint(\d+|_\d+_\d+|\.best_.+)\.pt$")
+#: Saved at the end of an epoch, in the middle of one, among the best, or at the very end.
+_SAVED = re.compile(r"^checkpoint(\d+|_\d+_\d+|\.best_.+|_last)\.pt$")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Saved:
 
 
 def saved_in(folder: Path) -> list[Path]:
-    """Checkpoints that fairseq-train left in ``folder``, without the copies it makes of them."""
+    """Checkpoints that fairseq-train left in ``folder``; some may be copies of others."""
     if not folder.is_dir():
         raise UserError(f"`{folder}` must be a folder of checkpoints, but there is none")
     return sorted(path for path in folder.iterdir() if _SAVED.match(path.name))

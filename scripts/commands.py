@@ -35,6 +35,9 @@ def shell_line(command: list[str]) -> str:
 
 def relative(word: str) -> str:
     """``word`` without this machine's folders: below the checkout, else the last name only."""
+    name, equals, value = word.partition("=")  # such as NAME=CHECKPOINT
+    if equals and Path(value).is_absolute():
+        return f"{name}={relative(value)}"
     path = Path(word)
     if not path.is_absolute():
         return word
@@ -110,25 +113,58 @@ def _training_flags(experiment: Experiment) -> list[str]:
     flags += ["--keep-last-epochs", str(training.keep_last_epochs)]
     if training.save_interval_updates:
         flags += ["--save-interval-updates", str(training.save_interval_updates)]
-        flags += ["--keep-interval-updates", "1"]
+        flags += ["--keep-interval-updates", str(training.keep_interval_updates)]
     flags += ["--no-progress-bar", "--log-format", "json"]
     flags += ["--log-interval", str(training.log_interval), "--num-workers", "0"]
     return flags
 
 
 def generate_command(
-    experiment: Experiment, data_bin: Path, checkpoint: Path, subset: str = "test"
+    experiment: Experiment, data_bin: Path, checkpoint: Path, tokenizer: str = "none"
 ) -> list[str]:
-    """``fairseq-generate`` with sentencepiece undone: its D- lines are detokenised text."""
+    """``fairseq-generate`` with subwords (and Moses' tokens, where ``tokenizer`` is ``moses``)
+    undone: its D- lines are detokenised text."""
     data = experiment.data
     command = ["fairseq-generate", str(data_bin), *_user_dir(), "--task", "translation"]
     command += ["--source-lang", data.source_lang, "--target-lang", data.target_lang]
-    command += ["--gen-subset", subset, "--path", str(checkpoint)]
+    command += ["--gen-subset", "test", "--path", str(checkpoint)]
     command += ["--batch-size", str(experiment.decoding.batch_size)]
     command += search_flags(experiment.decoding)
     command += ["--bpe", "sentencepiece", "--sentencepiece-model"]
     command += [str(data_bin / "sentencepiece.bpe.model"), "--no-progress-bar"]
+    command += ["--tokenizer", tokenizer] if tokenizer != "none" else []
     return command + _device_flags(experiment)
+
+
+def measure_command(
+    experiment: Experiment,
+    data_bin: Path,
+    systems: dict[str, Path],
+    out: Path,
+    threads: int,
+    tokenizer: str = "none",
+) -> list[str]:
+    """``python -m scripts.measure`` for all systems of the experiment, by name and checkpoint."""
+    decoding = experiment.decoding
+    command = ["python", "-m", "scripts.measure", "--data-bin", str(data_bin), "--out", str(out)]
+    for name, checkpoint in systems.items():
+        command += ["--system", f"{name}={checkpoint}"]
+    command += ["--batches", ",".join(map(str, decoding.speed_batches))]
+    command += ["--lines-single", str(decoding.speed_lines_single)]
+    command += ["--lines-batched", str(decoding.speed_lines_batched)]
+    command += ["--repeats", str(decoding.repeats), "--threads", str(threads)]
+    # What fairseq-generate is told, but for the data, the model and the size of a batch.
+    generate = generate_command(experiment, data_bin, Path("unused"), tokenizer)
+    flags = without(without(generate[2:], "--path"), "--batch-size")
+    return [*command, "--fairseq-args", *flags]
+
+
+def without(words: list[str], flag: str) -> list[str]:
+    """A command line without a flag and its value."""
+    if flag not in words:
+        return list(words)
+    at = words.index(flag)
+    return words[:at] + words[at + 2 :]
 
 
 def search_flags(decoding: Decoding) -> list[str]:

@@ -64,6 +64,7 @@ class Training:
     weight_decay: float = 0.0
     keep_last_epochs: int = 8
     save_interval_updates: int = 0
+    keep_interval_updates: int = 1
     log_interval: int = 50
     fp16: bool = False
     extra: tuple[str, ...] = ()  # further flags of fairseq-train, as typed on its command line

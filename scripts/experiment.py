@@ -9,17 +9,26 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
 from data_prep.errors import UserError
-from scripts import command_line, train
+from data_prep.stamps import Stamps
+from scripts import command_line, commands, processes, records, stages
 from scripts import prepare as preparation
+from scripts.average import average_run
 from scripts.configs import ARCHITECTURES, EXPERIMENTS, Experiment
 from scripts.folders import ExperimentFolder, Run
+from scripts.generate import check_learnt, generate_all
+from scripts.hypotheses import read_lines
+from scripts.report import report
+from scripts.showcase import show
+from scripts.train import train_all
 
 logger = logging.getLogger(__name__)
 
@@ -32,20 +41,95 @@ class Options:
 
     corpora: Path | None = None
     runs_dir: Path = Path("runs")
-    results_dir: Path = Path("results")
+    results_dir: Path | None = None  # None: results/, or the runs folder of what is not published
     stages: tuple[str, ...] = STAGES
     threads: int = 1
     jobs: int = 1
+    command: str = ""
 
 
 def run_experiment(experiment: Experiment, options: Options) -> None:
     """Run the chosen stages in their order."""
     folder = ExperimentFolder((options.runs_dir / experiment.name).resolve())
-    runs = runs_of(experiment)
-    if "prepare" in options.stages:
-        preparation.prepare(experiment, folder, options.corpora)
-    if "train" in options.stages:
-        train.train_all(experiment, folder, runs, options.jobs, options.threads)
+    runs, at_once, threads = runs_of(experiment), options.jobs, options.threads
+    place = results_folder(experiment, folder, options.results_dir)
+    steps = {
+        "prepare": lambda: preparation.prepare(experiment, folder, options.corpora),
+        "train": lambda: train_all(experiment, folder, runs, at_once, threads),
+        "average": lambda: average_all(experiment, folder, runs),
+        "generate": lambda: generate_all(experiment, folder, runs, at_once, threads),
+        "measure": lambda: measure_all(experiment, folder, runs, threads, place, options.command),
+        "report": lambda: report_all(experiment, folder, runs, place),
+    }
+    for number, name in enumerate(STAGES, start=1):
+        if name in options.stages:
+            logger.info("--- %d/%d %s: %s", number, len(STAGES), experiment.name, name)
+            steps[name]()
+
+
+def results_folder(experiment: Experiment, folder: ExperimentFolder, chosen: Path | None) -> Path:
+    """Where records and tables go: ``results/NAME``, or beside the runs of what is a trial only."""
+    if chosen is None and not experiment.published:
+        return folder.path / "results"
+    return (chosen or Path("results")) / experiment.name
+
+
+def average_all(experiment: Experiment, folder: ExperimentFolder, runs: Sequence[Run]) -> None:
+    """Average the last checkpoints of every run."""
+    for run in runs:
+        average_run(folder.run(run), experiment.average_last)
+
+
+def measure_all(
+    experiment: Experiment,
+    folder: ExperimentFolder,
+    runs: Sequence[Run],
+    threads: int,
+    place: Path,
+    command: str,
+) -> None:
+    """Measure the speed of all runs side by side, and write a record of each."""
+    check_learnt(experiment, folder, runs)
+    systems = {run.name: folder.run(run).averaged for run in runs}
+    line = commands.measure_command(
+        experiment, folder.data_bin, systems, folder.speed, threads, preparation.tokenizer(folder)
+    )
+    hashes = {
+        run.name: stages.output_hash(folder.run(run), "average", folder.run(run).averaged)
+        for run in runs
+    }
+    inputs = {"command": [commands.relative(word) for word in line], "models": hashes}
+
+    def work() -> dict:
+        if processes.run_visibly(commands.executable(line), threads) != 0:
+            raise UserError("measuring the speed failed, see above")
+        return {}
+
+    Stamps(folder.path).run("measure", inputs, [folder.speed], work)
+    measured = json.loads(folder.speed.read_bytes())
+    shared = {"threads": threads, "command": commands.shell_line(line)}
+    for run in runs:
+        record = records.assemble(
+            experiment, folder, run, {**shared, **measured[run.name]}, command
+        )
+        path = records.write(record, place / "records")
+        logger.info("record: %s", path)
+
+
+def report_all(
+    experiment: Experiment, folder: ExperimentFolder, runs: Sequence[Run], place: Path
+) -> None:
+    """Write the table and the plots, and show the table and a few translations."""
+    written = report(place)
+    print(f"\n{written[0].read_text(encoding='utf-8')}")
+    sources, references = (
+        read_lines(folder.reference("test", language))
+        for language in (experiment.data.source_lang, experiment.data.target_lang)
+    )
+    systems = {run.name: read_lines(folder.run(run).hypotheses) for run in runs}
+    print(f"Translations of the test set:\n\n{show(sources, references, systems)}\n")
+    for path in written:
+        print(path)
 
 
 def runs_of(experiment: Experiment) -> list[Run]:
@@ -86,7 +170,15 @@ def resolve_options(args: argparse.Namespace) -> Options:
         if stage not in STAGES:
             raise UserError(f"`--stages` must be among {', '.join(STAGES)}, but has `{stage}`")
     jobs = args.jobs or max(1, (os.cpu_count() or 1) // args.threads)
-    return Options(args.corpora, args.runs_dir, args.results_dir, args.stages, args.threads, jobs)
+    return Options(
+        corpora=args.corpora,
+        runs_dir=args.runs_dir,
+        results_dir=args.results_dir,
+        stages=args.stages,
+        threads=args.threads,
+        jobs=jobs,
+        command=commands.shell_line(["python", "-m", "scripts.experiment", *sys.argv[1:]]),
+    )
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -111,7 +203,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=several, help="seeds of the training, such as 1,2,3")
     add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
     add("--runs-dir", type=Path, default=Path("runs"), help="where trainings are kept")
-    add("--results-dir", type=Path, default=Path("results"), help="where records are kept")
+    add("--results-dir", type=Path, help="where records are kept (default: results; demo: its run)")
     add(
         "--stages",
         type=command_line.comma_list,

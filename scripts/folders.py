@@ -82,6 +82,11 @@ class ExperimentFolder:
         """data_prep's account of what it did."""
         return self.data / "prepared.json"
 
+    @property
+    def speed(self) -> Path:
+        """What ``scripts.measure`` found, for all runs."""
+        return self.path / "speed.json"
+
     def reference(self, split: str, language: str) -> Path:
         """Untouched text of ``split``, in the order of the binarised pairs."""
         return self.data / "refs" / f"{split}.{language}"

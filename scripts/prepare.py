@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 from pathlib import Path
 
 from data_prep.errors import UserError
@@ -13,6 +12,7 @@ from data_prep.files import hash_of
 from scripts import commands, processes
 from scripts.configs import Experiment
 from scripts.folders import ExperimentFolder
+from scripts.hypotheses import read_lines
 
 logger = logging.getLogger(__name__)
 
@@ -23,15 +23,7 @@ def prepare(experiment: Experiment, folder: ExperimentFolder, corpora: Path | No
         corpora = find_corpora(experiment, corpora)
     command = commands.prepare_command(experiment, folder.data, corpora)
     logger.info("prepare: %s", commands.shell_line(command))
-    folder.data.mkdir(parents=True, exist_ok=True)
-    with processes.termination_as_interrupt():
-        child = subprocess.Popen(commands.executable(command), cwd=commands.CHECKOUT)
-        try:
-            status = child.wait()
-        except KeyboardInterrupt:  # the terminal has sent it to the child as well
-            child.terminate()
-            child.wait()
-            raise
+    status = processes.run_visibly(commands.executable(command))
     if status != 0:
         raise UserError(f"preparing the data failed: `{commands.shell_line(command)}`")
 
@@ -71,3 +63,17 @@ def read_prepared(folder: ExperimentFolder) -> dict:
 def data_hash(folder: ExperimentFolder) -> str:
     """One hash for the contents of all files of the prepared data."""
     return hash_of(read_prepared(folder)["outputs"])
+
+
+def tokenizer(folder: ExperimentFolder) -> str:
+    """The tokeniser to undo in translations: ``moses`` or ``none``."""
+    return read_prepared(folder)["options"]["tokenizer"]
+
+
+def check_text(folder: ExperimentFolder, experiment: Experiment) -> None:
+    """Make sure that the references are there, one line for each pair of the test set."""
+    pairs = read_prepared(folder)["pairs"]["test"]
+    for language in (experiment.data.source_lang, experiment.data.target_lang):
+        path = folder.reference("test", language)
+        if (lines := len(read_lines(path))) != pairs:
+            raise UserError(f"`{path}` must have {pairs} lines, but has {lines}")

@@ -31,6 +31,7 @@ class Job:
     locked: IO[str] | None = None
     on_poll: Callable[[], None] = lambda: None
     process: subprocess.Popen | None = field(default=None, repr=False)
+    peak_memory: int | None = None  # bytes, once the child has ended
 
     def start(self) -> None:
         """Start the command in a process group of its own, appending to the log."""
@@ -46,11 +47,27 @@ class Job:
                 pass_fds=[self.locked.fileno()] if self.locked else [],
             )
 
+    def ended(self) -> bool:
+        """Whether the child has ended; its peak memory is known from then on."""
+        assert self.process is not None, "the job must be started first"
+        if self.process.returncode is not None:
+            return True
+        pid, status, usage = os.wait4(self.process.pid, os.WNOHANG)
+        if pid == 0:
+            return False
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        self.peak_memory = usage.ru_maxrss * 1024  # Linux counts in KiB
+        return True
+
+    def failed(self) -> bool:
+        """Whether the child has ended with an error."""
+        return self.ended() and self.process.returncode != 0  # type: ignore[union-attr]
+
     def signal(self, number: int) -> None:
         """Send a signal to the whole group of a child that still runs."""
-        if self.process is not None and self.process.poll() is None:
+        if not self.ended():
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
+                os.killpg(self.process.pid, number)  # type: ignore[union-attr]
 
     def log_tail(self, lines: int = 5) -> str:
         """The last lines of the log, for an error message."""
@@ -71,28 +88,33 @@ def run_all(jobs: Sequence[Job], at_once: int) -> list[Job]:
     An interruption (SIGINT or SIGTERM) is passed to the children, waits for them, and is raised
     again as :class:`KeyboardInterrupt`.
     """
-    waiting, running, failed = list(jobs), list[Job](), list[Job]()
+    waiting, running = list(jobs), list[Job]()
     with termination_as_interrupt():
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
-                    job = waiting.pop(0)
-                    job.start()
-                    running.append(job)
+                    waiting[0].start()
+                    running.append(waiting.pop(0))
                 time.sleep(POLL_SECONDS)
-                running, done = _poll(running)
-                failed += [job for job in done if job.process.returncode != 0]  # type: ignore[union-attr]
+                still = [job for job in running if not job.ended()]
+                for job in running:
+                    job.on_poll()
+                running = still
         finally:
             stop(running)
-    return failed
+    return [job for job in jobs if job.failed()]
 
 
-def _poll(running: list[Job]) -> tuple[list[Job], list[Job]]:
-    """Let every job report; split the jobs into those that still run and those that ended."""
-    done = [job for job in running if job.process is not None and job.process.poll() is not None]
-    for job in running:
-        job.on_poll()
-    return [job for job in running if job not in done], done
+def run_visibly(command: Sequence[str], threads: int = 1) -> int:
+    """Run one command that reports on our own terminal; return its exit status."""
+    with termination_as_interrupt():
+        child = subprocess.Popen(command, env=thread_environment(threads))
+        try:
+            return child.wait()
+        except KeyboardInterrupt:  # the terminal sent it to the child too, another sender did not
+            child.terminate()
+            child.wait()
+            raise
 
 
 def stop(jobs: Sequence[Job], grace: float = GRACE_SECONDS) -> None:
@@ -109,7 +131,7 @@ def stop(jobs: Sequence[Job], grace: float = GRACE_SECONDS) -> None:
 def _all_ended(jobs: Sequence[Job], grace: float) -> bool:
     """Wait for the jobs to end, ``grace`` seconds at most."""
     deadline = time.monotonic() + grace
-    while any(job.process and job.process.poll() is None for job in jobs):
+    while not all(job.ended() for job in jobs):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

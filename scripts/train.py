@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO
 
 from data_prep.errors import UserError
-from data_prep.files import hash_of, write_json
+from data_prep.files import write_json
 from data_prep.progress import Progress
 from data_prep.stamps import Stamps
-from scripts import commands, prepare, processes
+from scripts import commands, prepare, processes, stages
 from scripts.configs import Experiment
 from scripts.folders import ExperimentFolder, Run, RunFolder
 from scripts.training_log import Event, LogReader, summarise
@@ -44,7 +44,7 @@ def train_all(
         for run in runs:
             training = RunTraining(experiment, folder, run, threads)
             lock = stack.enter_context(locked(training.folder.path))
-            if training.is_done():
+            if stages.is_done(training.folder, "train", training.inputs()):
                 logger.info("%s: already trained", run.name)
                 continue
             jobs.append(training.job(lock, stack))
@@ -84,13 +84,6 @@ class RunTraining:
         """All that the trained weights depend on."""
         line = [commands.relative(word) for word in self.command]
         return {"command": line, "data": prepare.data_hash(self.experiment_folder)}
-
-    def is_done(self) -> bool:
-        """Whether the stamp says that this very training ended."""
-        stamp = self.folder.path / "stamps" / "train.json"
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            return json.loads(stamp.read_bytes())["inputs_hash"] == hash_of(self.inputs())
-        return False
 
     def job(self, lock: IO[str], stack: ExitStack) -> processes.Job:
         """The process to start, after a look at what an earlier start left."""
@@ -138,8 +131,7 @@ class RunTraining:
 
     def finish(self) -> None:
         """Stamp the training as done, with what its log says of it."""
-        last = self.folder.checkpoints / "checkpoint_last.pt"
-        outputs = [last, self.folder.result("train")]
+        outputs = [self.folder.result("train")]
         Stamps(self.folder.path).run("train", self.inputs(), outputs, self._summarise)
 
     def _summarise(self) -> dict:
@@ -155,10 +147,9 @@ def checkpoints_exist(folder: RunFolder) -> bool:
 
 def without_limits(inputs: dict) -> dict:
     """The inputs of a training without how long it lasts."""
-    words = list(inputs["command"])
+    words = inputs["command"]
     for flag in LIMITS:
-        if flag in words:
-            del words[words.index(flag) : words.index(flag) + 2]
+        words = commands.without(words, flag)
     return {**inputs, "command": words}
 
 

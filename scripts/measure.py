@@ -1,0 +1,313 @@
+"""Decoding speed of several models side by side, in one process.
+
+``python -m scripts.measure --data-bin DIR --system A=a.pt --system B=b.pt --out speed.json``
+
+What is timed: fairseq's beam search, ``task.inference_step``, over ready-made batches of sentences
+of like length, encoder included. What is not: loading, tokenising, batching, detokenising. Repeats
+are interleaved between the systems, in an order that rotates, after a warm-up of each. Words are
+those of the detokenised output, split at white space; tokens are subwords, the end of the sentence
+included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_prep.errors import UserError
+from data_prep.files import write_json
+from data_prep.progress import Progress
+from scripts import command_line
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+WARM_UP_SENTENCES = 16
+STATE_STEPS = (8, 40)  # positions between which the decoder's state is weighed
+
+
+@dataclass
+class System:
+    """A loaded model with its beam search. ``task`` and ``bpe`` are fairseq's."""
+
+    name: str
+    model: Any
+    generator: Any
+    task: Any
+    decode: Any  # a line of subwords -> detokenised text
+    cuda: bool = False
+
+    def translate(self, batch: dict) -> list[torch.Tensor]:
+        """The best hypothesis (token ids, end of sentence included) of each sentence."""
+        hypotheses = self.task.inference_step(self.generator, [self.model], batch)
+        return [best[0]["tokens"] for best in hypotheses]
+
+    def text(self, tokens: torch.Tensor) -> str:
+        """Detokenised text of a hypothesis."""
+        return self.decode(self.task.target_dictionary.string(tokens.int().cpu()))
+
+
+@dataclass
+class Timing:
+    """What was measured of one system at one batch size."""
+
+    batch: int
+    lines: int
+    seconds: list[float] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+    words: int = 0
+    reference_words: int = 0
+    tokens: int = 0
+
+    def asdict(self) -> dict:
+        """The form in which it is recorded."""
+        return {
+            "batch": self.batch,
+            "lines": self.lines,
+            "seconds": [round(value, 4) for value in self.seconds],
+            "words": self.words,
+            "tokens": self.tokens,
+            "length_ratio": round(self.words / max(1, self.reference_words), 3),
+            "output_sha256": self.hashes[0],
+            "identical_output": len(set(self.hashes)) == 1,
+        }
+
+
+def measure(args: argparse.Namespace) -> dict:
+    """Load the systems, measure them at each batch size, and write the result."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    systems = load_systems(args)
+    result: dict = {system.name: {"speed": []} for system in systems}
+    for size in args.batches:
+        lines = args.lines_single if size == 1 else args.lines_batched
+        for system, timing in time_systems(systems, size, lines, args.repeats):
+            result[system.name]["speed"].append(timing.asdict())
+    for system in systems:
+        result[system.name]["state"] = weigh_state(system)
+        precision = str(next(system.model.parameters()).dtype).removeprefix("torch.")
+        result[system.name]["precision"] = precision
+        result[system.name]["device"] = device_name(system.cuda)
+    write_json(args.out, result)
+    return result
+
+
+def load_systems(args: argparse.Namespace) -> list[System]:
+    """Load every ``NAME=CHECKPOINT`` as fairseq-generate does, with the same flags."""
+    import torch
+    from fairseq import checkpoint_utils, options, tasks, utils
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    words = [str(args.data_bin), *args.fairseq_args, "--path", "unused"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # fairseq uses Hydra in ways that Hydra discourages
+        parsed = options.parse_args_and_arch(options.get_generation_parser(), input_args=words)
+        config = convert_namespace_to_omegaconf(parsed)
+    utils.import_user_module(config.common)
+    task = tasks.setup_task(config.task)
+    task.load_dataset("test")
+    tokenizer, bpe = task.build_tokenizer(config.tokenizer), task.build_bpe(config.bpe)
+
+    def decode(line: str) -> str:
+        line = line if bpe is None else bpe.decode(line)
+        return line if tokenizer is None else tokenizer.decode(line)
+
+    cuda = torch.cuda.is_available() and not config.common.cpu
+    systems = []
+    for name, path in args.system:
+        (model,), _ = checkpoint_utils.load_model_ensemble([str(path)], task=task)
+        model = model.half() if config.common.fp16 else model
+        model = model.cuda() if cuda else model
+        model.prepare_for_inference_(config)
+        generator = task.build_generator([model], config.generation)
+        systems.append(System(name, model, generator, task, decode, cuda))
+    return systems
+
+
+def make_batches(system: System, size: int, lines: int) -> list[dict]:
+    """Batches of ``size`` from the first ``lines`` of the test set, ordered by length."""
+    from fairseq import utils
+
+    dataset = system.task.dataset("test")
+    chosen = [int(index) for index in dataset.ordered_indices() if index < lines]
+    groups = [chosen[start : start + size] for start in range(0, len(chosen), size)]
+    batches = [dataset.collater([dataset[index] for index in group]) for group in groups]
+    return [utils.move_to_cuda(batch) for batch in batches] if system.cuda else batches
+
+
+def time_systems(
+    systems: Sequence[System], size: int, lines: int, repeats: int
+) -> list[tuple[System, Timing]]:
+    """Translate the same batches ``repeats`` times by each system, taking turns."""
+    batches = make_batches(systems[0], size, lines)
+    count = sum(len(batch["id"]) for batch in batches)
+    timings = {system.name: Timing(size, count) for system in systems}
+    for system in systems:
+        warm_up(system, batches)
+    total = count * repeats * len(systems)
+    with Progress(f"batch {size}", total=total, unit="sentences") as progress:
+        for turn in range(repeats):
+            shift = turn % len(systems)
+            for system in [*systems[shift:], *systems[:shift]]:
+                time_once(system, batches, timings[system.name], progress)
+    return [(system, timings[system.name]) for system in systems]
+
+
+def warm_up(system: System, batches: Sequence[dict]) -> None:
+    """Translate some batches, from the middle lengths, without a clock."""
+    done = 0
+    for batch in batches[len(batches) // 2 :]:
+        system.translate(batch)
+        done += len(batch["id"])
+        if done >= WARM_UP_SENTENCES:
+            return
+
+
+def time_once(system: System, batches: Sequence[dict], timing: Timing, progress: Progress) -> None:
+    """One repeat: time every batch, then look at the output."""
+    outputs: dict[int, torch.Tensor] = {}
+    seconds = 0.0
+    for batch in batches:
+        started = _now(system.cuda)
+        tokens = system.translate(batch)
+        seconds += _now(system.cuda) - started
+        outputs |= dict(zip(batch["id"].tolist(), tokens, strict=True))
+        progress.add(len(tokens))
+    texts = [system.text(outputs[index]) for index in sorted(outputs)]
+    timing.seconds.append(seconds)
+    timing.hashes.append(hash_of_lines(texts))
+    timing.words = sum(len(text.split()) for text in texts)
+    timing.tokens = sum(len(tokens) for tokens in outputs.values())
+    timing.reference_words = _reference_words(system, batches)
+
+
+def hash_of_lines(lines: Sequence[str]) -> str:
+    """SHA-256 of the text that has these lines."""
+    return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def _reference_words(system: System, batches: Sequence[dict]) -> int:
+    from fairseq.utils import strip_pad
+
+    pad = system.task.target_dictionary.pad()
+    rows = [strip_pad(row, pad) for batch in batches for row in batch["target"]]
+    return sum(len(system.text(row).split()) for row in rows)
+
+
+def _now(cuda: bool) -> float:
+    if cuda:
+        import torch
+
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def weigh_state(system: System) -> dict[str, float]:
+    """Bytes that decoding keeps for each position of one hypothesis: the target's (grows with
+    every token) and the source's (keys and values of the encoder's output, laid out once)."""
+    batch = make_batches(system, 1, 1)[0]
+    source = batch["net_input"]["src_tokens"].size(1)
+    short, long = (state_bytes(system, batch, steps) for steps in STATE_STEPS)
+    for_token = (long - short) / (STATE_STEPS[1] - STATE_STEPS[0])
+    fixed = short - STATE_STEPS[0] * for_token
+    return {"bytes_per_token": for_token, "bytes_per_source_token": round(fixed / source, 1)}
+
+
+def state_bytes(system: System, batch: dict, steps: int) -> int:
+    """Bytes of the incremental state of one hypothesis after ``steps`` positions."""
+    import torch
+
+    net_input, decoder = batch["net_input"], system.model.decoder
+    state: dict = {}
+    with torch.no_grad():
+        encoded = system.model.encoder(net_input["src_tokens"], net_input["src_lengths"])
+        tokens = net_input["src_tokens"].new_full((1, 1), system.task.target_dictionary.eos())
+        decoder.set_beam_size(1)
+        for _ in range(steps):
+            logits, _ = decoder(tokens, encoder_out=encoded, incremental_state=state)
+            tokens = torch.cat([tokens, logits[:, -1:].argmax(-1)], dim=1)
+    if hasattr(decoder, "incremental_state_bytes"):
+        return decoder.incremental_state_bytes(state)
+    return _tensor_bytes(state)
+
+
+def _tensor_bytes(value: object) -> int:
+    """Bytes of all tensors in nested dictionaries."""
+    import torch
+
+    if isinstance(value, dict):
+        return sum(_tensor_bytes(item) for item in value.values())
+    return value.numel() * value.element_size() if isinstance(value, torch.Tensor) else 0
+
+
+def device_name(cuda: bool) -> str:
+    """``cpu``, or the accelerator's name."""
+    if not cuda:
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
+def named_path(text: str) -> tuple[str, Path]:
+    """An argument type: ``NAME=PATH`` of a checkpoint that is there."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"must be NAME=CHECKPOINT, but is {text}")
+    return name, Path(path)
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of ``python -m scripts.measure``."""
+    parser = argparse.ArgumentParser(prog="scripts.measure", description=__doc__.split("\n")[0])
+    add, whole = parser.add_argument, command_line.positive_int
+    add("--data-bin", type=Path, required=True, help="fairseq's binarised data")
+    add("--system", type=named_path, action="append", required=True, help="NAME=CHECKPOINT; repeat")
+    add("--out", type=Path, required=True, help="JSON file to write")
+    add("--batches", type=command_line.int_list, default=(1, 32), help="sentences in a batch")
+    add("--lines-single", type=whole, default=100, help="lines to translate one at a time")
+    add("--lines-batched", type=whole, default=1000, help="lines to translate in larger batches")
+    add("--repeats", type=whole, default=5, help="times that each system translates them")
+    add("--threads", type=whole, default=1, help="threads for torch")
+    add(
+        "--fairseq-args",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="last: fairseq-generate's flags",
+    )
+    return parser.parse_args(argv)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be measured before anything heavy is imported."""
+    for name, path in args.system:
+        if not path.is_file():
+            raise UserError(f"checkpoint of `{name}` must be a file, but `{path}` is none")
+    names = [name for name, _ in args.system]
+    if len(set(names)) < len(names):
+        raise UserError(f"`--system` must have names that differ, but has {', '.join(names)}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``python -m scripts.measure``."""
+    args = parse_args(argv)
+
+    def work() -> None:
+        check(args)
+        measure(args)
+
+    return command_line.run(work)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
