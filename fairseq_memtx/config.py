@@ -43,6 +43,7 @@ class FeedbackOptions:
     engine: str = option("reference", "how the recurrence is run in training")
 
     def __post_init__(self) -> None:
+        _one_of_choices(self, "memory_kv")
         _at_least(0, self, "memory_span", "relative_positions")
 
 

@@ -10,7 +10,7 @@ from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import TransformerConfig, transformer_legacy
 from torch import Tensor
 
-from ..config import FeedbackOptions, add_flags, from_namespace
+from ..config import FeedbackOptions, add_flags, flag, from_namespace
 from ..engine import ENGINES, Recurrence
 from ..errors import UserError
 from ..modules.cache import DecodingState, MemoryCache
@@ -19,6 +19,7 @@ from ..modules.dropout import DropoutRates, LayerMasks, draw_layer_masks
 from ..modules.feedback import feedback_step
 from ..modules.layer import FeedbackLayer, LayerSizes
 from ..modules.memory import FeedbackMemory
+from ..modules.mixture import fold_left_out
 from .memory_decoder import LayersOutput, MemoryDecoder, Source
 from .translation_model import MemoryTransformerModel
 
@@ -40,6 +41,55 @@ def layer_sizes(cfg: TransformerConfig, no_encoder_attn: bool) -> LayerSizes:
     )
 
 
+def feedback_options(cfg: TransformerConfig) -> FeedbackOptions:
+    """The decoder's options in fairseq's settings.
+
+    Raises:
+        UserError: where a value is impossible; the message names the flag.
+    """
+    try:
+        options = from_namespace(cfg, FeedbackOptions)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if options.engine not in ENGINES:
+        names = ", ".join(ENGINES)
+        raise UserError(f"{flag('engine')} must be one of {names}, but is {options.engine!r}")
+    return options
+
+
+def layers_kept(cfg: TransformerConfig) -> list[int] | None:
+    """The layers that `--decoder-layers-to-keep` leaves of a trained decoder; None for all."""
+    numbers = cfg.decoder.layers_to_keep
+    return sorted(int(number) for number in numbers.split(",")) if numbers else None
+
+
+def mixture_of_kept_layers(kind: str, kept: list[int] | None) -> str:
+    """A mixture's kind for a pruned decoder: a state's number is that of the whole decoder."""
+    if kept is None or not kind.isdecimal():
+        return kind
+    return str(sum(layer < int(kind) for layer in kept))
+
+
+def prune_memory(state_dict: dict[str, Tensor], name: str, kept: list[int]) -> None:
+    """Fit the memory's parameters to a decoder of which only the layers `kept` are left.
+
+    fairseq prunes what belongs to a layer by its name; the mixture and the projections of
+    single layers are ours to prune. The pruned decoder computes what the whole one does when
+    layer drop leaves the other layers out (with the plain mean: of the states that are left).
+    """
+    weight = f"{name}.mixture.weight"
+    if weight in state_dict:
+        state_dict[weight] = fold_left_out(state_dict[weight], kept)
+    for part in ("k_proj", "v_proj"):
+        projections = [key for key in state_dict if key.startswith(f"{name}.{part}.")]
+        if len({key.split(".")[-2] for key in projections}) == 1:
+            continue  # shared by all layers
+        for key in projections:
+            value, (*_, number, kind) = state_dict.pop(key), key.split(".")
+            if int(number) in kept:
+                state_dict[f"{name}.{part}.{kept.index(int(number))}.{kind}"] = value
+
+
 class FeedbackDecoder(MemoryDecoder):
     """Decoder whose layers all read one memory per past position, a mixture of all states.
 
@@ -55,24 +105,35 @@ class FeedbackDecoder(MemoryDecoder):
 
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
+        self.options = feedback_options(cfg)
         try:
-            self.options = from_namespace(cfg, FeedbackOptions)
             self.memory = FeedbackMemory(
                 self.num_layers,
                 self.embed_dim,
                 cfg.decoder.attention_heads,
-                mixture=self.options.memory_mixture,
+                mixture=mixture_of_kept_layers(str(self.options.memory_mixture), layers_kept(cfg)),
                 normalize=cfg.decoder.normalize_before,
                 shared_kv=self.options.memory_kv == "shared",
                 span=self.options.memory_span,
                 num_distances=self.options.relative_positions,
             )
         except ValueError as error:
-            raise UserError(str(error)) from None
+            raise UserError(f"{flag('memory_mixture')}: {error}") from None
 
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         """fairseq's hook: one layer."""
-        return FeedbackLayer(layer_sizes(cfg, no_encoder_attn))
+        try:
+            return FeedbackLayer(layer_sizes(cfg, no_encoder_attn))
+        except ValueError as error:
+            raise UserError(f"--decoder-attention-heads: {error}") from None
+
+    def upgrade_state_dict_named(self, state_dict, name):
+        """fairseq's hook: fit older checkpoints, and prune the memory with the layers."""
+        super().upgrade_state_dict_named(state_dict, name)
+        kept = layers_kept(self.cfg)
+        if kept is not None:
+            prune_memory(state_dict, f"{name}.memory", kept)
+        return state_dict
 
     def run_layers(self, x, source, padding_mask, align):
         source_len = 0 if source is None else source.encoder_out.size(0)
@@ -95,7 +156,7 @@ class FeedbackDecoder(MemoryDecoder):
         source_len = state.sources[0].keys.size(2) if state.sources else 0
         masks = self.draw_masks(x[None], source_len, memory_len=len(state.past))
         states, cross_probs = feedback_step(
-            list(self.layers),
+            self.kept_layers(),
             self.memory,
             x,
             state.past,
@@ -117,12 +178,16 @@ class FeedbackDecoder(MemoryDecoder):
         """Each layer's keys and values of the source; empty without cross-attention."""
         if source is None:
             return []
-        return [layer.encoder_attn.read_source(*source) for layer in self.layers]
+        return [layer.encoder_attn.read_source(*source) for layer in self.all_layers()]
+
+    def all_layers(self) -> list[FeedbackLayer]:
+        """The layers, layer drop or not; iterating over `layers` itself draws which to drop."""
+        return list(self.layers._modules.values())
 
     def kept_layers(self) -> list[FeedbackLayer | None]:
         """All layers, None for those that layer drop leaves out of this pass."""
-        kept = {id(layer) for layer in self.layers}  # iterating draws, where layer drop is on
-        return [layer if id(layer) in kept else None for layer in self.layers._modules.values()]
+        kept = {id(layer) for layer in self.layers}
+        return [layer if id(layer) in kept else None for layer in self.all_layers()]
 
     def draw_masks(self, x: Tensor, source_len: int, memory_len: int) -> list[LayerMasks]:
         """Every layer's dropout masks for positions x `(T, B, C)`; empty for no dropout."""
@@ -132,7 +197,7 @@ class FeedbackDecoder(MemoryDecoder):
             draw_layer_masks(
                 sizes.dropout, x, sizes.num_heads, sizes.ffn_dim, source_len, memory_len
             )
-            for sizes in (layer.sizes for layer in self.layers._modules.values())
+            for sizes in (layer.sizes for layer in self.all_layers())
         ]
 
 
@@ -154,7 +219,7 @@ class FeedbackTransformerModel(MemoryTransformerModel):
 
 
 # The usual size variants, with the sizes of fairseq's Transformer of the same name. The function
-# of an # architecture only fills in what neither the command line nor the checkpoint gives.
+# of an architecture only fills in what neither the command line nor the checkpoint gives.
 SIZE_VARIANTS: dict[str, Callable] = {
     "memtx_feedback": transformer_legacy.base_architecture,
     "memtx_feedback_tiny": transformer_legacy.tiny_architecture,

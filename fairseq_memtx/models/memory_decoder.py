@@ -49,6 +49,7 @@ class MemoryDecoder(TransformerDecoderBase):
         refuse_what_cannot_apply(cfg)
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
         self.need_attn = True
+        self.reads_source = not no_encoder_attn
         # Holds fairseq's --retain-dropout switch for the layers; the masks are drawn elsewhere.
         self.layer_dropout = FairseqDropout(cfg.dropout, module_name=type(self).__name__)
 
@@ -88,27 +89,42 @@ class MemoryDecoder(TransformerDecoderBase):
             raise UserError("--full-context-alignment cannot be used with a memory decoder")
         align = self.num_layers - 1 if alignment_layer is None else alignment_layer
         align = align if self.need_attn else None
-        x = self.embed(prev_output_tokens, incremental_state)
+        source = as_source(encoder_out) if self.reads_source else None
+        padding_mask = some_padding(prev_output_tokens.eq(self.padding_idx))
+        x = self.embed(prev_output_tokens, incremental_state, padding_mask)
         if incremental_state is None:
-            padding_mask = some_padding(prev_output_tokens.eq(self.padding_idx))
-            out = self.run_layers(x, as_source(encoder_out), padding_mask, align)
+            out = self.run_layers(x, source, padding_mask, align)
         else:
             state = self.get_incremental_state(incremental_state, "memory")
             if state is None:
-                state = self.first_state(x[0], as_source(encoder_out))
+                state = self.first_state(x[0], source)
                 self.set_incremental_state(incremental_state, "memory", state)
-            padding = some_padding(prev_output_tokens[:, -1].eq(self.padding_idx))
+            padding = None if padding_mask is None else padding_mask[:, -1]
             out = self.step_layers(x[0], state, padding, align)
             if out.states[-1].isnan().any():
                 raise FloatingPointError("the decoder's output is NaN: the model has diverged")
         attn = None if out.cross_probs is None else mean_heads(out.cross_probs, alignment_heads)
         return self.finish(out.states[-1]), {"attn": [attn], "inner_states": out.states}
 
-    def embed(self, tokens: Tensor, incremental_state: IncrementalState | None) -> Tensor:
-        """Embeddings with positions, norm and dropout `(T, B, C)`; in a search the last one."""
+    def embed(
+        self,
+        tokens: Tensor,
+        incremental_state: IncrementalState | None = None,
+        padding_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Embeddings with positions, norm and dropout `(T, B, C)`; in a search the last one.
+
+        Args:
+            tokens: `(B, T)`, the whole prefix in a search too.
+            incremental_state: of the search, or None.
+            padding_mask: `(B, T)`, True at target padding, or None where there is none.
+        """
         positions = None
         if self.embed_positions is not None:
-            positions = self.embed_positions(tokens, incremental_state=incremental_state)
+            # In a search fairseq numbers the last position by the length of the prefix, which is
+            # wrong where padding stands on its left.
+            one_position = incremental_state if padding_mask is None else None
+            positions = self.embed_positions(tokens, incremental_state=one_position)
         if incremental_state is not None:
             tokens = tokens[:, -1:]
             positions = None if positions is None else positions[:, -1:]
@@ -135,11 +151,10 @@ class MemoryDecoder(TransformerDecoderBase):
         fairseq repeats the source for each beam; its keys and values are kept once a sentence.
         """
         beam_size = getattr(self, "_beam_size", 1)
-        shared = None if source is None else share_beams(source.encoder_out, 1, beam_size)
-        if source is None or shared is None:
+        shared = None if source is None else share_source(source, beam_size)
+        if shared is None:
             return self.new_state(x, source, 1)
-        mask = None if source.padding_mask is None else source.padding_mask[::beam_size]
-        return self.new_state(x, Source(shared, mask), beam_size)
+        return self.new_state(x, shared, beam_size)
 
     def reorder_incremental_state(self, incremental_state: IncrementalState, new_order: Tensor):
         """Let the state's rows follow the beams: row i becomes the old row `new_order[i]`."""
@@ -170,6 +185,15 @@ def as_source(encoder_out: dict[str, list[Tensor]] | None) -> Source | None:
     return Source(encoder_out["encoder_out"][0], mask)
 
 
+def share_source(source: Source, beam_size: int) -> Source | None:
+    """One row per sentence of a source whose rows repeat `beam_size` times; None if they do not."""
+    encoder_out, mask = share_beams(source.encoder_out, 1, beam_size), source.padding_mask
+    if encoder_out is None or mask is None:
+        return None if encoder_out is None else Source(encoder_out, None)
+    mask = share_beams(mask, 0, beam_size)
+    return None if mask is None else Source(encoder_out, mask)
+
+
 def some_padding(mask: Tensor) -> Tensor | None:
     """The mask if it holds any True, else None, which is cheaper for everything that follows."""
     return mask if bool(mask.any()) else None
@@ -190,6 +214,8 @@ def refuse_what_cannot_apply(cfg) -> None:
         "--cross-self-attention": cfg.cross_self_attention,
         "--base-layers": (cfg.base_layers or 0) > 0,
         "--quant-noise-pq": cfg.quant_noise.pq > 0,
+        "--tie-adaptive-weights": cfg.tie_adaptive_weights,
+        "--tie-adaptive-proj": cfg.tie_adaptive_proj,
         "--decoder-xformers-att-config": cfg.decoder.xformers_att_config is not None,
         "--checkpoint-activations": cfg.checkpoint_activations,
         "--offload-activations": cfg.offload_activations,

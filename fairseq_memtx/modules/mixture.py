@@ -65,3 +65,20 @@ class LayerMixture(nn.Module):
         """Mix L + 1 states, each `(..., C)`, into one `(..., C)`."""
         probs = self.probs().type_as(states[0])
         return torch.einsum("l,l...->...", probs, torch.stack(list(states)))
+
+
+def fold_left_out(weight: Tensor, kept: Sequence[int]) -> Tensor:
+    """The parameter of a softmax mixture after all layers but `kept` are taken away.
+
+    A layer that is left out passes its state on, so that its share goes to the state before it.
+
+    Args:
+        weight: `(L + 1,)`, of the whole stack.
+        kept: numbers of the layers that stay, from 0, ascending.
+
+    Returns:
+        `(len(kept) + 1,)`.
+    """
+    first = [0, *(layer + 1 for layer in kept)]
+    end = [*first[1:], weight.numel()]
+    return torch.stack([weight[a:b].logsumexp(0) for a, b in zip(first, end, strict=True)])
