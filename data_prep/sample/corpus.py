@@ -54,7 +54,7 @@ def draw_documents(seed: int, count: int) -> Iterator[tuple[str, Document]]:
         earlier = frozenset(seen)
         for number in range(size):
             dice = Dice(f"{GENERATOR_VERSION}:{seed}:{split}:{number}")
-            lines = DocumentWriter(dice, split == "train", earlier).write()
+            lines = DocumentWriter(dice, split == "train", earlier, number).write()
             seen.update(line.english for line in lines)
             yield split, (f"{split}-{number:05d}", lines)
 

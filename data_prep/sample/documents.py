@@ -100,15 +100,22 @@ def written(tree: Sentence) -> tuple[Line, Mentions]:
 
 
 class DocumentWriter:
-    """Writes one document; `forbidden` holds English lines that it must not repeat."""
+    """Writes one document; `forbidden` holds English lines that it must not repeat.
 
-    def __init__(self, dice: Dice, training: bool, forbidden: Container[str]) -> None:
+    The genders of its antecedents are the digits of `number` to the base 3: over the documents of
+    a split every order of genders comes equally often, and none tells anything of the next.
+    """
+
+    def __init__(
+        self, dice: Dice, training: bool, forbidden: Container[str], number: int = 0
+    ) -> None:
         self._dice = dice
         self._training = training
         self._forbidden = forbidden
         self._draw = Drawer(dice, Policy(training, dice))
         self._grammar = Grammar(self._draw)
         self._lines: list[Line] = []
+        self._gender_digits = number
         self._focus: Noun | None = None
         self._distance = 0  # sentences since the focus was last named
 
@@ -120,6 +127,7 @@ class DocumentWriter:
             while self._dice.chance(_FREE):
                 self._add(self._free, UNLIMITED)
             self._add(self._introduction, UNLIMITED)
+            self._gender_digits //= 3
             self._refer_back()
         return self._lines[:length]
 
@@ -196,7 +204,7 @@ class DocumentWriter:
         kind = self._dice.pick(THING_KINDS)
         if kind == "part":
             return None
-        noun = self._draw.noun((kind,), "")
+        noun = self._draw.noun((kind,), "", "mfn"[self._gender_digits % 3])
         if noun is None:
             return None
         again = words >= 9 and self._dice.chance(0.4)

@@ -238,7 +238,8 @@ class Writer:
         adverbs = self.middle_adverbs(clause)
         if clause.negated:
             auxiliary, rest = self.split_verbs(clause)
-            return [auxiliary, "not", *adverbs, *rest, *self.after_verb(clause)]
+            denied = ["cannot"] if auxiliary == "can" else [auxiliary, "not"]
+            return [*denied, *adverbs, *rest, *self.after_verb(clause)]
         first, rest = self.verbs(clause)
         return [*first, *adverbs, *rest, *self.after_verb(clause)]
 

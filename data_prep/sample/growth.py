@@ -169,7 +169,7 @@ class ClauseDrawer(FrameDrawer):
         probability = 0.12 if verb.lemma in STATES else 0.5
         if room.left >= 2 and self.dice.chance(probability) and not clause.modal:
             time = self.draw.time(clause.tense)
-            if time is not None and room.take(2):
+            if time is not None and not _clashes(clause, time) and room.take(2):
                 added.append(time)
         if _ends_in_relative(clause):
             keep = added if depth == 0 else []
@@ -221,6 +221,8 @@ class ClauseDrawer(FrameDrawer):
             embedded = replace(embedded, modal=MODALS["can"])
         if english not in ("because", "although", "if"):
             embedded = replace(embedded, negated=False)
+        if clause.tense == "perfect" and english not in ("because", "although", "after"):
+            clause = replace(clause, tense=self.plain_tense())
         if effect == "earlier" and embedded.tense not in ("pluperfect", "perfect"):
             english, german = "because", "weil"
         return replace(clause, trailing=Subordinate(english, german, embedded))
@@ -230,6 +232,11 @@ def _with_part(clause: Clause, name: str, value: Any) -> Clause:
     """The clause with one nominal part exchanged."""
     parts: dict[str, Any] = {name: value}
     return replace(clause, **parts)
+
+
+def _clashes(clause: Clause, time: Adverbial) -> bool:
+    """not ... every day would leave open what is denied."""
+    return clause.negated and time.words is not None and time.words[0].startswith("every")
 
 
 def _plain_gift(clause: Clause) -> bool:

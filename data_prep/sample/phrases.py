@@ -10,7 +10,7 @@ from __future__ import annotations
 from data_prep.sample.combinations import Policy, held_out
 from data_prep.sample.dice import Dice
 from data_prep.sample.lexicon import adverbs, names
-from data_prep.sample.lexicon.adjectives import BY_KIND, COLOURS, DEGREES, Adjective
+from data_prep.sample.lexicon.adjectives import BY_KIND, COLOURS, DEGREES, OPPOSITES, Adjective
 from data_prep.sample.lexicon.nouns import COMPOUNDS, KIN, NOUNS, PERSON_KINDS, Noun
 from data_prep.sample.lexicon.verbs import Verb
 from data_prep.sample.syntax import (
@@ -159,10 +159,10 @@ class Drawer:
 
     # Things
 
-    def noun(self, kinds: tuple[str, ...], word: str) -> Noun | None:
-        """A noun of one of the kinds; genders alike, so that guessing er, sie or es is no use."""
+    def noun(self, kinds: tuple[str, ...], word: str, gender: str = "") -> Noun | None:
+        """A noun of one of the kinds, of the `gender` if given and else of any, all alike."""
         by_gender = _BY_GENDER[self.dice.pick(kinds)]
-        nouns = by_gender[self.dice.pick(sorted(by_gender))]
+        nouns = by_gender[gender or self.dice.pick(sorted(by_gender))]
         options = self.policy.allow(nouns, lambda noun: held_out(word, noun))
         if not options:
             return None
@@ -214,7 +214,7 @@ class Drawer:
             if not self.dice.chance(probability) or not room.take(1):
                 break
             adjective = self.adjective(noun)
-            if adjective and adjective not in found:
+            if adjective and all(_go_together(adjective, other) for other in found):
                 found.append(adjective)
             probability *= 0.35
         return in_order(found)
@@ -344,6 +344,11 @@ class Drawer:
         preposition = ("for ", "für ") if slot == "manner" else ("", "")
         words = (f"{preposition[0]}{english} euros", f"{preposition[1]}{german} Euro")
         return fixed(slot, words)
+
+
+def _go_together(first: Adjective, second: Adjective) -> bool:
+    opposites = frozenset((first.english, second.english)) in OPPOSITES
+    return first != second and first.german != second.german and not opposites
 
 
 def in_order(adjectives: list[Adjective]) -> tuple[Adjective, ...]:

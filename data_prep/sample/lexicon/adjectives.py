@@ -145,6 +145,39 @@ BY_KIND: dict[str, tuple[Adjective, ...]] = {
 
 COLOURS = frozenset(("red", "blue", "green", "yellow", "black", "white", "brown", "grey"))
 
+_OPPOSITES = """
+old new
+old young
+old modern
+big small
+heavy light
+dirty clean
+dark bright
+strong weak
+rich poor
+happy sad
+sick healthy
+wild tame
+fast slow
+loud quiet
+useful useless
+warm cold
+cold hot
+warm hot
+sweet sour
+long short
+interesting boring
+boring exciting
+difficult simple
+simple complicated
+beautiful ugly
+expensive cheap
+lazy hard-working
+practical useless
+careful brave
+"""
+OPPOSITES = frozenset(frozenset(line.split()) for line in _OPPOSITES.strip().split("\n"))
+
 DEGREES: tuple[tuple[str, str], ...] = (
     ("very", "sehr"),
     ("quite", "ziemlich"),

@@ -99,7 +99,7 @@ girl | Mädchen | n | Mädchen | s
 _ANIMALS = """
 dog | Hund | m | Hunde | es
 bird | Vogel | m | Vögel | s
-fish/fish | Fisch | m | Fische | es
+crab | Krebs | m | Krebse | es
 donkey | Esel | m | Esel | s
 monkey | Affe | m | Affen | n!
 bear | Bär | m | Bären | en!
@@ -117,12 +117,12 @@ pigeon | Taube | f | Tauben |
 goose/geese | Gans | f | Gänse |
 tortoise | Schildkröte | f | Schildkröten |
 horse | Pferd | n | Pferde | es
-sheep/sheep | Schaf | n | Schafe | es
+lamb | Lamm | n | Lämmer | es
 pig | Schwein | n | Schweine | es
 chicken | Huhn | n | Hühner | s
 rabbit | Kaninchen | n | Kaninchen | s
 camel | Kamel | n | Kamele | s
-deer/deer | Reh | n | Rehe | s
+foal | Fohlen | n | Fohlen | s
 crocodile | Krokodil | n | Krokodile | s
 calf/calves | Kalb | n | Kälber | es
 """

@@ -98,6 +98,7 @@ def test_english_endings():
 def test_lexicon_size_and_kinds():
     nouns = [noun for kind in NOUNS.values() for noun in kind]
     assert len(nouns) >= 250 and len({noun.german for noun in nouns}) == len(nouns)
+    assert all(noun.english != noun.english_plural for noun in nouns)  # or "it" and "they" blur
     assert len(VERBS) >= 120
     for kind in THING_KINDS:
         assert {noun.gender for noun in NOUNS[kind]} == set("mfn"), kind

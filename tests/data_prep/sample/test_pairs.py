@@ -316,6 +316,11 @@ PAIRS = {
         "The man did not buy the car.",
         "Der Mann kaufte das Auto nicht.",
     ),
+    "cannot": (
+        Clause(MAN, verb("swim", "schwimmen"), "present", modal=MODALS["can"], negated=True),
+        "The man cannot swim.",
+        "Der Mann kann nicht schwimmen.",
+    ),
     "nicht before a predicate": (
         described(np("Auto"), "expensive", "present", negated=True),
         "The car is not expensive.",
