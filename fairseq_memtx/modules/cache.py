@@ -33,7 +33,7 @@ class GrowingTensor:
         """`(t, N, *shape)`, a view: read it before the next `append` or `reorder`."""
         return self._buffer[: self.length]
 
-    def append(self, position: Tensor | bool) -> None:
+    def append(self, position: Tensor | float) -> None:
         """Add one position `(N, *shape)`."""
         if self.length == self._buffer.size(0):
             grown = self._buffer.new_empty((2 * self.length, *self._buffer.shape[1:]))
@@ -41,6 +41,13 @@ class GrowingTensor:
             self._buffer, self._spare = grown, None
         self._buffer[self.length] = position
         self.length += 1
+
+    def replace(self, content: Tensor) -> None:
+        """Hold `content` `(t, N, *shape)`, no view of this one, and nothing else."""
+        self.length = content.size(0)
+        if self.length > self._buffer.size(0):
+            self._buffer, self._spare = torch.empty_like(content), None
+        self._buffer[: self.length] = content
 
     def reorder(self, new_order: Tensor) -> None:
         """Row i becomes the old row `new_order[i]`; rows may repeat, and be fewer or more."""

@@ -128,8 +128,8 @@ class DilatedConv(Conv):
 class MostUsed(Compression):
     """The n / c states that received the most attention as memories, in their order.
 
-    Attention is summed over queries and averaged over heads. Among equals the older is kept. Nothing
-    is learned.
+    Attention is summed over queries and averaged over heads. Among equals the older is kept.
+    Nothing is learned.
     """
 
     uses_attention = True

@@ -59,8 +59,10 @@ class RelativePositions(nn.Module):
         position_bias: v, `(H, D)`, added to the query where it meets the key of a distance.
     """
 
-    content_bias: Tensor | None = None
-    position_bias: Tensor | None = None
+    def __init__(self):
+        super().__init__()
+        self.content_bias: nn.Parameter | None = None
+        self.position_bias: nn.Parameter | None = None
 
     def forward(self, num_keys: int) -> Tensor:
         """Keys `(H, K, D)` of the distances K - 1, ..., 0; H is 1 where the heads share them."""

@@ -135,7 +135,7 @@ def last_entries(
     if valid is None or bool(valid.all()):
         return entries[:, first:], None, None
     size = min(size, int(valid.sum(dim=1).max()))
-    # A stable sort of the flags puts entries that do not exist in front and keeps the others' order.
+    # A stable sort of the flags puts what does not exist in front and keeps the others' order.
     order = valid.to(torch.uint8).argsort(dim=1, stable=True)[:, valid.size(1) - size :]
     index = order.view(*order.shape, *[1] * (entries.dim() - 2)).expand(-1, -1, *entries.shape[2:])
     kept = valid.gather(1, order)
