@@ -1,0 +1,106 @@
+"""Every command parses its flags, explains itself quickly, and ends user errors in one line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import average, experiment, hypotheses, measure, report, score
+from scripts.configs import EXPERIMENTS
+
+COMMANDS = ("average", "experiment", "hypotheses", "measure", "report", "score")
+
+
+def test_help_imports_neither_torch_nor_fairseq() -> None:
+    """``--help`` of all commands in one fresh Python, which then looks at what was imported."""
+    program = f"""
+import contextlib, importlib, io, sys
+for name in {COMMANDS!r}:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        importlib.import_module("scripts." + name).parse_args(["--help"])
+    assert "usage: scripts." + name in out.getvalue(), name
+heavy = {{"torch", "fairseq", "matplotlib", "sacrebleu"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "argv"),
+    [
+        (average, ["--inputs", "a.pt", "b.pt", "--out", "c.pt"]),
+        (average, ["--inputs", "folder", "--out", "c.pt", "--last", "5"]),
+        (average, ["--inputs", "folder", "--out", "c.pt", "--best", "5"]),
+        (hypotheses, ["--lines", "3"]),
+        (score, ["--hypotheses", "h", "--references", "r", "--source", "s", "--baseline", "b"]),
+        (report, ["results/demo", "results/multi30k"]),
+        (
+            measure,
+            ["--data-bin", "d", "--system", "a=a.pt", "--system", "b=b.pt", "--out", "o"]
+            + ["--batches", "1,8", "--lines-single", "3", "--lines-batched", "9", "--repeats", "2"]
+            + ["--threads", "2", "--fairseq-args", "--beam", "4"],
+        ),
+        (
+            experiment,
+            ["multi30k", "--decoders", "feedback", "--depths", "1,2", "--seeds", "1,2"]
+            + [
+                "--corpora",
+                "c",
+                "--runs-dir",
+                "r",
+                "--results-dir",
+                "s",
+                "--stages",
+                "train,report",
+            ]
+            + ["--threads", "2", "--jobs", "1", "--device", "cpu", "--max-update", "3"]
+            + ["--max-epoch", "2", "--average-last", "2", "--train-args", "--lr", "1"],
+        ),
+    ],
+)
+def test_flags_parse(module, argv) -> None:
+    assert module.parse_args(argv)
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+def test_every_experiment_resolves(name: str) -> None:
+    args = experiment.parse_args([name, "--max-update", "7", "--train-args", "--lr", "1"])
+    resolved = experiment.resolve(args)
+    assert resolved.training.max_update == 7
+    assert resolved.training.extra[-2:] == ("--lr", "1")
+    assert experiment.resolve_options(args).jobs >= 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["demo", "--decoders", "parrot"], "`--decoders` must be among"),
+        (["demo", "--stages", "sleep"], "`--stages` must be among"),
+        (["multi30k", "--stages", "prepare"], "experiment `multi30k` needs text"),
+        (["demo", "--stages", "train"], "run the stage `prepare` first"),
+    ],
+)
+def test_user_errors_are_one_line(argv, message, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.delenv("MEMTX_CORPORA", raising=False)
+    assert experiment.main([*argv, "--runs-dir", str(tmp_path)]) == 1
+    errors = [line for line in capsys.readouterr().err.split("\n") if line.startswith("error:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+@pytest.mark.parametrize("argv", [["demo", "--depths", "0"], ["demo", "--seeds", ","], ["nothing"]])
+def test_impossible_values_are_refused(argv, capsys) -> None:
+    with pytest.raises(SystemExit):
+        experiment.parse_args(argv)
+    assert "error:" in capsys.readouterr().err
+
+
+def test_missing_corpus_names_the_file(tmp_path, capsys) -> None:
+    argv = ["multi30k", "--stages", "prepare", "--corpora", str(tmp_path), "--runs-dir"]
+    assert experiment.main([*argv, str(tmp_path / "runs")]) == 1
+    assert "corpora folder must hold" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
