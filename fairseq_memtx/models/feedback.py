@@ -178,7 +178,8 @@ class FeedbackDecoder(MemoryDecoder):
         """Each layer's keys and values of the source; empty without cross-attention."""
         if source is None:
             return []
-        return [layer.encoder_attn.read_source(*source) for layer in self.all_layers()]
+        attentions = [layer.encoder_attn for layer in self.all_layers()]
+        return [attn.read_source(*source) for attn in attentions if attn is not None]
 
     def all_layers(self) -> list[FeedbackLayer]:
         """The layers, layer drop or not; iterating over `layers` itself draws which to drop."""
