@@ -3,42 +3,21 @@
 Encoder, embeddings, output and training are fairseq's; the decoder's layers read one shared memory.
 """
 
-from collections.abc import Callable
-
-from fairseq import utils
-from fairseq.models import register_model, register_model_architecture
-from fairseq.models.transformer import TransformerConfig, transformer_legacy
+from fairseq.models import register_model
+from fairseq.models.transformer import TransformerConfig
 from torch import Tensor
 
 from ..config import FeedbackOptions, add_flags, flag, from_namespace
 from ..engine import ENGINES, Recurrence
 from ..errors import UserError
 from ..modules.cache import DecodingState, MemoryCache
-from ..modules.cross_attention import CrossMemory
-from ..modules.dropout import DropoutRates, LayerMasks, draw_layer_masks
+from ..modules.dropout import LayerMasks, draw_layer_masks
 from ..modules.feedback import feedback_step
-from ..modules.layer import FeedbackLayer, LayerSizes
+from ..modules.layer import FeedbackLayer
 from ..modules.memory import FeedbackMemory
 from ..modules.mixture import fold_left_out
-from .memory_decoder import LayersOutput, MemoryDecoder, Source
-from .translation_model import MemoryTransformerModel
-
-
-def layer_sizes(cfg: TransformerConfig, no_encoder_attn: bool) -> LayerSizes:
-    """fairseq's settings as the sizes of a layer."""
-    return LayerSizes(
-        embed_dim=cfg.decoder.embed_dim,
-        ffn_dim=cfg.decoder.ffn_embed_dim,
-        num_heads=cfg.decoder.attention_heads,
-        encoder_dim=None if no_encoder_attn else cfg.encoder.embed_dim,
-        normalize_before=cfg.decoder.normalize_before,
-        dropout=DropoutRates(
-            hidden=cfg.dropout,
-            attention=cfg.attention_dropout,
-            activation=cfg.activation_dropout or cfg.relu_dropout or 0.0,
-        ),
-        activation=utils.get_activation_fn(cfg.activation_fn),
-    )
+from .memory_decoder import LayersOutput, MemoryDecoder, layer_sizes, layers_kept
+from .translation_model import MemoryTransformerModel, register_sizes
 
 
 def feedback_options(cfg: TransformerConfig) -> FeedbackOptions:
@@ -55,12 +34,6 @@ def feedback_options(cfg: TransformerConfig) -> FeedbackOptions:
         names = ", ".join(ENGINES)
         raise UserError(f"{flag('engine')} must be one of {names}, but is {options.engine!r}")
     return options
-
-
-def layers_kept(cfg: TransformerConfig) -> list[int] | None:
-    """The layers that `--decoder-layers-to-keep` leaves of a trained decoder; None for all."""
-    numbers = cfg.decoder.layers_to_keep
-    return sorted(int(number) for number in numbers.split(",")) if numbers else None
 
 
 def mixture_of_kept_layers(kind: str, kept: list[int] | None) -> str:
@@ -122,10 +95,7 @@ class FeedbackDecoder(MemoryDecoder):
 
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         """fairseq's hook: one layer."""
-        try:
-            return FeedbackLayer(layer_sizes(cfg, no_encoder_attn))
-        except ValueError as error:
-            raise UserError(f"--decoder-attention-heads: {error}") from None
+        return FeedbackLayer(layer_sizes(cfg, no_encoder_attn))
 
     def upgrade_state_dict_named(self, state_dict, name):
         """fairseq's hook: fit older checkpoints, and prune the memory with the layers."""
@@ -174,22 +144,6 @@ class FeedbackDecoder(MemoryDecoder):
     def new_state(self, x, source, beam_size):
         return DecodingState(MemoryCache(self.memory, x), self.read_source(source), beam_size)
 
-    def read_source(self, source: Source | None) -> list[CrossMemory]:
-        """Each layer's keys and values of the source; empty without cross-attention."""
-        if source is None:
-            return []
-        attentions = [layer.encoder_attn for layer in self.all_layers()]
-        return [attn.read_source(*source) for attn in attentions if attn is not None]
-
-    def all_layers(self) -> list[FeedbackLayer]:
-        """The layers, layer drop or not; iterating over `layers` itself draws which to drop."""
-        return list(self.layers._modules.values())
-
-    def kept_layers(self) -> list[FeedbackLayer | None]:
-        """All layers, None for those that layer drop leaves out of this pass."""
-        kept = {id(layer) for layer in self.layers}
-        return [layer if id(layer) in kept else None for layer in self.all_layers()]
-
     def draw_masks(self, x: Tensor, source_len: int, memory_len: int) -> list[LayerMasks]:
         """Every layer's dropout masks for positions x `(T, B, C)`; empty for no dropout."""
         if not self.layer_dropout_active():
@@ -219,14 +173,4 @@ class FeedbackTransformerModel(MemoryTransformerModel):
         return FeedbackDecoder(cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
 
 
-# The usual size variants, with the sizes of fairseq's Transformer of the same name. The function
-# of an architecture only fills in what neither the command line nor the checkpoint gives.
-SIZE_VARIANTS: dict[str, Callable] = {
-    "memtx_feedback": transformer_legacy.base_architecture,
-    "memtx_feedback_tiny": transformer_legacy.tiny_architecture,
-    "memtx_feedback_iwslt_de_en": transformer_legacy.transformer_iwslt_de_en,
-    "memtx_feedback_wmt_en_de": transformer_legacy.transformer_wmt_en_de,
-    "memtx_feedback_wmt_en_de_big": transformer_legacy.transformer_wmt_en_de_big,
-}
-for _name, _fill_in in SIZE_VARIANTS.items():
-    register_model_architecture("memtx_feedback", _name)(_fill_in)
+register_sizes("memtx_feedback")

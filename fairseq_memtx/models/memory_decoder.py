@@ -7,13 +7,16 @@ C model dimension, H heads, V vocabulary.
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
-from fairseq.models.transformer import TransformerDecoderBase
+from fairseq import utils
+from fairseq.models.transformer import TransformerConfig, TransformerDecoderBase
 from fairseq.modules import FairseqDropout
 from torch import Tensor
 
 from ..errors import UserError
 from ..modules.cache import DecodingState
-from ..modules.cross_attention import share_beams
+from ..modules.cross_attention import CrossMemory, share_beams
+from ..modules.dropout import DropoutRates
+from ..modules.layer import LayerSizes
 
 IncrementalState = dict[str, Any]
 
@@ -31,10 +34,12 @@ class LayersOutput(NamedTuple):
     Attributes:
         states: the embeddings and each layer's output, `(T, B, C)` each.
         cross_probs: `(H, B, T, S)` of the alignment layer, or None.
+        extra: what else the decoder returns beside its features, by name.
     """
 
     states: list[Tensor]
     cross_probs: Tensor | None
+    extra: dict[str, Any] = {}
 
 
 class MemoryDecoder(TransformerDecoderBase):
@@ -69,6 +74,22 @@ class MemoryDecoder(TransformerDecoderBase):
     def new_state(self, x: Tensor, source: Source | None, beam_size: int) -> DecodingState:
         """The state before the first position; a row of `source` serves `beam_size` rows of x."""
 
+    def forward(
+        self,
+        prev_output_tokens,
+        encoder_out=None,
+        incremental_state=None,
+        features_only=False,
+        src_lengths=None,
+        return_all_hiddens=False,
+        **options,
+    ):
+        """Logits `(B, T, V)`, or features; `options` go to `extract_features`, which see."""
+        x, extra = self.extract_features(
+            prev_output_tokens, encoder_out, incremental_state, **options
+        )
+        return (x if features_only else self.output_layer(x)), extra
+
     def extract_features(
         self,
         prev_output_tokens,
@@ -77,8 +98,11 @@ class MemoryDecoder(TransformerDecoderBase):
         full_context_alignment=False,
         alignment_layer=None,
         alignment_heads=None,
+        **memory_options,
     ):
         """Features `(B, T, C)`, T = 1 in a search, and `{"attn": ..., "inner_states": ...}`.
+
+        `memory_options` go to `run_layers` or, at the start of a search, to `new_state`.
 
         Raises:
             UserError: for `full_context_alignment`, which a recurrent memory cannot give.
@@ -93,18 +117,19 @@ class MemoryDecoder(TransformerDecoderBase):
         padding_mask = some_padding(prev_output_tokens.eq(self.padding_idx))
         x = self.embed(prev_output_tokens, incremental_state, padding_mask)
         if incremental_state is None:
-            out = self.run_layers(x, source, padding_mask, align)
+            out = self.run_layers(x, source, padding_mask, align, **memory_options)
         else:
             state = self.get_incremental_state(incremental_state, "memory")
             if state is None:
-                state = self.first_state(x[0], source)
+                state = self.first_state(x[0], source, **memory_options)
                 self.set_incremental_state(incremental_state, "memory", state)
             padding = None if padding_mask is None else padding_mask[:, -1]
             out = self.step_layers(x[0], state, padding, align)
             if out.states[-1].isnan().any():
                 raise FloatingPointError("the decoder's output is NaN: the model has diverged")
         attn = None if out.cross_probs is None else mean_heads(out.cross_probs, alignment_heads)
-        return self.finish(out.states[-1]), {"attn": [attn], "inner_states": out.states}
+        extra = {"attn": [attn], "inner_states": out.states, **out.extra}
+        return self.finish(out.states[-1]), extra
 
     def embed(
         self,
@@ -145,7 +170,7 @@ class MemoryDecoder(TransformerDecoderBase):
         x = x.transpose(0, 1)
         return x if self.project_out_dim is None else self.project_out_dim(x)
 
-    def first_state(self, x: Tensor, source: Source | None) -> DecodingState:
+    def first_state(self, x: Tensor, source: Source | None, **memory_options: Any) -> DecodingState:
         """The state before the first position of a search with rows x `(N, C)`.
 
         fairseq repeats the source for each beam; its keys and values are kept once a sentence.
@@ -153,8 +178,24 @@ class MemoryDecoder(TransformerDecoderBase):
         beam_size = getattr(self, "_beam_size", 1)
         shared = None if source is None else share_source(source, beam_size)
         if shared is None:
-            return self.new_state(x, source, 1)
-        return self.new_state(x, shared, beam_size)
+            return self.new_state(x, source, 1, **memory_options)
+        return self.new_state(x, shared, beam_size, **memory_options)
+
+    def read_source(self, source: Source | None) -> list[CrossMemory]:
+        """Each layer's keys and values of the source; empty without cross-attention."""
+        if source is None:
+            return []
+        attentions = [layer.encoder_attn for layer in self.all_layers()]
+        return [attn.read_source(*source) for attn in attentions if attn is not None]
+
+    def all_layers(self) -> list[Any]:
+        """The layers, layer drop or not; iterating over `layers` itself draws which to drop."""
+        return list(self.layers._modules.values())
+
+    def kept_layers(self) -> list[Any]:
+        """All layers, None for those that layer drop leaves out of this pass."""
+        kept = {id(layer) for layer in self.layers}
+        return [layer if id(layer) in kept else None for layer in self.all_layers()]
 
     def reorder_incremental_state(self, incremental_state: IncrementalState, new_order: Tensor):
         """Let the state's rows follow the beams: row i becomes the old row `new_order[i]`."""
@@ -183,6 +224,36 @@ def as_source(encoder_out: dict[str, list[Tensor]] | None) -> Source | None:
     masks = encoder_out["encoder_padding_mask"]
     mask = some_padding(masks[0]) if masks else None
     return Source(encoder_out["encoder_out"][0], mask)
+
+
+def layer_sizes(cfg: TransformerConfig, no_encoder_attn: bool) -> LayerSizes:
+    """fairseq's settings as the sizes of a layer.
+
+    Raises:
+        UserError: where they do not fit together; the message names the flag.
+    """
+    try:
+        return LayerSizes(
+            embed_dim=cfg.decoder.embed_dim,
+            ffn_dim=cfg.decoder.ffn_embed_dim,
+            num_heads=cfg.decoder.attention_heads,
+            encoder_dim=None if no_encoder_attn else cfg.encoder.embed_dim,
+            normalize_before=cfg.decoder.normalize_before,
+            dropout=DropoutRates(
+                hidden=cfg.dropout,
+                attention=cfg.attention_dropout,
+                activation=cfg.activation_dropout or cfg.relu_dropout or 0.0,
+            ),
+            activation=utils.get_activation_fn(cfg.activation_fn),
+        )
+    except ValueError as error:
+        raise UserError(f"--decoder-attention-heads: {error}") from None
+
+
+def layers_kept(cfg: TransformerConfig) -> list[int] | None:
+    """The layers that `--decoder-layers-to-keep` leaves of a trained decoder; None for all."""
+    numbers = cfg.decoder.layers_to_keep
+    return sorted(int(number) for number in numbers.split(",")) if numbers else None
 
 
 def share_source(source: Source, beam_size: int) -> Source | None:
