@@ -1,7 +1,7 @@
 """Translation decoders with a memory: a fairseq user-dir (`--user-dir fairseq_memtx`).
 
-Importing registers the models with fairseq and applies the repairs in `compat`; nothing else
-happens.
+Importing registers the models and tasks with fairseq and applies the repairs in `compat`;
+nothing else happens.
 """
 
 __version__ = "0.1.0"
@@ -11,3 +11,4 @@ from . import compat
 compat.apply()
 
 from .models import feedback  # noqa: E402, F401
+from .tasks import translation  # noqa: E402, F401

@@ -1,0 +1,1 @@
+"""Adapters: which training pairs fairseq feeds, in which batches, and when."""

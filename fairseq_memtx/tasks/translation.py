@@ -1,0 +1,198 @@
+"""fairseq's translation task with exact resuming, a length curriculum and a warm start.
+
+`--task memtx_translation` has every flag of `--task translation` and, unless one of its own is
+given, differs from it in one thing: a training that is resumed goes on bit for bit (fp32) as if it
+had not been interrupted.
+"""
+
+import dataclasses
+import logging
+import math
+import os
+from typing import Any
+
+import numpy as np
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.logging import metrics
+from fairseq.tasks import register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from omegaconf import II
+
+from ..config import PREFIX, LengthOptions, WarmStartOptions, flag, from_namespace
+from ..data.batch_iterator import CurriculumBatchIterator
+from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
+from ..data.prefix_dataset import PrefixDataset
+from ..errors import UserError
+from ..warm_start import start_from
+from .training import TrainingState, tell_tasks
+
+logger = logging.getLogger(__name__)
+
+
+def fairseq_fields(*options: type) -> list[tuple[str, Any, Any]]:
+    """The fields of our option dataclasses as fields of one of fairseq's, for `make_dataclass`."""
+    return [
+        (PREFIX + item.name, item.type, dataclasses.field(
+            default=item.default, metadata={"help": f"{item.metadata['help']} (%(default)r)"}
+        ))
+        for option in options
+        for item in dataclasses.fields(option)
+    ]  # fmt: skip
+
+
+MemtxTranslationConfig = dataclasses.make_dataclass(
+    "MemtxTranslationConfig",
+    [
+        *fairseq_fields(LengthOptions, WarmStartOptions),
+        # What fairseq's own flags say: they tell whether a training starts afresh.
+        ("save_dir", str, II("checkpoint.save_dir")),
+        ("restore_file", str, II("checkpoint.restore_file")),
+    ],
+    bases=(TranslationConfig,),
+)
+
+
+@register_task("memtx_translation", dataclass=MemtxTranslationConfig)
+class MemtxTranslationTask(TranslationTask):
+    """See the module. Raises `UserError` for options that are impossible, alone or together."""
+
+    def __init__(self, cfg, src_dict, tgt_dict):
+        super().__init__(cfg, src_dict, tgt_dict)
+        try:
+            self.length_options = from_namespace(cfg, LengthOptions)
+            self.warm_start_options = from_namespace(cfg, WarmStartOptions)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        self.memtx_training: TrainingState | None = None
+        self.curriculum: Curriculum | None = None
+        self._updates = 0
+        self._curriculum_iterators: dict[Any, CurriculumBatchIterator] = {}
+
+    @property
+    def has_curriculum(self) -> bool:
+        """Whether the lengths grow."""
+        return self.length_options.length_schedule != "none"
+
+    def build_model(self, cfg, from_checkpoint=False):
+        """fairseq's hook; a training that starts afresh takes its first weights where told."""
+        model = super().build_model(cfg, from_checkpoint)
+        if self.warm_start_options.init_from and not from_checkpoint:
+            if self.is_resumed():
+                logger.info("no warm start: this training was begun before and goes on")
+            else:
+                start_from(self.warm_start_options, model, cfg, self)
+        return model
+
+    def is_resumed(self) -> bool:
+        """Whether fairseq is going to load a checkpoint of the training itself."""
+        path = self.cfg.restore_file
+        if path == "checkpoint_last.pt":
+            path = os.path.join(self.cfg.save_dir, path)
+        return os.path.exists(path)
+
+    def load_dataset(self, split, *args, **kwargs):
+        """fairseq's hook."""
+        super().load_dataset(split, *args, **kwargs)
+        prefixes = self.has_curriculum and self.length_options.length_mode == "prefix"
+        if split == self.cfg.train_subset and prefixes:
+            self.datasets[split] = PrefixDataset(self.datasets[split])
+
+    def get_batch_iterator(self, dataset, **kwargs):
+        """fairseq's hook: an iterator over epochs; with our curriculum where it is to train on."""
+        if self.memtx_training is None or not self.has_curriculum:
+            return self._exact_iterator(dataset, **kwargs)
+        self._updates = self.memtx_training.updates
+        if self._is_reusable(dataset, kwargs) and dataset in self._curriculum_iterators:
+            return self._curriculum_iterators[dataset]
+        iterator = self._curriculum_iterator(dataset, self.memtx_training, kwargs)
+        if self._is_reusable(dataset, kwargs):
+            self._curriculum_iterators[dataset] = iterator
+        return iterator
+
+    def _is_reusable(self, dataset, settings) -> bool:
+        """Whether fairseq keeps the iterator for all epochs, as it does with a single data set."""
+        rebuilt = settings.get("disable_iterator_cache") or settings.get("update_epoch_batch_itr")
+        return not rebuilt and self.can_reuse_epoch_itr(dataset)
+
+    def _exact_iterator(self, dataset, epoch=1, **settings) -> EpochBatchIterator:
+        """fairseq's iterator, with the same batches in whichever epoch the process was started.
+
+        fairseq forms the batches with the seed of that epoch, so that after resuming they are
+        others than they would have been.
+        """
+        if not self._is_reusable(dataset, settings):
+            return super().get_batch_iterator(dataset, epoch=epoch, **settings)
+        fresh = dataset not in self.dataset_to_epoch_iter
+        iterator = super().get_batch_iterator(dataset, epoch=1, **settings)
+        if fresh:
+            iterator.epoch = max(epoch, 1)
+        return iterator
+
+    def _curriculum_iterator(
+        self, dataset, training: TrainingState, settings: dict[str, Any]
+    ) -> CurriculumBatchIterator:
+        self._refuse_conflicts(training)
+        stock = self._exact_iterator(dataset, **settings)
+        num_batches = len(stock.frozen_batches)
+        per_update = training.update_freq[0] * stock.num_shards
+        self.curriculum = make_curriculum(
+            self.length_options,
+            self._pairs_of(dataset, settings),
+            Batching(
+                settings.get("max_tokens"),
+                settings.get("max_sentences"),
+                settings.get("required_batch_size_multiple", 1),
+            ),
+            settings.get("seed", 1),
+            epoch_updates=math.ceil(num_batches / per_update),
+        )
+        self._announce(self.curriculum, training)
+        return CurriculumBatchIterator(
+            stock, self.curriculum, lambda: self._updates, training.update_freq
+        )
+
+    def _pairs_of(self, dataset, settings: dict[str, Any]) -> Pairs:
+        """The pairs that fairseq would train on: not those longer than the model takes."""
+        indices = np.arange(len(dataset), dtype=np.int64)
+        if settings.get("max_positions") is not None:
+            indices = self.filter_indices_by_size(
+                indices, dataset, settings["max_positions"], settings.get("ignore_invalid_inputs")
+            )
+        source, target = dataset.sizes.astype(np.int64).T
+        return Pairs(indices, source, target)
+
+    def _refuse_conflicts(self, training: TrainingState) -> None:
+        schedule = flag("length_schedule")
+        if training.sorted_epochs > 0:
+            raise UserError(f"--curriculum, which sorts batches, cannot be used with {schedule}")
+        if training.grouped_shuffling:
+            raise UserError(f"--grouped-shuffling cannot be used with {schedule}")
+
+    def _announce(self, curriculum: Curriculum, training: TrainingState) -> None:
+        schedule = curriculum.schedule
+        logger.info(
+            "length schedule %s (%s): %s length from %d to %d over %d updates, at first %.1f %% of"
+            " the data",
+            schedule.kind, self.length_options.length_mode, self.length_options.length_by,
+            schedule.start, schedule.end, schedule.updates,
+            100 * curriculum.share(schedule.at(0)),
+        )  # fmt: skip
+        if 0 < training.max_update < schedule.updates:
+            logger.warning(
+                "the length schedule never ends: %s is %d, but --max-update is %d. The longest"
+                " pairs are not trained on as they are.",
+                flag("length_updates"), schedule.updates, training.max_update,
+            )  # fmt: skip
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, *args, **kwargs):
+        """fairseq's hook; logs the length allowed and the share of the data that it allows."""
+        if self.curriculum is not None:
+            limit = self.curriculum.schedule.at(update_num)
+            length = min(limit, self.curriculum.distribution.longest)
+            share = self.curriculum.share(length)
+            metrics.log_scalar("length", length, weight=0, priority=210, round=0)
+            metrics.log_scalar("data_share", share, weight=0, priority=211, round=3)
+        return super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)
+
+
+tell_tasks()
