@@ -40,11 +40,123 @@ class FeedbackOptions:
         "learn a key embedding for each distance up to this number of positions, shared by heads"
         " and layers; usually with --no-token-positional-embeddings; 0 means none",
     )
-    engine: str = option("reference", "how the recurrence is run in training")
+    engine: str = option(
+        "manual",
+        "how the recurrence is run in training: manual (hand-written backward, fast) or reference"
+        " (the plain loop); same results",
+        choices=("manual", "reference"),
+    )
 
     def __post_init__(self) -> None:
         _one_of_choices(self, "memory_kv")
         _at_least(0, self, "memory_span", "relative_positions")
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """Of the Transformer-XL decoder (Dai et al. 2019, arXiv 1901.02860); lengths in subwords."""
+
+    segment_len: int = option(
+        32, "positions of a segment; a target longer than that is processed segment by segment"
+    )
+    mem_len: int = option(32, "positions before a segment that it sees as memory")
+    eval_mem_len: int = option(
+        -1, "the same outside of training (validation, scoring, decoding); -1: as in training"
+    )
+    memory_layers: str = option(
+        "all",
+        "layers that have a memory, numbers from 0 such as 0,3,5, or all; the others see their"
+        " segment alone",
+    )
+    clamp_len: int = option(0, "distances beyond this count as this; 0 means no limit")
+    same_length: bool = option(
+        False, "let every position see as many others: those before it in reach of the memory"
+    )
+    position_keys: str = option(
+        "sinusoidal",
+        "how distance counts: sinusoidal (projected sinusoids with the biases u and v, the paper's"
+        " four terms) or learned (a key for each distance, no biases; Shaw et al. 2018)",
+        choices=("sinusoidal", "learned"),
+    )
+    max_distance: int = option(64, "largest distance with a learned key of its own")
+
+    def __post_init__(self) -> None:
+        _one_of_choices(self, "position_keys")
+        _at_least(1, self, "segment_len")
+        _at_least(0, self, "mem_len", "clamp_len", "max_distance")
+        _at_least(-1, self, "eval_mem_len")
+        if self.clamp_len > 0 and self.position_keys == "learned":
+            raise ValueError(
+                f"{flag('clamp_len')} must be 0 with learned position keys, which"
+                f" {flag('max_distance')} limits, but is {self.clamp_len}"
+            )
+        if self.same_length and any(self.reach(training) == 0 for training in (True, False)):
+            raise ValueError(
+                f"{flag('mem_len')} must be at least 1 with {flag('same_length')}, but is 0"
+            )
+
+    def memory(self, training: bool) -> int:
+        """Positions of the memory."""
+        return self.mem_len if training or self.eval_mem_len < 0 else self.eval_mem_len
+
+    def reach(self, training: bool) -> int:
+        """Entries of all memories together."""
+        return self.memory(training)
+
+
+@dataclass(frozen=True)
+class CompressiveOptions(SegmentOptions):
+    """Of the Compressive decoder (Rae et al. 2019, arXiv 1911.05507)."""
+
+    cmem_len: int = option(16, "compressed states that a segment sees before its memory")
+    eval_cmem_len: int = option(-1, "the same outside of training; -1: as in training")
+    compression_rate: int = option(4, "old states that become one compressed state")
+    compression: str = option(
+        "conv",
+        "what makes one state of several: max-pool, mean-pool, conv, dilated-conv, or most-used"
+        " (those that received the most attention are kept)",
+        choices=("max-pool", "mean-pool", "conv", "dilated-conv", "most-used"),
+    )
+    compression_loss: str = option(
+        "reconstruction",
+        "what teaches conv and dilated-conv: reconstruction (attention over compressed states must"
+        " give what attention over the old ones gave), auto-encoding (the old states must be"
+        " recoverable), both with --criterion memtx_compression; or bptt (the main loss alone)",
+        choices=("reconstruction", "auto-encoding", "bptt"),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _one_of_choices(self, "compression", "compression_loss")
+        _at_least(1, self, "compression_rate")
+        _at_least(0, self, "cmem_len")
+        _at_least(-1, self, "eval_cmem_len")
+        if self.segment_len % self.compression_rate != 0:
+            raise ValueError(
+                f"{flag('segment_len')} must be a multiple of {flag('compression_rate')}"
+                f" {self.compression_rate}, but is {self.segment_len}"
+            )
+        for name in ("mem_len", "eval_mem_len"):
+            length = getattr(self, name)
+            if self.compression == "most-used" and (length == 0 or length % self.segment_len != 0):
+                if name == "eval_mem_len" and length == -1:
+                    continue
+                raise ValueError(
+                    f"{flag(name)} must be a multiple of {flag('segment_len')} {self.segment_len}"
+                    f" with {flag('compression')} most-used, but is {length}"
+                )
+
+    def compressed(self, training: bool) -> int:
+        """Compressed states in view."""
+        return self.cmem_len if training or self.eval_cmem_len < 0 else self.eval_cmem_len
+
+    def reach(self, training: bool) -> int:
+        return self.memory(training) + self.compressed(training)
+
+    @property
+    def has_loss(self) -> bool:
+        """Whether the compression function learns from a loss of its own."""
+        return self.compression in ("conv", "dilated-conv") and self.compression_loss != "bptt"
 
 
 @dataclass(frozen=True)
@@ -147,15 +259,16 @@ def add_flags(parser: argparse.ArgumentParser, options: type) -> None:
     for item in fields(options):
         parser.add_argument(
             flag(item.name),
-            type=_type_of(item),
-            choices=item.metadata["choices"],
             default=argparse.SUPPRESS,
             help=f"{item.metadata['help']} (default: {item.default})",
+            **_kind_of_flag(item),
         )
 
 
-def _type_of(item: Field) -> type:
-    return type(item.default)
+def _kind_of_flag(item: Field) -> dict[str, Any]:
+    if isinstance(item.default, bool):
+        return {"action": "store_true"}
+    return {"type": type(item.default), "choices": item.metadata["choices"]}
 
 
 def from_namespace(args: Any, options: type[Options]) -> Options:

@@ -4,9 +4,9 @@ An engine is a function from an `interface.Recurrence` to an `interface.Recurren
 here imports fairseq.
 """
 
-from . import reference
+from . import manual, reference
 from .interface import Engine, Recurrence, RecurrenceOutput
 
-ENGINES: dict[str, Engine] = {"reference": reference.run}
+ENGINES: dict[str, Engine] = {"manual": manual.run, "reference": reference.run}
 
 __all__ = ["ENGINES", "Engine", "Recurrence", "RecurrenceOutput"]

@@ -1,0 +1,111 @@
+"""Attention of one target position, forward and backward, in the few operations that it needs.
+
+Vaswani et al. 2017, section 3.2. A single query per sentence and head makes the products bound by
+memory, not arithmetic: plain batched products over the keys as they lie are the fastest form.
+
+Size legend: N sentences times heads, K keys, D head dimension.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+HALF_PRECISIONS = (torch.float16, torch.bfloat16)
+
+
+class Keys(NamedTuple):
+    """What a query attends to.
+
+    Attributes:
+        keys, values: `(N, K, D)`.
+        bias: `(N or 1, 1, K)`, -inf at keys that do not exist, or None.
+        hidden: `(N, 1, K)`, True where `bias` is -inf, or None where every query has a key left.
+        position_keys: `(K, D)`, added to the keys, or None.
+    """
+
+    keys: Tensor
+    values: Tensor
+    bias: Tensor | None = None
+    hidden: Tensor | None = None
+    position_keys: Tensor | None = None
+
+
+def attend(query: Tensor, seen: Keys, drop: Tensor | None, probs: Tensor, context: Tensor) -> None:
+    """Write the probabilities and the context of `query` `(N, 1, D)`, which is already scaled.
+
+    Args:
+        query: as above.
+        seen: the keys and values.
+        drop: dropout mask `(N, 1, K')` of the last K' keys, or None.
+        probs: `(N, 1, K)`, written; before dropout.
+        context: `(N, 1, D)`, written.
+    """
+    scores = _scores(query, seen)
+    if probs.is_contiguous() and scores.dtype not in HALF_PRECISIONS:
+        found = torch.softmax(scores, -1, out=probs)
+    else:
+        # Half precision overflows in the exponential: like fairseq, normalise in float32.
+        dtype = torch.float32 if scores.dtype in HALF_PRECISIONS else scores.dtype
+        found = torch.softmax(scores, -1, dtype=dtype).to(probs.dtype)
+    if seen.hidden is not None:
+        found.masked_fill_(seen.hidden, 0.0)  # a query without any key has NaN here
+    if found is not probs:
+        probs.copy_(found)
+    torch.bmm(found if drop is None else dropped(found, drop), seen.values, out=context)
+
+
+def attend_back(
+    grad: Tensor,
+    seen: Keys,
+    drop: Tensor | None,
+    probs: Tensor,
+    extra: Tensor | None,
+    scaling: float,
+    scores_grad: Tensor,
+    query_grad: Tensor,
+) -> None:
+    """The backward of `attend` for all but the keys and values.
+
+    Args:
+        grad: `(N, 1, D)`, of the context.
+        seen, drop, probs: as in `attend`.
+        extra: `(N, 1, K)`, a gradient of `probs` from elsewhere, or None.
+        scaling: of the query.
+        scores_grad: `(N, 1, K)`, written.
+        query_grad: `(N, 1, D)`, written; of the query before it was scaled.
+    """
+    probs_grad = torch.bmm(grad, seen.values.transpose(1, 2))
+    if drop is not None:
+        probs_grad = dropped(probs_grad, drop)
+    if extra is not None:
+        probs_grad.add_(extra)
+    scores_grad.copy_(_softmax_back(probs_grad, probs))
+    torch.baddbmm(query_grad, scores_grad, seen.keys, beta=0, alpha=scaling, out=query_grad)
+    if seen.position_keys is not None:
+        rows = scores_grad.squeeze(1).mm(seen.position_keys).unsqueeze(1)
+        query_grad.add_(rows, alpha=scaling)
+
+
+def dropped(probs: Tensor, drop: Tensor) -> Tensor:
+    """`probs` `(N, 1, K)` times the mask of its last columns, in a new tensor."""
+    if drop.size(-1) == probs.size(-1):
+        return torch.mul(probs, drop).to(probs.dtype)
+    result = probs.clone(memory_format=torch.contiguous_format)
+    result[..., probs.size(-1) - drop.size(-1) :].mul_(drop)
+    return result
+
+
+def _scores(query: Tensor, seen: Keys) -> Tensor:
+    keys = seen.keys.transpose(1, 2)
+    start = seen.bias
+    if seen.position_keys is not None:
+        positions = query.squeeze(1).mm(seen.position_keys.t()).unsqueeze(1)
+        start = positions if start is None else positions + start
+    return torch.bmm(query, keys) if start is None else torch.baddbmm(start, query, keys)
+
+
+def _softmax_back(grad: Tensor, probs: Tensor) -> Tensor:
+    if probs.dtype in HALF_PRECISIONS:
+        grad, probs = grad.float(), probs.float()
+    return torch.ops.aten._softmax_backward_data(grad, probs, -1, probs.dtype)

@@ -1,0 +1,220 @@
+"""The two attentions of a decoder layer, position by position.
+
+Size legend: T target positions, B sentences, S source positions, C model dimension, H heads,
+N = B * H, D = C / H, K keys.
+"""
+
+import torch
+from torch import Tensor
+
+from ..modules.cross_attention import CrossMemory
+from .attention_step import Keys, attend, attend_back, dropped
+from .memory_reads import MemoryReads
+from .sublayers import Sublayer
+from .tape import Slots, Tape
+from .weights import Wanted, Weights
+
+
+class Attention(Sublayer):
+    """What both attentions share.
+
+    Args: as for `Sublayer`, and
+        rows: B.
+        scaling: of the queries.
+        drop: dropout masks of the probabilities `(T, B, H, K)`, or None.
+
+    Attributes:
+        queries: scaled, `(B, C)`.
+    """
+
+    queries: Slots
+    names = ("q_proj", "out_proj")
+
+    def __init__(
+        self,
+        weights: Weights,
+        tape: Tape,
+        like: Tensor,
+        rows: int,
+        scaling: float,
+        drop: Tensor | None,
+    ):
+        super().__init__(weights, tape, like)
+        self.scaling = scaling
+        # (T, B, H, K) -> T times (N, 1, K)
+        self.drop = None if drop is None else drop.flatten(1, 2).unsqueeze(2).unbind(0)
+        self.last_inputs = tape.slots(rows, self.first.weight.size(0), like=like)
+
+    def read(self, t: int, seen: Keys, drop: Tensor | None, probs: Tensor) -> Tensor:
+        """Attend with the queries written, write probs `(N, 1, K)`; the result `(B, C)`."""
+        query, context = self._by_head(seen, self.queries[t], self.last_inputs[t])
+        attend(query, seen, drop, probs, context)
+        return self.last(self.last_inputs[t])
+
+    def back_read(
+        self,
+        t: int,
+        grad: Tensor,
+        seen: Keys,
+        drop: Tensor | None,
+        probs: Tensor,
+        extra: Tensor | None,
+        context_grad: Tensor,
+        scores_grad: Tensor,
+    ) -> None:
+        """The backward of `read`; writes context_grad `(B, C)` and scores_grad `(N, 1, K)`."""
+        context_grad.copy_(self.last.back(self.last_grads[t].copy_(grad)))
+        by_head = self._by_head(seen, context_grad, self.first_grads[t])
+        attend_back(by_head[0], seen, drop, probs, extra, self.scaling, scores_grad, by_head[1])
+
+    def _by_head(self, seen: Keys, *rows: Tensor) -> list[Tensor]:
+        """`(B, C)` -> `(N, 1, D)`."""
+        return [x.view(seen.keys.size(0), 1, -1) for x in rows]
+
+
+class MemoryAttention(Attention):
+    """Attention to the memories of the earlier positions.
+
+    Args: as for `Attention`, and
+        reads: the memories' keys and values, with the buffers of all layers that read them.
+        reader: this layer's number among those.
+
+    Attributes:
+        asked: `ask_all` has been called; the loops then leave `first` out.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        tape: Tape,
+        like: Tensor,
+        rows: int,
+        scaling: float,
+        drop: Tensor | None,
+        reads: MemoryReads,
+        reader: int,
+    ):
+        super().__init__(weights, tape, like, rows, scaling, drop)
+        self.reads, self.reader = reads, reader
+        self.queries = reads.queries[reader]
+        self.asked = False
+
+    def ask_all(self, entered: Tensor) -> None:
+        """Write all queries at once, where `entered` `(T, B, C)` is known before the loop."""
+        queries = self.first(entered.flatten(0, 1)).mul_(self.scaling).view(entered.shape)
+        if self.queries.all.size(0) == len(queries):
+            self.queries.all.copy_(queries)
+        else:
+            self.queries = Slots(queries, len(queries))
+        self.asked = True
+
+    def forward(self, t: int, x: Tensor) -> Tensor:
+        if t == 0:
+            return self.last(self.last_inputs[0].zero_())
+        if not self.asked:
+            torch.mul(self.first(x), self.scaling, out=self.queries[t])
+        return self.read(t, *self._seen(t), self.reads.probs(self.reader, t))
+
+    def back(self, t: int, grad: Tensor) -> None:
+        if t == 0:
+            self.last_grads[0].copy_(grad)
+            self.first_grads[0].zero_()
+            return
+        seen, drop = self._seen(t)
+        probs, scores_grad = self.reads.probs(self.reader, t), self.reads.scores(self.reader, t)
+        context_grad = self.reads.context_grads[self.reader][t]
+        self.back_read(t, grad, seen, drop, probs, None, context_grad, scores_grad)
+        if drop is not None:
+            probs.copy_(dropped(probs, drop))  # what the values' gradient wants
+
+    def _seen(self, t: int) -> tuple[Keys, Tensor | None]:
+        if self.drop is None:
+            return self.reads.window(t), None
+        num_seen = self.reads.windows.count(t)
+        return self.reads.window(t), self.drop[t][..., t - num_seen : t]
+
+
+class SourceAttention(Attention):
+    """Attention to the source, whose keys and values are the same at every step.
+
+    Args: as for `Attention`, and
+        source: the keys and values.
+        keep_probs: keep all probabilities, although no backward follows.
+
+    Attributes:
+        probs: before dropout, `(N, 1, S)`.
+        probs_grads: `(T, N, 1, S)` from elsewhere, or None.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        tape: Tape,
+        like: Tensor,
+        rows: int,
+        scaling: float,
+        drop: Tensor | None,
+        source: CrossMemory,
+        keep_probs: bool,
+    ):
+        super().__init__(weights, tape, like, rows, scaling, drop)
+        self.seen = source_keys(source, like)
+        self.queries = tape.slots(rows, self.first.weight.size(0), like=like)
+        size = (self.seen.keys.size(0), 1, self.seen.keys.size(1))
+        keeping = Tape(tape.num_steps, like, keep=True) if keep_probs else tape
+        self.probs = keeping.slots(*size, like=like)
+        self.probs_grads: Tensor | None = None
+
+    def forward(self, t: int, x: Tensor) -> Tensor:
+        torch.mul(self.first(x), self.scaling, out=self.queries[t])
+        return self.read(t, self.seen, self._drop(t), self.probs[t])
+
+    def start_backward(self, tape: Tape) -> None:
+        super().start_backward(tape)
+        self.context_grads = tape.slots(*self.queries.all.shape[1:], like=self.queries.all)
+        self.scores_grads = tape.slots(*self.probs.all.shape[1:], like=self.probs.all)
+
+    def back(self, t: int, grad: Tensor) -> None:
+        extra = None if self.probs_grads is None else self.probs_grads[t]
+        self.back_read(
+            t, grad, self.seen, self._drop(t), self.probs[t], extra,
+            self.context_grads[t], self.scores_grads[t],
+        )  # fmt: skip
+
+    def source_gradients(self, shape: torch.Size, wanted: Wanted) -> Weights:
+        """Of the source's `keys` and `values` of this shape, `(B, H, S, D)`, if wanted."""
+        found = {}
+        if wanted.any("keys"):
+            found["keys"] = over_positions(self.scores_grads.all, self.queries.all)
+        if wanted.any("values"):
+            probs = self.probs.all
+            if self.drop is not None:
+                probs = torch.mul(probs, torch.stack(self.drop)).to(probs.dtype)
+            found["values"] = over_positions(probs, self.context_grads.all)
+        return {name: grad.view(shape) for name, grad in found.items()}
+
+    def _drop(self, t: int) -> Tensor | None:
+        return None if self.drop is None else self.drop[t]
+
+
+def over_positions(probs: Tensor, x: Tensor) -> Tensor:
+    """`(N, S, D)`: the sum over T of probs `(T, N, 1, S)` times x `(T, B, C)`."""
+    # (T, N, 1, S) -> (N, S, T); (T, B, C) -> (N, T, D)
+    num_steps, num_rows = probs.shape[:2]
+    return torch.bmm(
+        probs.squeeze(2).permute(1, 2, 0), x.view(num_steps, num_rows, -1).transpose(0, 1)
+    )
+
+
+def source_keys(source: CrossMemory, like: Tensor) -> Keys:
+    """A layer's source `(B, H, S, D)` as keys `(N, S, D)` in the dtype of `like`."""
+    keys, values = (x.flatten(0, 1).to(like.dtype) for x in (source.keys, source.values))
+    if source.padding_mask is None:
+        return Keys(keys, values)
+    # (B, S) -> (N, 1, S)
+    hidden = source.padding_mask.repeat_interleave(source.keys.size(1), dim=0).unsqueeze(1)
+    bias = like.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+    # On an accelerator the question would wait for all work queued before it.
+    ask = source.padding_mask.device.type == "cpu"
+    all_have_keys = ask and not bool(source.padding_mask.all(dim=1).any())
+    return Keys(keys, values, bias, None if all_have_keys else hidden)

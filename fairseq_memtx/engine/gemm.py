@@ -1,0 +1,107 @@
+"""Matrix products of a recurrence: one weight against a few rows at every step, both ways.
+
+The weights do not change between the steps of an update. On a CPU in float32 they are therefore
+packed once into oneDNN's own layout (Intel's and AMD's processors gain 1.3 to 2.3 times at 64 rows
+over torch's default product). The packed product has no public name in torch; where it is missing
+or wrong, the plain one takes its place.
+
+Size legend: N rows, I inputs, O outputs of a linear map.
+"""
+
+import logging
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+# Packing costs about as much as one product: it must be used more often than this to pay.
+MIN_PACKED_USES = 4
+
+
+class Projection:
+    """`x W^T + b` and its backward, for a weight that stays the same over many calls.
+
+    Args:
+        weight: `(O, I)`.
+        bias: `(O,)`.
+        dtype: that the products run in.
+        uses: number of calls to expect.
+        backward: also prepare for `back`.
+    """
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor, dtype: torch.dtype, uses: int, backward: bool = True
+    ):
+        self.weight, self.bias = weight.to(dtype), bias.to(dtype)
+        self.packed = uses >= MIN_PACKED_USES and packs(self.weight)
+        if self.packed:
+            self._forward = pack(self.weight)
+        if self.packed and backward:
+            self._backward = pack(self.weight.t())
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x `(N, I)` -> `(N, O)`."""
+        if self.packed:
+            return packed_linear(x, self._forward, self.bias)
+        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+
+    def back(self, grad: Tensor) -> Tensor:
+        """The gradient of the input `(N, I)` from that of the output `(N, O)`."""
+        if self.packed:
+            return packed_linear(grad, self._backward, None)
+        return torch.mm(grad, self.weight)
+
+    def back_add(self, grad: Tensor, other: Tensor) -> Tensor:
+        """`back(grad) + other`, in the dtype of `other` `(N, I)`."""
+        if self.packed:
+            return packed_linear_add(grad, self._backward, other)
+        if other.dtype == grad.dtype:
+            return torch.addmm(other, grad, self.weight)
+        return other + torch.mm(grad, self.weight)
+
+
+def weight_gradient(inputs: Tensor, grads: Tensor) -> Tensor:
+    """`(O, I)` from a linear map's inputs `(N, I)` and the gradients of its outputs `(N, O)`."""
+    inputs = inputs.to(grads.dtype)
+    if packs(grads):
+        return packed_linear(grads.t(), inputs.t(), None)
+    return torch.mm(grads.t(), inputs)
+
+
+def packs(weight: Tensor) -> bool:
+    """Whether products with `weight` can use oneDNN's packed layout."""
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and packing_works()
+
+
+def pack(weight: Tensor) -> Tensor:
+    """`(O, I)`, of any strides, in oneDNN's layout; only `packed_linear` can read it."""
+    return torch.ops.mkldnn._reorder_linear_weight.default(weight.detach())
+
+
+def packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x W^T + b` with a packed or a plain weight."""
+    return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], None)
+
+
+def packed_linear_add(x: Tensor, weight: Tensor, other: Tensor) -> Tensor:
+    """`x W^T + other` with a packed weight."""
+    return torch.ops.mkldnn._linear_pointwise.binary(x, other, weight, None, "add")
+
+
+@cache
+def packing_works() -> bool:
+    """Try the packed products, which are private to torch and may change, against the plain one."""
+    weight, bias = torch.arange(12.0).view(3, 4), torch.arange(3.0)
+    x = torch.arange(8.0).view(2, 4)
+    try:
+        with torch.no_grad():
+            got = packed_linear(x, pack(weight), bias)
+            added = packed_linear_add(got, pack(weight.t()), x)
+    except (AttributeError, RuntimeError, TypeError) as error:
+        logger.info("torch's packed linear map cannot be used, training is slower: %s", error)
+        return False
+    want = x @ weight.t() + bias
+    return torch.allclose(got, want) and torch.allclose(added, x + want @ weight)

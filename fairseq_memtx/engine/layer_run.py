@@ -1,0 +1,116 @@
+"""One decoder layer through a run: its sublayers, each with its residual sum and norm.
+
+Size legend: T target positions, B sentences, C model dimension.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from torch import Tensor
+
+from .attention_sublayers import MemoryAttention, SourceAttention
+from .sublayers import Residual, Sublayer
+from .tape import Slots, Tape
+from .weights import Wanted, Weights, with_prefix
+
+
+class Part(NamedTuple):
+    """A sublayer in its place.
+
+    Attributes:
+        norm_name: of its layer norm in the module.
+        prefix: of its weights' names in the module.
+        frame: residual sum and norm.
+        function: what is inside.
+    """
+
+    norm_name: str
+    prefix: str
+    frame: Residual
+    function: Sublayer
+
+
+class LayerRun:
+    """A layer's steps.
+
+    Args:
+        memory: attention to the memories.
+        source: attention to the source, or None.
+        ffn: the feed-forward network.
+        frames: of these, in order, without None.
+        states: the layer's inputs, written by others.
+    """
+
+    def __init__(
+        self,
+        memory: MemoryAttention,
+        source: SourceAttention | None,
+        ffn: Sublayer,
+        frames: Sequence[Residual],
+        states: Slots,
+    ):
+        self.memory, self.source, self.states = memory, source, states
+        functions: tuple[tuple[str, str, Sublayer | None], ...] = (
+            ("self_attn_layer_norm", "self_attn.", memory),
+            ("encoder_attn_layer_norm", "encoder_attn.", source),
+            ("final_layer_norm", "", ffn),
+        )
+        present = [(norm, prefix, f) for norm, prefix, f in functions if f is not None]
+        self.parts = [
+            Part(norm_name, prefix, frame, function)
+            for (norm_name, prefix, function), frame in zip(present, frames, strict=True)
+        ]
+
+    def ask_all(self) -> None:
+        """Write all queries to the memories at once: possible where all inputs are known."""
+        self.memory.ask_all(self.parts[0].frame.enter(self.states.all))
+
+    def forward(self, t: int, x: Tensor) -> Tensor:
+        """The output `(B, C)` for the input x `(B, C)`."""
+        for part in self.parts:
+            entered = x if self._asked(part) else part.frame.enter(x)
+            x = part.frame.leave(t, x, part.function.forward(t, entered))
+        return x
+
+    def start_backward(self, tape: Tape) -> None:
+        """Make the buffers of the backward."""
+        for part in self.parts:
+            part.frame.norm.start_backward(tape)
+            part.function.start_backward(tape)
+
+    def back(self, t: int, grad: Tensor) -> Tensor:
+        """The gradient of the input, `(B, C)`; without what `back_asked` gives."""
+        for part in reversed(self.parts):
+            total, inner = part.frame.back_leave(t, grad)
+            part.function.back(t, inner)
+            if self._asked(part):
+                return total
+            first = part.function.first
+            grad = part.frame.back_enter(t, first, part.function.first_grads[t], total)
+        return grad
+
+    def back_asked(self) -> Tensor:
+        """The gradient of the inputs `(T, B, C)` through the queries written by `ask_all`."""
+        return self.parts[0].frame.back_enter_all(self.memory.first, self.memory.first_grads)
+
+    def gradients(self, wanted: Wanted) -> Weights:
+        """Of the wanted weights, by their names in the module."""
+        found: Weights = {}
+        for part, entered in zip(self.parts, self._entered(), strict=True):
+            prefix = part.prefix
+            inner = part.function.gradients(entered.flatten(0, 1), wanted.under(prefix))
+            found |= with_prefix(prefix, inner)
+            if wanted.any(f"{part.norm_name}.weight", f"{part.norm_name}.bias"):
+                found |= with_prefix(f"{part.norm_name}.", part.frame.norm.gradients())
+        return found
+
+    def _asked(self, part: Part) -> bool:
+        return part.function is self.memory and self.memory.asked
+
+    def _entered(self) -> list[Tensor]:
+        """What each sublayer's function read, `(T, B, C)`."""
+        frames = [part.frame for part in self.parts]
+        if frames[0].pre_norm:
+            return [frame.norm.outputs for frame in frames]
+        return [self.states.all, *(before.norm.outputs for before, _ in pairwise(frames))]

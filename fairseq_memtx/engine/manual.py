@@ -1,0 +1,124 @@
+"""The recurrence with a hand-written backward: the engine for training.
+
+The whole loop over positions is one autograd function. What does not depend on the recurrence is
+computed before the loop (the first layer's queries; the source's keys and values come ready). The
+loop forward writes what the backward needs into buffers with one entry for each position, memory
+linear in T (probabilities as in any attention). The loop back propagates the gradient of
+activations only, position by position; then each weight's gradient is one product over all
+positions. Equal to `reference` up to rounding, for every option.
+
+Limits: no second derivatives. A second backward through the same graph runs the forward again.
+
+Size legend: T target positions, B sentences, C model dimension, H heads, S source positions,
+L layers, of which K are not left out by layer drop.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .interface import Recurrence, RecurrenceOutput
+from .stack_run import StackRun
+from .weights import Wanted
+
+
+def run(r: Recurrence) -> RecurrenceOutput:
+    """Run the recurrence; where no gradient can be asked for, nothing is kept for one."""
+    kept = [i for i, layer in enumerate(r.layers) if layer is not None]
+    if not kept:
+        return RecurrenceOutput([r.inputs] * (len(r.layers) + 1), None)
+    # Number of the state that is the input of each layer, counting those that are left out.
+    numbers = [sum(i < layer for i in kept) for layer in range(len(r.layers) + 1)]
+    weights = dict(_weights(r, kept, numbers))
+    if torch.is_grad_enabled() and any(x.requires_grad for x in weights.values()):
+        names, tensors = zip(*weights.items(), strict=True)
+        *states, probs = _Feedback.apply(r, _compute_dtype(r), names, *tensors)
+    else:
+        with _no_autocast(r.inputs), torch.no_grad():
+            stack = StackRun(r, weights, _compute_dtype(r), keep=False)
+            states, probs = stack.forward()
+    return RecurrenceOutput([states[number] for number in numbers], probs)
+
+
+def _weights(r: Recurrence, kept: list[int], numbers: list[int]) -> Iterator[tuple[str, Tensor]]:
+    """Everything that a gradient can be asked for, by name."""
+    yield "inputs", r.inputs
+    # A layer left out has its input's state: their shares of the mixture add up.
+    probs = r.memory.mixture.probs()
+    index = torch.tensor(numbers, device=probs.device)
+    yield "memory.probs", probs.new_zeros(len(kept) + 1).index_add(0, index, probs)
+    for name, parameter in r.memory.named_parameters():
+        if not name.startswith("mixture."):
+            yield f"memory.{name}", parameter
+    for i in kept:
+        layer = r.layers[i]
+        assert layer is not None
+        for name, parameter in layer.named_parameters():
+            if r.sources or not name.startswith("encoder_attn"):
+                yield f"layers.{i}.{name}", parameter
+        if r.sources:
+            yield f"sources.{i}.keys", r.sources[i].keys
+            yield f"sources.{i}.values", r.sources[i].values
+
+
+def _compute_dtype(r: Recurrence) -> torch.dtype:
+    """Of products: autocast's, else that of the inputs."""
+    kind = r.inputs.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else r.inputs.dtype
+
+
+def _no_autocast(x: Tensor) -> torch.autocast:
+    """Dtypes are chosen by hand inside."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+class _Feedback(torch.autograd.Function):
+    """From weights, inputs and sources to K + 1 states `(T, B, C)` and probabilities or None."""
+
+    @staticmethod
+    def forward(ctx, r, dtype, names, *tensors):
+        ctx.r, ctx.dtype, ctx.names = r, dtype, names
+        ctx.stack, states, probs = _forward(r, dtype, names, tensors)
+        ctx.set_materialize_grads(False)
+        # Autograd then notices a change in place between the forward and the backward.
+        ctx.save_for_backward(*tensors)
+        # Other objects than those the run holds: a cycle would keep all buffers alive.
+        return *(x.detach() for x in states), probs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads):
+        tensors = ctx.saved_tensors
+        # The backward overwrites what the forward kept: after retain_graph, run that again.
+        stack, ctx.stack = ctx.stack, None
+        if stack is None:
+            stack, _, _ = _forward(ctx.r, ctx.dtype, ctx.names, tensors)
+        *state_grads, probs_grad = grads
+        wanted = {n for n, need in zip(ctx.names, ctx.needs_input_grad[3:], strict=True) if need}
+        with _no_autocast(tensors[0]):
+            found = stack.backward(state_grads, probs_grad, Wanted(wanted))
+        return (
+            None,
+            None,
+            None,
+            *(
+                _or_zeros(found.get(name), x) if name in wanted else None
+                for name, x in zip(ctx.names, tensors, strict=True)
+            ),
+        )
+
+
+def _forward(
+    r: Recurrence, dtype: torch.dtype, names: Sequence[str], tensors: Sequence[Tensor]
+) -> tuple[StackRun, list[Tensor], Tensor | None]:
+    """A run that can go back, its states and its probabilities."""
+    with _no_autocast(r.inputs):
+        stack = StackRun(r, dict(zip(names, tensors, strict=True)), dtype, keep=True)
+        return stack, *stack.forward()
+
+
+def _or_zeros(grad: Tensor | None, like: Tensor) -> Tensor:
+    """A weight that nothing read has the gradient zero."""
+    return torch.zeros_like(like) if grad is None else grad

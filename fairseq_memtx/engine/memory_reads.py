@@ -1,0 +1,194 @@
+"""Keys and values of the memories, and the buffers of the layers that read them.
+
+The memory of position j is read by all layers at the later positions. Its gradient must therefore
+be whole when the backward arrives at j: it is gathered from the stored probabilities, queries and
+gradients of those positions, for all layers that share the projection, in one product for the keys
+and one for the values.
+
+Size legend: T target positions, B sentences, H heads, N = B * H, C model dimension, D = C / H,
+R layers that read the same keys and values, W entries of the widest window.
+"""
+
+import torch
+from torch import Tensor
+
+from .attention_step import Keys
+from .tape import Slots, Tape
+
+# torch's CPU softmax over fewer numbers leaves its vectorised form and is up to nine times slower.
+MIN_WIDTH = 16
+
+
+class Windows:
+    """Which memories a position sees: the last `span` ones that exist and are no padding.
+
+    Before the first memory lie `front` empty entries, so that on a CPU no window is narrow.
+
+    Args:
+        num_steps: T.
+        span: 0 for all.
+        padding_mask: `(B, T)`, True at padding, or None.
+        num_heads: H.
+        like: for dtype and device of scores.
+
+    Attributes:
+        reach: the largest distance seen.
+        widest: W.
+    """
+
+    def __init__(
+        self, num_steps: int, span: int, padding_mask: Tensor | None, num_heads: int, like: Tensor
+    ):
+        on_cpu = like.device.type == "cpu"
+        self.num_steps = num_steps
+        self.reach = min(span, num_steps) if span > 0 else num_steps
+        self.front = MIN_WIDTH if on_cpu and not 0 < span < MIN_WIDTH else 0
+        self.widest = self.width(num_steps)
+        self._bias = self._hidden = None
+        self._padded = padding_mask is not None
+        if padding_mask is not None or self.front > 0:
+            hidden = torch.zeros(1, 1, num_steps, dtype=torch.bool, device=like.device)
+            if padding_mask is not None:
+                hidden = padding_mask.repeat_interleave(num_heads, dim=0).unsqueeze(1)
+            hidden = torch.nn.functional.pad(hidden, (self.front, 0), value=True)
+            self._bias = like.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+            if padding_mask is not None and (
+                span > 0 or not on_cpu or bool(padding_mask[:, 0].any())
+            ):
+                self._hidden = hidden
+
+    def count(self, t: int) -> int:
+        """Number of memories that position t sees, padding included."""
+        return min(t, self.reach)
+
+    def width(self, t: int) -> int:
+        """Number of entries of its window."""
+        return max(self.count(t), self.front)
+
+    def readers(self, t: int) -> int:
+        """Number of later positions that see the memory of position t."""
+        return min(self.num_steps - 1 - t, self.reach)
+
+    def cut(self, t: int, x: Tensor, dim: int) -> Tensor:
+        """The window of position t from entries along `dim`."""
+        width = self.width(t)
+        return x.narrow(dim, self.front + t - width, width)
+
+    def bias(self, t: int) -> Tensor | None:
+        """`(N or 1, 1, width)`, -inf at what is not seen, or None."""
+        needed = self._padded or self.width(t) > self.count(t)
+        return self.cut(t, self._bias, 2) if needed and self._bias is not None else None
+
+    def hidden(self, t: int) -> Tensor | None:
+        """`(N, 1, width)`, True at what is not seen, or None where all see something."""
+        return None if self._hidden is None else self.cut(t, self._hidden, 2)
+
+
+class MemoryReads:
+    """Keys and values of one pair of projections, as the layers that share it read them.
+
+    Args:
+        keys, values: `(front + T, B, C)`, written by the memory step by step.
+        windows: what a position sees.
+        position_keys: `(W, D)`, the keys of the distances W .. 1, or None.
+        num_readers: R.
+        num_heads: H.
+        tape: makes the buffers.
+
+    Attributes:
+        queries, context_grads: one `Slots` of `(B, C)` for each reader.
+    """
+
+    def __init__(
+        self,
+        keys: Tensor,
+        values: Tensor,
+        windows: Windows,
+        position_keys: Tensor | None,
+        num_readers: int,
+        num_heads: int,
+        tape: Tape,
+    ):
+        _, num_sentences, dim = keys.shape
+        self.windows, self._positions = windows, position_keys
+        self._num_rows, self._num_readers = num_sentences * num_heads, num_readers
+        # (front + T, B, C) -> (N, front + T, D): windows of it are views
+        self._keys, self._values = (
+            x.view(len(x), self._num_rows, -1).transpose(0, 1) for x in (keys, values)
+        )
+        self._queries = tape.block(num_readers, num_sentences, dim, like=keys)
+        self.queries = self._by_reader(self._queries, tape)
+        self._probs = tape.block(num_readers, self._num_rows, 1, windows.widest, like=keys)
+        self._probs_of = self._by_reader(self._probs, tape)
+        self._current: tuple[int, Keys] | None = None
+
+    def start_backward(self, tape: Tape) -> None:
+        """Make the buffers of the backward."""
+        self._context_grads = torch.empty_like(self._queries)
+        self.context_grads = self._by_reader(self._context_grads, tape)
+        # With relative positions all columns are summed over, also those before the first memory.
+        make = torch.empty_like if self._positions is None else torch.zeros_like
+        self._scores_grads = make(self._probs)
+        self._scores_of = self._by_reader(self._scores_grads, tape)
+
+    def window(self, t: int) -> Keys:
+        """What position t sees."""
+        if self._current is None or self._current[0] != t:
+            cut = self.windows.cut
+            positions = self._positions
+            if positions is not None:
+                positions = positions[len(positions) - self.windows.width(t) :]
+            keys, values = cut(t, self._keys, 1), cut(t, self._values, 1)
+            bias, hidden = self.windows.bias(t), self.windows.hidden(t)
+            self._current = t, Keys(keys, values, bias, hidden, positions)
+        return self._current[1]
+
+    def probs(self, reader: int, t: int) -> Tensor:
+        """`(N, 1, width)`: where a layer's probabilities at position t are kept."""
+        return self._columns(self._probs_of[reader][t], t)
+
+    def scores(self, reader: int, t: int) -> Tensor:
+        """`(N, 1, width)`: where the gradients of its scores are kept."""
+        return self._columns(self._scores_of[reader][t], t)
+
+    def gather(self, t: int) -> tuple[Tensor, Tensor]:
+        """The gradients `(N, 1, D)` of position t's key and value, once all later steps are done.
+
+        There must be a later position.
+        """
+        later = slice((t + 1) * self._num_readers, None)
+        count = self.windows.readers(t) * self._num_readers
+        found = []
+        for weights, rows in (
+            (self._scores_grads, self._queries),
+            (self._probs, self._context_grads),
+        ):
+            # (T, R, B, C) -> (N, count, D)
+            rows = rows.view(-1, self._num_rows, self._keys.size(2))[later][:count].transpose(0, 1)
+            found.append(torch.bmm(self._column(weights, t), rows))
+        return found[0], found[1]
+
+    def position_gradients(self) -> Tensor:
+        """Of the position keys, `(W, D)`."""
+        # Position 0 sees nothing and has written nothing.
+        scores = self._scores_grads[1:].reshape(-1, self._scores_grads.size(-1))
+        return scores.t().mm(self._queries[1:].reshape(-1, self._keys.size(2)))
+
+    def _by_reader(self, block: Tensor, tape: Tape) -> list[Slots]:
+        return [Slots(x, tape.num_steps) for x in block.unbind(1)]
+
+    def _columns(self, x: Tensor, t: int) -> Tensor:
+        """The last columns: whatever the width, column W - d is the memory at distance d."""
+        width = self.windows.width(t)
+        return x if width == x.size(-1) else x[..., x.size(-1) - width :]
+
+    def _column(self, block: Tensor, t: int) -> Tensor:
+        """What later positions gave the memory of position t: `(N, 1, count)` of `(T, R, N, 1, W)`.
+
+        At distance d that is column W - d: a diagonal of the block.
+        """
+        step, reader, row, _, _ = block.stride()
+        size = (self._num_rows, self.windows.readers(t), self._num_readers)
+        start = (t + 1) * step + block.size(-1) - 1
+        diagonal = block.as_strided(size, (row, step - 1, reader), block.storage_offset() + start)
+        return diagonal.reshape(self._num_rows, 1, -1)

@@ -1,0 +1,163 @@
+"""The memory of a run: mixes the states of a position, projects them, and takes gradients back.
+
+Fan et al. 2020 (arXiv 2002.09402), section 3: m_t = sum_l w_l x_t^l, k_t = W_k m_t, v_t = W_v m_t.
+
+Size legend: T target positions, B sentences, C model dimension, L layers, G pairs of projections.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .gemm import Projection, weight_gradient
+from .memory_reads import MemoryReads, Windows
+from .norm import Norm
+from .tape import Tape
+from .weights import Wanted, Weights, with_prefix
+
+
+class MemoryRun:
+    """All positions' memories.
+
+    Args:
+        weights: `probs` `(L + 1,)`, the mixture; `k_proj.G.weight` and so on; `layer_norm.weight`
+            and `.bias` with pre-norm; `distance_keys` with relative positions.
+        groups: for each pair of projections that is read, its number and that of its readers.
+        windows: what a position sees.
+        num_heads: H.
+        eps: of the layer norm.
+        tape: makes the buffers.
+        like: `(B, C)`, for the dtype of products.
+        states_like: for the dtype of states.
+
+    Attributes:
+        reads: one for each of `groups`.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        groups: Sequence[tuple[int, int]],
+        windows: Windows,
+        num_heads: int,
+        eps: float,
+        tape: Tape,
+        like: Tensor,
+        states_like: Tensor,
+    ):
+        num_rows, dim = like.shape
+        self.weights, self.groups, self.windows = weights, groups, windows
+        self.probs = weights["probs"].to(states_like.dtype).unbind(0)
+        self.last_step = tape.num_steps - 1
+        # Zeros: the last position, which nobody reads, has no memory.
+        self.mixtures = tape.slots(num_rows, dim, like=states_like, zero=True)
+        self.norm = self._norm(eps)
+        self._project = self._projection(like.dtype, tape)
+        # Zeros: the empty entries before the first memory are multiplied by zero.
+        self._entries = like.new_zeros(windows.front + tape.num_steps, 2 * len(groups), *like.shape)
+        self._distances, position_keys = self._position_keys(like.dtype)
+        self.reads = [
+            MemoryReads(
+                self._entries[:, 2 * i], self._entries[:, 2 * i + 1], windows, position_keys,
+                num_readers, num_heads, tape,
+            )
+            for i, (_, num_readers) in enumerate(groups)
+        ]  # fmt: skip
+
+    def forward(self, t: int, states: Sequence[Tensor]) -> None:
+        """Write the memory of position t, from its L + 1 states `(B, C)`."""
+        if t == self.last_step:
+            return
+        memory = torch.mul(states[0], self.probs[0], out=self.mixtures[t])
+        for weight, x in zip(self.probs[1:], states[1:], strict=True):
+            memory.addcmul_(x, weight)
+        if self.norm is not None:
+            memory = self.norm(memory)
+        # (B, 2 G C) -> (2 G, B, C)
+        projected = self._project(memory).view(len(memory), -1, memory.size(1))
+        self._entries[self.windows.front + t].copy_(projected.transpose(0, 1))
+
+    def start_backward(self, tape: Tape) -> None:
+        """Make the buffers of the backward."""
+        _, width, rows, dim = self._entries.shape
+        self._grads = tape.slots(rows, width * dim, like=self._entries, zero=True)
+        self._mixture_grads = tape.slots(rows, dim, like=self.mixtures.all, zero=True)
+        if self.norm is not None:
+            self.norm.start_backward(tape)
+            self.norm.grads.all.zero_()
+        for reads in self.reads:
+            reads.start_backward(tape)
+
+    def back(self, t: int, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Gradients of the L + 1 states `(B, C)`: those given (None: zero) and the memory's."""
+        if t == self.last_step:
+            return list(grads)
+        memory_grad = self._grads[t]
+        pairs = [x for reads in self.reads for x in reads.gather(t)]
+        for part, grad in zip(self._parts(memory_grad), pairs, strict=True):
+            part.copy_(grad.view(part.shape))
+        memory_grad = self._project.back(memory_grad).to(self.mixtures.all.dtype)
+        if self.norm is not None:
+            memory_grad = self.norm.back(t, memory_grad)
+        self._mixture_grads[t].copy_(memory_grad)
+        return [
+            memory_grad * weight if grad is None else torch.addcmul(grad, memory_grad, weight)
+            for weight, grad in zip(self.probs, grads, strict=True)
+        ]
+
+    def gradients(self, states: Sequence[Tensor], wanted: Wanted) -> Weights:
+        """Of the wanted weights; states are L + 1 tensors `(T, B, C)`."""
+        found = {}
+        if wanted.any("probs"):
+            mixed = self._mixture_grads.all
+            found["probs"] = torch.stack([torch.mul(mixed, x).sum() for x in states])
+        if self.norm is not None and (wanted.any("layer_norm.weight", "layer_norm.bias")):
+            found |= with_prefix("layer_norm.", self.norm.gradients())
+        if self._distances is not None and wanted.any("distance_keys"):
+            found["distance_keys"] = self._distance_gradients(self._distances)
+        return {**found, **self._projection_gradients(wanted)}
+
+    def _projection_gradients(self, wanted: Wanted) -> Weights:
+        names = [f"{kind}_proj.{g}" for g, _ in self.groups for kind in "kv"]
+        found = {}
+        inputs = (self.mixtures.all if self.norm is None else self.norm.outputs).flatten(0, 1)
+        if wanted.any(*(f"{name}.weight" for name in names)):
+            weights = weight_gradient(inputs, self._grads.rows())
+            parts = self._parts(weights, dim=0)
+            found.update({f"{n}.weight": p for n, p in zip(names, parts, strict=True)})
+        if wanted.any(*(f"{name}.bias" for name in names)):
+            parts = self._parts(self._grads.rows().sum(0), dim=0)
+            found.update({f"{n}.bias": p for n, p in zip(names, parts, strict=True)})
+        return found
+
+    def _distance_gradients(self, rows: Tensor) -> Tensor:
+        table = torch.zeros_like(self.weights["distance_keys"])
+        for reads in self.reads:
+            table.index_add_(0, rows, reads.position_gradients().to(table.dtype))
+        return table
+
+    def _parts(self, x: Tensor, dim: int = 1) -> tuple[Tensor, ...]:
+        """Keys and values of each pair of projections."""
+        return x.chunk(2 * len(self.groups), dim)
+
+    def _norm(self, eps: float) -> Norm | None:
+        if "layer_norm.weight" not in self.weights:
+            return None
+        weight, bias = self.weights["layer_norm.weight"], self.weights["layer_norm.bias"]
+        return Norm(weight, bias, eps, self.mixtures)
+
+    def _projection(self, dtype: torch.dtype, tape: Tape) -> Projection:
+        names = [f"{kind}_proj.{g}" for g, _ in self.groups for kind in "kv"]
+        weight = torch.cat([self.weights[f"{name}.weight"] for name in names])
+        bias = torch.cat([self.weights[f"{name}.bias"] for name in names])
+        return Projection(weight, bias, dtype, tape.num_steps, backward=tape.keep)
+
+    def _position_keys(self, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
+        """The row of `distance_keys` of the distances W .. 1, and these rows `(W, D)`."""
+        table = self.weights.get("distance_keys")
+        if table is None:
+            return None, None
+        distances = torch.arange(self.windows.widest, 0, -1, device=table.device)
+        rows = (distances - 1).clamp(max=table.size(0) - 1)
+        return rows, table[rows].to(dtype)

@@ -1,0 +1,190 @@
+"""All layers and the memory through one run, forward and back.
+
+Size legend: T target positions, B sentences, C model dimension, H heads, S source positions,
+K layers that are not left out.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..modules import layer as modules
+from ..modules.cross_attention import CrossMemory
+from ..modules.dropout import NO_MASKS, LayerMasks
+from ..modules.layer import FeedbackLayer
+from .attention_sublayers import MemoryAttention, SourceAttention
+from .interface import Recurrence
+from .layer_run import LayerRun
+from .memory_reads import MemoryReads, Windows
+from .memory_run import MemoryRun
+from .norm import Norm
+from .sublayers import FeedForward, Residual
+from .tape import Slots, Tape
+from .weights import Wanted, Weights, under_prefix, with_prefix
+
+
+class StackRun:
+    """A run of a recurrence.
+
+    Args:
+        r: the recurrence, for everything but the numbers in `weights`.
+        weights: all that a gradient can be asked for, named as in `manual`.
+        dtype: of products.
+        keep: keep what the backward needs.
+    """
+
+    def __init__(self, r: Recurrence, weights: Weights, dtype: torch.dtype, keep: bool):
+        self.r, self.weights = r, weights
+        self.kept = [i for i, layer in enumerate(r.layers) if layer is not None]
+        inputs = weights["inputs"].detach().contiguous()
+        num_steps = len(inputs)
+        self.tape = Tape(num_steps, inputs, keep)
+        self.like = inputs.new_empty(inputs.shape[1:], dtype=dtype)
+        self.states = [Slots(inputs, num_steps)]
+        self.states += [Slots(torch.empty_like(inputs), num_steps) for _ in self.kept]
+        self.memory = self._memory_run()
+        self.layers = [self._layer_run(number, i) for number, i in enumerate(self.kept)]
+
+    def forward(self) -> tuple[list[Tensor], Tensor | None]:
+        """K + 1 states `(T, B, C)` and the chosen layer's probabilities `(H, B, T, S)` or None."""
+        self.layers[0].ask_all()
+        for t in range(self.tape.num_steps):
+            states = [self.states[0][t]]
+            for layer, out in zip(self.layers, self.states[1:], strict=True):
+                x = layer.forward(t, states[-1])
+                if x is not out[t]:
+                    out[t].copy_(x)
+                states.append(out[t])
+            self.memory.forward(t, states)
+        return [x.all for x in self.states], self._cross_probs()
+
+    def backward(
+        self, state_grads: Sequence[Tensor | None], probs_grad: Tensor | None, wanted: Wanted
+    ) -> Weights:
+        """The gradients of the wanted weights.
+
+        Args:
+            state_grads: of the K + 1 states, None for zero.
+            probs_grad: of the probabilities, or None.
+            wanted: their names.
+        """
+        self.memory.start_backward(self.tape)
+        for layer in self.layers:
+            layer.start_backward(self.tape)
+        self._give_probs_grad(probs_grad)
+        inputs_grad = self._loop_back(state_grads).add_(self.layers[0].back_asked())
+        return {"inputs": inputs_grad, **self._weight_gradients(wanted)}
+
+    def _loop_back(self, state_grads: Sequence[Tensor | None]) -> Tensor:
+        """Fill all backward buffers; the inputs' gradient but for the first layer's queries."""
+        given = [None if x is None else x.contiguous().unbind(0) for x in state_grads]
+        inputs_grad = self.tape.slots(*self.like.shape, like=self.states[0].all)
+        for t in reversed(range(self.tape.num_steps)):
+            grads = self.memory.back(t, [None if x is None else x[t] for x in given])
+            grad = grads[-1] if grads[-1] is not None else torch.zeros_like(inputs_grad[t])
+            for layer, below in zip(reversed(self.layers), reversed(grads[:-1]), strict=True):
+                grad = layer.back(t, grad)
+                grad = grad if below is None else grad + below
+            inputs_grad[t].copy_(grad)
+        return inputs_grad.all
+
+    def _weight_gradients(self, wanted: Wanted) -> Weights:
+        states = [x.all for x in self.states]
+        memory = self.memory.gradients(states, wanted.under("memory."))
+        found = with_prefix("memory.", memory)
+        for i, layer in zip(self.kept, self.layers, strict=True):
+            own, sources = f"layers.{i}.", f"sources.{i}."
+            found |= with_prefix(own, layer.gradients(wanted.under(own)))
+            if layer.source is not None:
+                shape = self.weights[f"{sources}keys"].shape
+                grads = layer.source.source_gradients(shape, wanted.under(sources))
+                found |= with_prefix(sources, grads)
+        return found
+
+    def _aligned(self) -> SourceAttention | None:
+        """The cross-attention whose probabilities are asked for."""
+        if self.r.probs_layer not in self.kept:
+            return None
+        return self.layers[self.kept.index(self.r.probs_layer)].source
+
+    def _cross_probs(self) -> Tensor | None:
+        source = self._aligned()
+        if source is None:
+            return None
+        # (T, N, 1, S) -> (T, B, H, S) -> (H, B, T, S)
+        probs = source.probs.all.squeeze(2).unflatten(1, (len(self.like), -1))
+        return probs.permute(2, 1, 0, 3).clone()
+
+    def _give_probs_grad(self, grad: Tensor | None) -> None:
+        source = self._aligned()
+        if source is not None and grad is not None:
+            # (H, B, T, S) -> (T, N, 1, S)
+            grad = grad.permute(2, 1, 0, 3).flatten(1, 2).unsqueeze(2)
+            source.probs_grads = grad.to(self.like.dtype)
+
+    def _memory_run(self) -> MemoryRun:
+        memory = self.r.memory
+        windows = Windows(
+            self.tape.num_steps, memory.span, self.r.padding_mask, memory.num_heads, self.like
+        )
+        shared = len(memory.k_proj) == 1
+        groups = [(0, len(self.kept))] if shared else [(i, 1) for i in self.kept]
+        eps = 0.0 if memory.layer_norm is None else memory.layer_norm.eps
+        weights = under_prefix("memory.", self.weights)
+        return MemoryRun(
+            weights, groups, windows, memory.num_heads, eps, self.tape, self.like,
+            self.states[0].all,
+        )  # fmt: skip
+
+    def _reads(self, number: int) -> tuple[MemoryReads, int]:
+        """The keys and values that layer `number` reads, and its number among their readers."""
+        reads = self.memory.reads
+        return (reads[0], number) if len(reads) == 1 else (reads[number], 0)
+
+    def _layer_run(self, number: int, i: int) -> LayerRun:
+        layer = self.r.layers[i]
+        assert layer is not None and isinstance(layer.self_attn, modules.MemoryAttention)
+        masks = self.r.masks[i] if self.r.masks else NO_MASKS
+        weights = under_prefix(f"layers.{i}.", self.weights)
+        common = (self.tape, self.like)
+        rows = len(self.like)
+        memory = MemoryAttention(
+            under_prefix("self_attn.", weights), *common, rows, layer.self_attn.scaling,
+            masks.memory_probs, *self._reads(number),
+        )  # fmt: skip
+        source = self._source_attention(i, layer, masks, under_prefix("encoder_attn.", weights))
+        ffn = FeedForward(weights, *common, rows, layer.activation, masks.activation)
+        frames = self._frames(number, layer, masks, weights, source is not None)
+        return LayerRun(memory, source, ffn, frames, self.states[number])
+
+    def _source_attention(
+        self, i: int, layer: FeedbackLayer, masks: LayerMasks, weights: Weights
+    ) -> SourceAttention | None:
+        if layer.encoder_attn is None or not self.r.sources:
+            return None
+        keys, values = self.weights[f"sources.{i}.keys"], self.weights[f"sources.{i}.values"]
+        source = CrossMemory(keys, values, self.r.sources[i].padding_mask)
+        return SourceAttention(
+            weights, self.tape, self.like, len(self.like), layer.encoder_attn.scaling,
+            masks.cross_probs, source, keep_probs=i == self.r.probs_layer,
+        )  # fmt: skip
+
+    def _frames(
+        self, number: int, layer: FeedbackLayer, masks: LayerMasks, weights: Weights, cross: bool
+    ) -> list[Residual]:
+        names = ["self_attn_layer_norm", "encoder_attn_layer_norm", "final_layer_norm"]
+        drops = [masks.memory_out, masks.cross_out, masks.ffn_out]
+        if not cross:
+            del names[1], drops[1]
+        pre_norm, before, frames = layer.normalize_before, self.states[number], []
+        for name, drop in zip(names, drops, strict=True):
+            # With pre-norm the last sum is the layer's output.
+            last = pre_norm and name == names[-1]
+            shape, like = self.like.shape, self.states[0].all
+            sums = self.states[number + 1] if last else self.tape.slots(*shape, like=like)
+            weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
+            norm = Norm(weight, bias, getattr(layer, name).eps, before if pre_norm else sums)
+            frames.append(Residual(norm, pre_norm, drop, sums))
+            before = sums
+        return frames

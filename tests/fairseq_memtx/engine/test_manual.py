@@ -1,0 +1,320 @@
+"""The manual engine against the reference: every option, values and gradients, in float64."""
+
+import dataclasses
+import gc
+import itertools
+import random
+import weakref
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from fairseq_memtx.config import FeedbackOptions
+from fairseq_memtx.engine import ENGINES, RecurrenceOutput, gemm
+from fairseq_memtx.engine import memory_reads as reads_room
+from fairseq_memtx.engine.stack_run import StackRun
+from tests.fairseq_memtx.engine.stacks import (
+    Case,
+    Stack,
+    check_equal,
+    gradients,
+    random_loss,
+)
+
+manual, reference = ENGINES["manual"], ENGINES["reference"]
+
+# What the engine calls a weight.
+NAMES_INSIDE = {
+    "fc2.bias": "fc2.bias",
+    "memory.k_proj.0.weight": "memory.k_proj.0.weight",
+    "memory.mixture.weight": "memory.probs",
+}
+CASES = {
+    "plain": Case(),
+    "pre-norm": Case(pre_norm=True),
+    "one layer": Case(layers=1),
+    "four layers": Case(layers=4, pre_norm=True),
+    "one position": Case(length=1),
+    "two positions": Case(length=2, pre_norm=True),
+    "beyond the narrowest window": Case(length=19, padding="left"),
+    "one sentence": Case(batch=1, padding=None),
+    "no padding": Case(padding=None, source_padding=False),
+    "left padding": Case(padding="left", pre_norm=True),
+    "no cross-attention": Case(cross=False),
+    "no cross-attention, pre-norm": Case(cross=False, pre_norm=True, layers=3),
+    "no alignment": Case(probs_layer=None),
+    "per-layer": Case(memory={"shared_kv": False}, layers=3),
+    "span 1": Case(memory={"span": 1}),
+    "span 3, long": Case(memory={"span": 3}, length=12, padding="left"),
+    "span 17, long": Case(memory={"span": 17}, length=21),
+    "span beyond the target": Case(memory={"span": 50}),
+    "mean": Case(memory={"mixture": "mean"}),
+    "first": Case(memory={"mixture": "first"}, pre_norm=True),
+    "last": Case(memory={"mixture": "last"}),
+    "state 1": Case(memory={"mixture": "1"}),
+    "relative positions": Case(memory={"num_distances": 3}),
+    "relative positions, all distances": Case(memory={"num_distances": 40}, length=18),
+    "relative positions, span, per-layer": Case(
+        memory={"num_distances": 9, "span": 3, "shared_kv": False}, padding="left"
+    ),
+    "tanh": Case(activation=torch.tanh),
+    "gelu": Case(activation=F.gelu, pre_norm=True),
+    "first layer dropped": Case(layers=3, dropped=frozenset({0}), probs_layer=1),
+    "last layer dropped": Case(layers=3, dropped=frozenset({2}), memory={"shared_kv": False}),
+    "all layers dropped": Case(dropped=frozenset({0, 1})),
+}
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients_equal_the_reference(name, dropout):
+    check_equal(replace(CASES[name], dropout=dropout))
+
+
+def random_case(seed: int) -> Case:
+    """Options drawn at random, all kinds together."""
+    draw = random.Random(seed)
+    layers = draw.randint(1, 4)
+    mixtures = ["softmax", "softmax", "mean", "first", "last", str(draw.randint(0, layers))]
+    return Case(
+        layers=layers,
+        length=draw.choice([1, 2, 5, 9, 17, 23]),
+        batch=draw.randint(1, 4),
+        pre_norm=draw.random() < 0.5,
+        cross=draw.random() < 0.8,
+        dropout=draw.choice([0.0, 0.4]),
+        activation=draw.choice([F.relu, F.silu, torch.tanh, torch.relu]),
+        padding=draw.choice([None, "left", "right"]),
+        source_padding=draw.random() < 0.5,
+        dropped=frozenset(i for i in range(layers) if draw.random() < 0.15),
+        probs_layer=draw.choice([None, 0, layers - 1]),
+        memory={
+            "mixture": draw.choice(mixtures),
+            "shared_kv": draw.random() < 0.5,
+            "span": draw.choice([0, 0, 1, 4, 16, 20, 99]),
+            "num_distances": draw.choice([0, 0, 1, 5, 30]),
+        },
+    )
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_options_together_equal_the_reference(seed):
+    check_equal(random_case(seed))
+
+
+@pytest.mark.parametrize("name", ["plain", "left padding", "span 17, long", "relative positions"])
+def test_windows_need_no_empty_entries(name, monkeypatch):
+    """As on an accelerator, where short rows cost nothing."""
+    monkeypatch.setattr(reads_room, "MIN_WIDTH", 0)
+    check_equal(replace(CASES[name], dropout=0.2))
+
+
+def test_gradcheck():
+    stack = Stack(Case(layers=1, length=3, batch=2, dim=4, ffn_dim=3, pre_norm=True, dropout=0.2))
+
+    def function(inputs, encoder_out, *parameters):
+        out = manual(stack.recurrence())
+        return *out.states, out.cross_probs
+
+    leaves = [stack.inputs, stack.encoder_out, *stack.layers.parameters()]
+    assert torch.autograd.gradcheck(function, leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize("name", ["fc2.bias", "memory.k_proj.0.weight", "memory.mixture.weight"])
+def test_a_wrong_gradient_is_noticed(name, monkeypatch):
+    """Negative control: one percent too much in a single gradient."""
+    backward = StackRun.backward
+
+    def wrong(self, *args):
+        found = backward(self, *args)
+        return {n: 1.01 * g if n.endswith(NAMES_INSIDE[name]) else g for n, g in found.items()}
+
+    monkeypatch.setattr(StackRun, "backward", wrong)
+    with pytest.raises(AssertionError, match=name):
+        check_equal(Case())
+
+
+@pytest.mark.parametrize("pre_norm", [False, True])
+@pytest.mark.parametrize("probs_layer", [None, 1])
+def test_without_gradients_the_values_are_the_same_and_nothing_is_kept(pre_norm, probs_layer):
+    stack = Stack(Case(pre_norm=pre_norm, length=20, dropout=0.2, probs_layer=probs_layer))
+    want = reference(stack.recurrence())
+    with torch.no_grad():
+        got = manual(stack.recurrence())
+    for a, b in itertools.zip_longest(
+        [*got.states, got.cross_probs], [*want.states, want.cross_probs]
+    ):
+        assert (a is None) == (b is None)
+        if a is not None:
+            assert not a.requires_grad
+            torch.testing.assert_close(a, b)
+
+
+def test_only_some_states_have_a_gradient():
+    stack = Stack(Case(layers=3))
+    for chosen in ([3], [1], [0, 2]):
+        losses = [
+            sum(run(stack.recurrence()).states[i].square().sum() for i in chosen)
+            for run in (manual, reference)
+        ]
+        got, want = (gradients(loss, stack) for loss in losses)
+        for name, grad in want.items():
+            torch.testing.assert_close(got[name], grad)
+
+
+def test_two_graphs_alive_at_once_do_not_disturb_each_other():
+    stacks = [Stack(Case(), seed=seed) for seed in (0, 1)]
+    want = [gradients(random_loss(reference(s.recurrence())), s) for s in stacks]
+    losses = [random_loss(manual(s.recurrence())) for s in stacks]
+    for i in (0, 1):
+        for name, grad in gradients(losses[i], stacks[i]).items():
+            torch.testing.assert_close(grad, want[i][name])
+
+
+def test_gradients_accumulate_over_batches():
+    stack = Stack(Case())
+    for engine in (manual, reference):
+        stack.zero_grad()
+        for seed in (1, 2):
+            random_loss(engine(stack.recurrence()), seed).backward()
+        found = {n: p.grad.clone() for n, p in stack.named_parameters() if p.grad is not None}
+        if engine is manual:
+            got = found
+    for name, grad in found.items():
+        torch.testing.assert_close(got[name], grad)
+
+
+@pytest.mark.parametrize("frozen", ["inputs", "encoder_out", "fc1", "memory", "layer_norm"])
+def test_frozen_weights_have_no_gradient_and_the_others_keep_theirs(frozen):
+    stack = Stack(Case(pre_norm=True))
+    want = gradients(random_loss(reference(stack.recurrence())), stack)
+    for name, parameter in stack.named_parameters():
+        parameter.requires_grad_(frozen not in name)
+    random_loss(manual(stack.recurrence())).backward()
+    for name, parameter in stack.named_parameters():
+        if frozen in name:
+            assert parameter.grad is None
+        else:
+            torch.testing.assert_close(parameter.grad, want[name])
+
+
+def test_a_retained_graph_gives_the_same_gradients_again():
+    stack = Stack(Case(dropout=0.2))
+    loss = random_loss(manual(stack.recurrence()))
+    loss.backward(retain_graph=True)
+    first = {name: parameter.grad.clone() for name, parameter in used(stack)}
+    stack.zero_grad()
+    loss.backward()
+    for name, parameter in used(stack):
+        torch.testing.assert_close(parameter.grad, first[name], rtol=0, atol=0)
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
+def used(stack):
+    """Parameters that have a gradient, by name."""
+    return [(name, p) for name, p in stack.named_parameters() if p.grad is not None]
+
+
+def test_second_derivatives_are_refused():
+    stack = Stack(Case())
+    loss = manual(stack.recurrence()).states[-1].square().sum()
+    (grad,) = torch.autograd.grad(loss, stack.inputs, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+def test_a_weight_changed_before_the_backward_is_an_error():
+    stack = Stack(Case())
+    loss = random_loss(manual(stack.recurrence()))
+    with torch.no_grad():
+        stack.layers[0].fc1.weight.add_(1.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_buffers_are_freed_with_the_graph():
+    stack = Stack(Case())
+    out = manual(stack.recurrence())
+    run = weakref.ref(out.states[-1].grad_fn.stack)
+    assert run() is not None
+    gc.disable()
+    try:
+        del out
+        assert run() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_activation_checkpointing_gives_the_same_gradients(reentrant):
+    stack = Stack(Case())
+
+    def states(inputs):
+        return torch.stack(manual(replace(stack.recurrence(), inputs=inputs)).states)
+
+    out = checkpoint(states, stack.inputs, use_reentrant=reentrant)
+    random_loss(RecurrenceOutput(list(out), None)).backward()
+    expected = reference(stack.recurrence())._replace(cross_probs=None)
+    want = gradients(random_loss(expected), stack)
+    for name, parameter in stack.named_parameters():
+        if not name.startswith("encoder_attn"):
+            torch.testing.assert_close(parameter.grad, want[name])
+
+
+def relative_errors(engine, stack, exact, autocast=None):
+    """The distance of each gradient from the exact one, relative to its length.
+
+    The bias of the source's keys has no influence: its gradient is nothing but rounding.
+    """
+    with torch.autocast("cpu", autocast, enabled=autocast is not None):
+        out = engine(stack.recurrence())
+    found = gradients(random_loss(out), stack)
+    return {
+        name: float((found[name] - grad).norm() / (grad.norm() + 1))
+        for name, grad in exact.items()
+        if not name.endswith("encoder_attn.k_proj.bias")
+    }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("pre_norm", [False, True])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_errors_of_lower_precisions_are_those_of_the_reference(dtype, pre_norm, autocast):
+    """In float32 that also checks the packed products; in half precision, weights are halves."""
+    stack = Stack(Case(length=20, dim=32, ffn_dim=48, dropout=0.1, pre_norm=pre_norm))
+    exact = gradients(random_loss(reference(stack.recurrence())), stack)
+    lower = torch.float32 if autocast else dtype
+    stack.to(lower)
+    stack.masks = [type(masks)(*(x.to(lower) for x in masks)) for masks in stack.masks]
+    got, want = (
+        relative_errors(engine, stack, exact, dtype if autocast else None)
+        for engine in (manual, reference)
+    )
+    rounding = 10 * torch.finfo(dtype).eps
+    for name in want:
+        assert got[name] < 2 * want[name] + rounding, name
+
+
+@pytest.mark.parametrize("shared_kv", [False, True])
+def test_plain_products_take_the_place_of_packed_ones(shared_kv, monkeypatch):
+    stack = Stack(Case(length=9, dtype=torch.float32, memory={"shared_kv": shared_kv}))
+    packed = gradients(random_loss(manual(stack.recurrence())), stack)
+    monkeypatch.setattr(gemm, "packing_works", lambda: False)
+    plain = gradients(random_loss(manual(stack.recurrence())), stack)
+    for name, grad in plain.items():
+        torch.testing.assert_close(packed[name], grad, rtol=1e-4, atol=1e-4)
+
+
+def test_packed_products_work_here():
+    """Says so when a new torch takes them away; the engine would only be slower."""
+    assert gemm.packing_works()
+
+
+def test_the_flag_offers_all_engines_and_the_manual_one_is_the_default():
+    (engine,) = (f for f in dataclasses.fields(FeedbackOptions) if f.name == "engine")
+    assert sorted(engine.metadata["choices"]) == sorted(ENGINES)
+    assert engine.default == "manual"
