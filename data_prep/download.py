@@ -143,13 +143,13 @@ def _read_through(path: Path) -> None:
 def _fetch_from(url: str, archive: Archive, path: Path, source: Source) -> None:
     """Fetch one archive from one mirror into ``path``, resuming until no progress is made."""
     part = path.with_name(path.name + ".part")
-    idle = 0
+    idle, furthest = 0, _size(part)
     while _size(part) != archive.size:
-        before = _size(part)
         try:
             _receive(url, archive, part, source.timeout)
         except Failed as failure:
-            idle = 0 if _size(part) > before else idle + 1
+            idle = 0 if _size(part) > furthest else idle + 1
+            furthest = max(furthest, _size(part))
             if idle >= source.attempts:
                 raise
             logger.info("%s: %s; trying again from byte %d", archive.name, failure, _size(part))

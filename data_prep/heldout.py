@@ -45,10 +45,7 @@ class HeldOut:
                 if any(is_blank(text) for text in pair):
                     self.blank.append(block.first_line + offset)
             docids = split_lines(block.docids) if block.docids else [b""] * block.lines
-            yield TextBlock(
-                *([text.encode() + b"\n" for text in s] for s in (source, target)),
-                [docid + b"\n" for docid in docids],
-            )
+            yield TextBlock(_ended(source), _ended(target), [docid + b"\n" for docid in docids])
 
     def _lines(self, block: Block, text: bytes, path: Path, side: int) -> list[str]:
         numbered = enumerate(split_lines(text), block.first_line)
@@ -65,6 +62,10 @@ class HeldOut:
                 len(self.blank),
                 self.blank[0],
             )
+
+
+def _ended(texts: list[str]) -> list[bytes]:
+    return [text.encode() + b"\n" for text in texts]
 
 
 def _decode(raw: bytes, path: Path, line: int) -> str:

@@ -91,11 +91,6 @@ class Layout:
         return self.work / "clean.keep"
 
     @property
-    def sample(self) -> Path:
-        """What sentencepiece is trained on, while it is."""
-        return self.work / "spm.sample"
-
-    @property
     def model(self) -> Path:
         """The sentencepiece model."""
         return self.work / "spm.model"

@@ -154,12 +154,10 @@ class Preparation:
         """Train the subwords on a sample of the kept pairs."""
         layout, options = self.layout, self.options
         pairs = self._result("duplicates")["kept"]
-        try:
-            size = spm.write_sample(layout.keep, layout.clean_sides, layout.sample, pairs, options)
-            logger.info("spm: training %d pieces on %d pairs", options.vocab_size, size)
-            trained = spm.train(layout.sample, layout.model, layout.pieces, options)
-        finally:
-            layout.sample.unlink(missing_ok=True)
+        size = min(pairs, options.spm_sample)
+        logger.info("spm: training %d pieces on %d pairs", options.vocab_size, size)
+        sentences = spm.sample(layout.keep, layout.clean_sides, pairs, options)
+        trained = spm.train(sentences, layout.model, layout.pieces, options)
         return {"pairs": size, **trained}
 
     def _encode(self) -> dict[str, Any]:

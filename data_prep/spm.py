@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.corpus import BLOCK_LINES, read_lines
 from data_prep.errors import UserError
-from data_prep.files import atomic_writers, write_bytes
+from data_prep.files import write_bytes
 from data_prep.options import Options
 
 logger = logging.getLogger(__name__)
@@ -35,32 +35,28 @@ def kept_blocks(keep: Path, *columns: Path) -> Iterator[tuple[list[bytes], ...]]
             )
 
 
-def write_sample(
-    keep: Path, sides: tuple[Path, Path], out: Path, pairs: int, options: Options
-) -> int:
-    """Write both sides of at most ``options.spm_sample`` of the ``pairs`` kept pairs.
+def sample(keep: Path, sides: tuple[Path, Path], pairs: int, options: Options) -> Iterator[bytes]:
+    """Both sides of at most ``options.spm_sample`` of the ``pairs`` kept pairs, one after another.
 
     The choice is uniform without replacement and depends on the seed and ``pairs`` only. Memory: 8
     bytes for each chosen pair.
-
-    Returns:
-        The number of pairs written.
     """
     size = min(pairs, options.spm_sample)
     generator = np.random.default_rng(options.seed)
     chosen = np.sort(generator.choice(pairs, size, replace=False, shuffle=False))
     start = 0
-    with atomic_writers(out) as (file,):
-        for sources, targets in kept_blocks(keep, *sides):
-            low, high = np.searchsorted(chosen, (start, start + len(sources)))
-            for index in chosen[low:high] - start:
-                file.write(sources[index] + targets[index])
-            start += len(sources)
-    return size
+    for sources, targets in kept_blocks(keep, *sides):
+        low, high = np.searchsorted(chosen, (start, start + len(sources)))
+        for index in chosen[low:high] - start:
+            yield sources[index].removesuffix(b"\n")
+            yield targets[index].removesuffix(b"\n")
+        start += len(sources)
 
 
-def train(sample: Path, model: Path, vocabulary: Path, options: Options) -> dict[str, Any]:
-    """Train on ``sample`` (one sentence a line) and write ``model`` and its list of pieces.
+def train(
+    sentences: Iterator[bytes], model: Path, vocabulary: Path, options: Options
+) -> dict[str, Any]:
+    """Train on ``sentences`` and write ``model`` and its list of pieces.
 
     Raises:
         UserError: the text does not bear the vocabulary size, or a piece is no fairseq symbol.
@@ -70,7 +66,8 @@ def train(sample: Path, model: Path, vocabulary: Path, options: Options) -> dict
     written = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            input=str(sample),
+            # Not a file: its path would become part of the model.
+            sentence_iterator=sentences,
             model_writer=written,
             vocab_size=options.vocab_size,
             model_type=options.model_type,
@@ -92,10 +89,12 @@ def train(sample: Path, model: Path, vocabulary: Path, options: Options) -> dict
 
 def _trainer_error(error: Exception, options: Options) -> UserError:
     told = " ".join(str(error).split())
-    limit = re.search(r"<= ?(\d+)", told)
-    if "ocabulary size" in told or "vocab_size" in told:
-        rule = f"at most {limit[1]} for this text" if limit else "borne by the text"
-        return UserError(f"`--vocab-size` must be {rule}, but is {options.vocab_size} ({told})")
+    most, least = re.search(r"a value <= (\d+)", told), re.search(r"\d+ vs (\d+)", told)
+    rule = f"at most {most[1]}" if most else f"at least {least[1]}" if least else "another"
+    if "vocab_size" in told:
+        return UserError(
+            f"`--vocab-size` must be {rule} for this text, but is {options.vocab_size}"
+        )
     return UserError(f"sentencepiece must be able to train on the text, but says: {told}")
 
 

@@ -7,6 +7,7 @@ has none; it holds only while the outputs are still those that were written.
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ class Stamps:
         logger.info("%s: starts (%s)", name, reason)
         for path in (self._path(name), *self.stale):
             path.unlink(missing_ok=True)
-        started = time.monotonic()
+        started, processor = time.monotonic(), processor_seconds()
         result = work()
         stamp = {
             "stage": name,
@@ -73,6 +74,7 @@ class Stamps:
             "outputs": {self._relative(path): describe(path) for path in outputs},
             "result": result,
             "seconds": round(time.monotonic() - started, 3),
+            "processor_seconds": round(processor_seconds() - processor, 3),
         }
         write_json(self._path(name), stamp)
         return stamp
@@ -112,6 +114,11 @@ class Stamps:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.out).as_posix()
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and of its children that have ended."""
+    return sum(os.times()[:4])
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Speed of each stage alone, in one process: pairs per second and core.
+"""Speed of each stage alone, in one process: pairs per second of processor time.
 
-Repeats are interleaved: every stage is run once, then all once more, and so on, so that a busy
+Processor time is what one core of its own would need, also when others work on the machine. Repeats
+are interleaved: every stage is run once, then all once more, and so on, so that a busy
 machine slows all of them. Building a tokeniser or loading a model is not timed.
 """
 
@@ -45,9 +46,9 @@ def measure_stages(
         seconds: dict[str, list[float]] = {name: [] for name in bench.functions}
         for repeat in range(repeats):
             for name, function in bench.functions.items():
-                started = time.perf_counter()
+                started = time.process_time()
                 function()
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(time.process_time() - started)
                 logger.info("repeat %d, %s: %.2f s", repeat + 1, name, seconds[name][-1])
     return {
         "load_before": load,
@@ -85,7 +86,6 @@ class Stages:
         self.source_words = sum(len(block.source.split()) for block in self.blocks)
         self.cleaner = Cleaner(options)
         self._write_clean([self.cleaner(block) for block in self.blocks])
-        self._write_sample()
         self._train()
         self.ids = layout.ids("train")
         self.encoder = Encoder(layout.model, sha256_of(layout.model), Limits(250, 2.5))
@@ -118,10 +118,6 @@ class Stages:
         self.kept = self.layout.hashes.stat().st_size // 8
         duplicates.mark_all(self.layout.hashes, self.layout.keep)
 
-    def _write_sample(self) -> None:
-        layout = self.layout
-        spm.write_sample(layout.keep, layout.clean_sides, layout.sample, self.kept, self.options)
-
     def _processes(self, tokenizer: str, normalize: bool) -> list[Callable[[str], str]]:
         return [make_process(lang, tokenizer, normalize) for lang in self.layout.languages]
 
@@ -152,7 +148,9 @@ class Stages:
         duplicates.mark_first(self.layout.hashes, self.layout.work / "bench.keep")
 
     def _train(self) -> None:
-        spm.train(self.layout.sample, self.layout.model, self.layout.pieces, self.options)
+        layout = self.layout
+        sentences = spm.sample(layout.keep, layout.clean_sides, self.kept, self.options)
+        spm.train(sentences, layout.model, layout.pieces, self.options)
 
     def _encode(self) -> dict[str, Any]:
         progress = Progress("encode")

@@ -15,6 +15,7 @@ from typing import Any
 from data_prep.corpus import find_parallel
 from data_prep.errors import UserError
 from data_prep.options import Options
+from data_prep.stamps import processor_seconds
 
 POLL_SECONDS = 0.1
 
@@ -23,9 +24,9 @@ def measure_whole(train: Sequence[str], flags: Sequence[str], copies: int = 1) -
     """Run ``parallel`` on ``copies`` copies of the training text.
 
     Returns:
-        Seconds of each stage and of the whole command; ``peak_mib``, the most memory that all its
-        processes had together (proportional set size, polled), and ``largest_mib``, the most that
-        one of them had (resident set size).
+        Seconds of each stage and of the whole command, by the clock and of processor time;
+        ``peak_mib``, the most memory that all its processes had together (proportional set size,
+        polled), and ``largest_mib``, the most that one of them had (resident set size).
     """
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +40,7 @@ def measure_whole(train: Sequence[str], flags: Sequence[str], copies: int = 1) -
         stamps = [json.loads(path.read_bytes()) for path in (out / "stamps").glob("*.json")]
         with (out / "work" / f"clean.{report['source_lang']}").open("rb") as file:
             words_kept = sum(len(line.split()) for line in file)
-    stages = {stamp["stage"]: stamp["seconds"] for stamp in stamps if "stage" in stamp}
+    stages = {stamp["stage"]: stamp for stamp in stamps if "stage" in stamp}
     read = report["stages"]["clean"]["read"]
     return {
         "load_before": load,
@@ -53,7 +54,10 @@ def measure_whole(train: Sequence[str], flags: Sequence[str], copies: int = 1) -
         "workers": _workers(flags),
         "options": report["options"],
         "seconds": round(seconds, 2),
-        "stage_seconds": {name: stages[name] for name in report["stages"]},
+        "stage_seconds": {name: stages[name]["seconds"] for name in report["stages"]},
+        "stage_processor_seconds": {
+            name: stages[name]["processor_seconds"] for name in report["stages"]
+        },
         **memory,
     }
 
@@ -77,6 +81,7 @@ def _repeat(prefix: str, copies: int, folder: Path) -> str:
 
 def _run(words: list[str]) -> dict[str, Any]:
     """Run a command to its end, watching the memory of its processes."""
+    before = processor_seconds()
     process = subprocess.Popen(words)
     peak = 0
     while process.poll() is None:
@@ -85,7 +90,11 @@ def _run(words: list[str]) -> dict[str, Any]:
     if process.returncode:
         raise UserError(f"the measured command must succeed, but ended with {process.returncode}")
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return {"peak_mib": round(peak / 1024), "largest_mib": round(largest / 1024)}
+    return {
+        "processor_seconds": round(processor_seconds() - before, 2),
+        "peak_mib": round(peak / 1024),
+        "largest_mib": round(largest / 1024),
+    }
 
 
 def _tree(root: int) -> list[int]:
