@@ -1,4 +1,4 @@
-"""Average checkpoints: ``python -m scripts.average --inputs DIR --last 5 --out averaged.pt``.
+"""Average checkpoints: ``python -m scripts.average --last 5 --out averaged.pt DIR``.
 
 The average is taken in float64, of the last checkpoints (by updates) or of the best (by the
 validation metric, in the direction in which training kept it). All must have the same parameters.
@@ -129,9 +129,7 @@ def average_run(folder: RunFolder, last: int) -> None:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.average``."""
     parser = argparse.ArgumentParser(prog="scripts.average", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--inputs", nargs="+", type=Path, required=True, help="checkpoint files, or their folder"
-    )
+    parser.add_argument("inputs", nargs="+", type=Path, help="checkpoint files, or their folder")
     parser.add_argument("--out", type=Path, required=True, help="the averaged checkpoint to write")
     number = command_line.positive_int
     which = parser.add_mutually_exclusive_group()

@@ -29,19 +29,20 @@ def executable(command: list[str]) -> list[str]:
 
 
 def shell_line(command: list[str]) -> str:
-    """The command as one line for a shell, with paths inside the checkout made relative to it."""
+    """The command as one line for a shell, without this machine's folders: fit to be published."""
     return shlex.join(relative(word) for word in command)
 
 
 def relative(word: str) -> str:
-    """``word`` without this machine's folders: below the checkout, else the last name only."""
+    """``word`` without this machine's folders: a path below the checkout is told from there on,
+    another one by its last name."""
     name, equals, value = word.partition("=")  # such as NAME=CHECKPOINT
     if equals and Path(value).is_absolute():
         return f"{name}={relative(value)}"
     path = Path(word)
-    if not path.is_absolute():
-        return word
-    return str(path.relative_to(CHECKOUT)) if path.is_relative_to(CHECKOUT) else path.name
+    if path.is_absolute() and path.is_relative_to(CHECKOUT):
+        return str(path.relative_to(CHECKOUT))
+    return path.name if path.is_absolute() or ".." in path.parts else word
 
 
 def prepare_command(experiment: Experiment, out: Path, corpora: Path | None) -> list[str]:

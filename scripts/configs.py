@@ -114,7 +114,16 @@ _DEMO = Experiment(
     summary="the embedded sample in a quarter of an hour on two cores",
     data=Data("sample", vocab_size=1500),
     model=Model(encoder_layers=2, embed_dim=128, ffn_dim=256, heads=4, dropout=0.1),
-    training=Training(max_tokens=2000, lr=3e-3, warmup_updates=200, max_update=700),
+    training=Training(
+        max_tokens=2000,
+        lr=3e-3,
+        warmup_updates=200,
+        max_update=700,
+        save_interval_updates=70,
+        keep_interval_updates=3,
+    ),
+    decoding=Decoding(speed_lines_single=30, speed_lines_batched=300),
+    average_last=3,
     published=False,
 )
 
@@ -180,7 +189,10 @@ EXPERIMENTS = {
             _DEMO,
             name="sample",
             summary="the embedded sample, trained for longer",
-            training=replace(_DEMO.training, max_update=5000, warmup_updates=500),
+            training=replace(
+                _DEMO.training, max_update=5000, warmup_updates=500, save_interval_updates=250
+            ),
+            decoding=Decoding(),
             depths=(1, 2, 4),
         ),
         _MULTI30K,

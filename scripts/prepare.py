@@ -67,7 +67,7 @@ def data_hash(folder: ExperimentFolder) -> str:
 
 def tokenizer(folder: ExperimentFolder) -> str:
     """The tokeniser to undo in translations: ``moses`` or ``none``."""
-    return read_prepared(folder)["options"]["tokenizer"]
+    return read_prepared(folder).get("options", {}).get("tokenizer", "none")
 
 
 def check_text(folder: ExperimentFolder, experiment: Experiment) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import platform
+import shlex
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -167,8 +168,8 @@ def assemble(
         "dirty": dirty,
         "commands": {
             "experiment": command,
-            "train": settings["train_command"],
-            "generate": settings["generate_command"],
+            "train": commands.shell_line(shlex.split(settings["train_command"])),
+            "generate": commands.shell_line(shlex.split(settings["generate_command"])),
             "measure": measured["command"],
         },
         "versions": {**versions(), "sacrebleu": metadata.version("sacrebleu")},

@@ -11,6 +11,7 @@ import dataclasses
 import fcntl
 import json
 import logging
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,7 +42,7 @@ def train_all(
     """Train the runs that are not trained yet, ``at_once`` side by side."""
     with ExitStack() as stack:
         jobs = []
-        for run in runs:
+        for run in longest_first(runs):
             training = RunTraining(experiment, folder, run, threads)
             lock = stack.enter_context(locked(training.folder.path))
             if stages.is_done(training.folder, "train", training.inputs()):
@@ -52,6 +53,11 @@ def train_all(
             raise UserError(f"training of {job.name} failed, `{job.log}` ends:\n{job.log_tail()}")
         for run in runs:
             RunTraining(experiment, folder, run, threads).finish()
+
+
+def longest_first(runs: Sequence[Run]) -> list[Run]:
+    """Deep before shallow and feedback before plain, so that no core waits for one long run."""
+    return sorted(runs, key=lambda run: (-run.depth, run.decoder != "feedback"))
 
 
 @dataclasses.dataclass
@@ -107,15 +113,18 @@ class RunTraining:
         """The run's resolved settings, as saved beside its checkpoints."""
         experiment_folder, folder = self.experiment_folder, self.folder
         generate = commands.generate_command(
-            self.experiment, experiment_folder.data_bin, folder.averaged
+            self.experiment,
+            experiment_folder.data_bin,
+            folder.averaged,
+            prepare.tokenizer(experiment_folder),
         )
         return {
             "experiment": dataclasses.asdict(self.experiment),
             "run": dataclasses.asdict(self.run),
             "threads": self.threads,
             "inputs": self.inputs(),
-            "train_command": commands.shell_line(self.command),
-            "generate_command": commands.shell_line(generate),
+            "train_command": shlex.join(self.command),
+            "generate_command": shlex.join(generate),
         }
 
     def _check_settings(self) -> None:

@@ -117,7 +117,7 @@ def test_unusable_checkpoints_end_in_one_line(tmp_path: Path, capsys, kind: str)
     else:
         torch.save({"model": {}, "run": Harmful()}, path)
     out = tmp_path / "out.pt"
-    assert average.main(["--inputs", str(path), "--out", str(out)]) == 1
+    assert average.main([str(path), "--out", str(out)]) == 1
     errors = capsys.readouterr().err.split("\n")
     assert len([line for line in errors if line.startswith("error: checkpoint")]) == 1
     assert "Traceback" not in "".join(errors)

@@ -32,9 +32,9 @@ assert not heavy, heavy
 @pytest.mark.parametrize(
     ("module", "argv"),
     [
-        (average, ["--inputs", "a.pt", "b.pt", "--out", "c.pt"]),
-        (average, ["--inputs", "folder", "--out", "c.pt", "--last", "5"]),
-        (average, ["--inputs", "folder", "--out", "c.pt", "--best", "5"]),
+        (average, ["--out", "c.pt", "a.pt", "b.pt"]),
+        (average, ["--last", "5", "--out", "c.pt", "folder"]),
+        (average, ["folder", "--out", "c.pt", "--best", "5"]),
         (hypotheses, ["--lines", "3"]),
         (score, ["--hypotheses", "h", "--references", "r", "--source", "s", "--baseline", "b"]),
         (report, ["results/demo", "results/multi30k"]),

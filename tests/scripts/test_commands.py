@@ -59,8 +59,10 @@ def test_patterns_find_each_prefix_once(tmp_path: Path) -> None:
 
 def test_published_lines_name_no_folder_of_the_machine() -> None:
     inside = commands.CHECKOUT / "runs" / "x"
-    line = commands.shell_line(["tool", str(inside), f"name={inside}", "/home/me/data", "a b"])
-    assert line == "tool runs/x name=runs/x data 'a b'"
+    line = commands.shell_line(
+        ["tool", str(inside), f"name={inside}", "/mnt/me/data", "../x/text", "a b"]
+    )
+    assert line == "tool runs/x name=runs/x data text 'a b'"
 
 
 def test_without_removes_a_flag_and_its_value() -> None:
