@@ -10,5 +10,6 @@ from . import compat
 
 compat.apply()
 
-from .models import feedback  # noqa: E402, F401
+from .criterions import compression  # noqa: E402, F401
+from .models import compressive, feedback, transformer_xl  # noqa: E402, F401
 from .tasks import translation  # noqa: E402, F401

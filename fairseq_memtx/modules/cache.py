@@ -4,6 +4,7 @@ Size legend: N rows (sentences times beams), t filled positions.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -106,6 +107,16 @@ class MemoryCache:
         return sum(x.size_bytes() for x in (self._keys, self._values, self._padding))
 
 
+class DecodingPast(Protocol):
+    """A decoder's own memories while decoding."""
+
+    def reorder(self, new_order: Tensor) -> None:
+        """Row i becomes the old row `new_order[i]` (int64, any length)."""
+
+    def size_bytes(self) -> int:
+        """Bytes held."""
+
+
 class DecodingState:
     """All that a memory decoder keeps between two steps of a search.
 
@@ -116,7 +127,7 @@ class DecodingState:
         beam_size: rows of the search for each row of `sources`.
     """
 
-    def __init__(self, past: MemoryCache, sources: list[CrossMemory], beam_size: int = 1):
+    def __init__(self, past: DecodingPast, sources: list[CrossMemory], beam_size: int = 1):
         self.past = past
         self.sources = sources
         self.beam_size = beam_size

@@ -117,6 +117,10 @@ class SegmentAttention(RelativeAttention):
         if compression is not None and self.compression_loss == "auto-encoding":
             self.rebuild = Reconstruction(embed_dim, compression.rate)
 
+    def remove_compression(self) -> None:
+        """Make a layer without compressed memory of it."""
+        self.compression = self.compression_loss = self.rebuild = None
+
     def forward(
         self, x: Tensor, norm: Norm, how: SegmentPass, memory: LayerMemory | None = None
     ) -> SegmentsOutput:

@@ -35,9 +35,14 @@ class SegmentLayerOutput(NamedTuple):
 
 
 class SegmentLayer(DecoderLayer):
-    """Segment attention, cross-attention and feed-forward of one layer."""
+    """Segment attention, cross-attention and feed-forward of one layer.
+
+    Attributes:
+        has_memory: the layer sees more than its segment; it is for the caller to heed.
+    """
 
     self_attn: SegmentAttention
+    has_memory = True
 
     def __init__(self, sizes: LayerSizes, self_attn: SegmentAttention):
         super().__init__(sizes, self_attn)

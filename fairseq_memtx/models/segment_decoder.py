@@ -1,0 +1,238 @@
+"""A decoder whose past is a bounded memory: what Transformer-XL and Compressive have in common.
+
+The decoder has no absolute positions, only relative ones. Padding on the left of a target is moved
+to its right for the layers, so that segments begin with the sentence.
+
+Size legend: B sentences, N rows (B * beam in a search), T target positions, C model dimension,
+H heads, S source positions.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import CompressiveOptions, SegmentOptions, flag, from_namespace
+from ..errors import UserError
+from ..modules.cache import DecodingState
+from ..modules.compression import COMPRESSIONS, Compression
+from ..modules.relative_positions import (
+    LearnedPositions,
+    RelativePositions,
+    SinusoidalPositions,
+)
+from ..modules.segment_attention import SegmentAttention, SegmentPass
+from ..modules.segment_cache import SegmentCache
+from ..modules.segment_layer import SegmentLayer
+from ..modules.segment_memory import LayerMemory, SegmentLengths, SegmentMemory
+from .memory_decoder import LayersOutput, MemoryDecoder, Source, layer_sizes, layers_kept
+
+
+class SegmentDecoder(MemoryDecoder):
+    """Decoder that processes a target in segments, each seeing a bounded memory of those before.
+
+    Beyond fairseq's contract, `forward` takes two options, with or without which nothing is kept on
+    the module: `memory`, a `SegmentMemory` of the text before (also at the start of a search), and
+    `keep_memory`, to find the memory after the target under "memory" beside the features; each
+    row's ends with its own last word. The loss of the compression functions, if they have one, is
+    under "compression_loss", a scalar.
+
+    Args:
+        cfg: fairseq's `TransformerConfig`, with the `memtx_` settings of `options_type`.
+        dictionary: the target dictionary.
+        embed_tokens: the target embedding.
+        no_encoder_attn: build the layers without cross-attention.
+
+    Raises:
+        UserError: for options that are impossible, alone or together.
+    """
+
+    options_type: type[SegmentOptions] = SegmentOptions
+
+    def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
+        super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
+        self.options = segment_options(cfg, self.options_type)
+        self.embed_positions = None
+        with_memory = memory_of_layers(cfg, self.options)
+        for layer, has_memory in zip(self.all_layers(), with_memory, strict=True):
+            layer.has_memory = has_memory
+            if not has_memory:
+                layer.self_attn.remove_compression()
+
+    def build_decoder_layer(self, cfg, no_encoder_attn=False):
+        """fairseq's hook: one layer."""
+        sizes = layer_sizes(cfg, no_encoder_attn)
+        options = segment_options(cfg, self.options_type)
+        try:
+            attention = SegmentAttention(
+                sizes.embed_dim,
+                sizes.num_heads,
+                positions(options, sizes.embed_dim, sizes.num_heads),
+                compression(options, sizes.embed_dim),
+                getattr(options, "compression_loss", "bptt"),
+                dropout=sizes.dropout.attention,
+            )
+        except ValueError as error:
+            raise UserError(f"--decoder-embed-dim: {error}") from None
+        return SegmentLayer(sizes, attention)
+
+    def lengths(self, layer: SegmentLayer) -> SegmentLengths:
+        """Of a layer's segments and memories, in training or outside of it."""
+        options, training = self.options, self.training
+        if not layer.has_memory:
+            return SegmentLengths(options.segment_len, 0)
+        if not isinstance(options, CompressiveOptions):
+            memory = options.memory(training)
+            return SegmentLengths(options.segment_len, memory, same_length=options.same_length)
+        return SegmentLengths(
+            options.segment_len,
+            options.memory(training),
+            options.compressed(training),
+            options.compression_rate,
+            options.same_length,
+        )
+
+    def run_layers(self, x, source, padding_mask, align, memory=None, keep_memory=False):
+        turned = None if padding_mask is None else turn_left(padding_mask)
+        # (T, B, C) -> (B, T, C), the layout of the layers
+        x = turn(x.transpose(0, 1), turned)
+        num_valid = None if padding_mask is None else (~padding_mask).sum(dim=1)
+        dropout = self.layer_dropout_active()
+        sources = self.read_source(source)
+        states, losses, memories, probs = [x], [], [], None
+        for index, layer in enumerate(self.kept_layers()):
+            before = None if memory is None else memory.layers[index]
+            if layer is None:
+                memories.append(LayerMemory.empty(x) if before is None else before)
+                states.append(x)
+                continue
+            how = SegmentPass(self.lengths(layer), num_valid, keep_memory, dropout)
+            out = layer(x, how, sources[index] if sources else None, before, dropout)
+            x = out.x
+            states.append(x)
+            memories.append(out.memory)
+            losses += [] if out.loss is None else [out.loss]
+            probs = out.cross_probs if index == align else probs
+        states[-1] = self.touch_all(states[-1])
+        extra: dict[str, Any] = {"memory": SegmentMemory(memories)} if keep_memory else {}
+        if losses:
+            extra["compression_loss"] = torch.stack(losses).sum()
+        # (B, T, C) -> (T, B, C); (B, T, H, S) -> (H, B, T, S)
+        states = [turn_back(state, turned).transpose(0, 1) for state in states]
+        probs = None if probs is None else turn_back(probs, turned).permute(2, 0, 1, 3)
+        return LayersOutput(states, probs, extra)
+
+    def touch_all(self, x: Tensor) -> Tensor:
+        """x, with a gradient of zero for parameters that this target may not use.
+
+        Distributed training wants a gradient for every parameter in every step, and a short target
+        compresses nothing.
+        """
+        if not (self.training and torch.is_grad_enabled()):
+            return x
+        rarely = [p for layer in self.all_layers() for p in rarely_used(layer.self_attn)]
+        return x + 0.0 * sum(p.sum() for p in rarely) if rarely else x
+
+    def step_layers(self, x, state, padding, align):
+        dropout = self.layer_dropout_active()
+        states, probs = [x], None
+        layers = zip(self.kept_layers(), state.past.layers, strict=True)
+        for index, (layer, past) in enumerate(layers):
+            if layer is not None:
+                source = state.sources[index] if state.sources else None
+                x, layer_probs = layer.step(x, past, source, padding, dropout)
+                probs = layer_probs if index == align else probs
+            states.append(x)
+        # (N, C) -> (1, N, C); (N, H, S) -> (H, N, 1, S)
+        probs = None if probs is None else probs.transpose(0, 1).unsqueeze(2)
+        return LayersOutput([state[None] for state in states], probs)
+
+    def new_state(self, x, source, beam_size, memory=None):
+        empty = LayerMemory.empty(x)
+        before = [empty] * self.num_layers if memory is None else memory.layers
+        layers = zip(self.all_layers(), before, strict=True)
+        caches = [layer.new_cache(self.lengths(layer), past) for layer, past in layers]
+        return DecodingState(SegmentCache(caches), self.read_source(source), beam_size)
+
+    def first_state(self, x: Tensor, source: Source | None, **memory_options: Any):
+        """The state before the first position of a search with rows x `(N, C)`."""
+        memory = memory_options.get("memory")
+        if memory is not None and memory.layers[0].recent.size(0) != x.size(0):
+            raise ValueError(
+                f"the memory must have a row for each of the {x.size(0)} rows of the search, but"
+                f" has {memory.layers[0].recent.size(0)}"
+            )
+        return super().first_state(x, source, **memory_options)
+
+
+def segment_options(cfg, options_type: type[SegmentOptions]) -> SegmentOptions:
+    """The decoder's options in fairseq's settings.
+
+    Raises:
+        UserError: where they are impossible; the message names the flag.
+    """
+    try:
+        return from_namespace(cfg, options_type)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def memory_of_layers(cfg, options: SegmentOptions) -> list[bool]:
+    """Whether each layer that is built has a memory; numbers are those of the unpruned decoder.
+
+    Raises:
+        UserError: for a number that is none, or that no layer has.
+    """
+    kept = layers_kept(cfg) or list(range(cfg.decoder.layers))
+    if options.memory_layers == "all":
+        return [True] * len(kept)
+    numbers = [number.strip() for number in str(options.memory_layers).split(",")]
+    wrong = [number for number in numbers if not number.isdecimal()]
+    if layers_kept(cfg) is None:
+        wrong += [n for n in numbers if n.isdecimal() and int(n) >= cfg.decoder.layers]
+    if wrong:
+        raise UserError(
+            f"{flag('memory_layers')} must be all or numbers of decoder layers from 0 to"
+            f" {cfg.decoder.layers - 1}, but has {wrong[0]!r}"
+        )
+    return [str(number) in numbers for number in kept]
+
+
+def positions(options: SegmentOptions, embed_dim: int, num_heads: int) -> RelativePositions:
+    """How a layer counts distances."""
+    if options.position_keys == "learned":
+        return LearnedPositions(embed_dim // num_heads, options.max_distance)
+    return SinusoidalPositions(embed_dim, num_heads, options.clamp_len)
+
+
+def compression(options: SegmentOptions, embed_dim: int) -> Compression | None:
+    """A layer's compression function; None for Transformer-XL."""
+    if not isinstance(options, CompressiveOptions):
+        return None
+    return COMPRESSIONS[options.compression](embed_dim, options.compression_rate)
+
+
+def rarely_used(attention: SegmentAttention) -> list[nn.Parameter]:
+    """Parameters that only a target of several segments uses."""
+    modules = (attention.compression, attention.rebuild)
+    return [p for module in modules if module is not None for p in module.parameters()]
+
+
+def turn_left(padding_mask: Tensor) -> Tensor | None:
+    """How far each row must be turned for its padding `(B, T)` to stand right; None if it does."""
+    left = padding_mask.cumprod(dim=1).sum(dim=1)
+    return left if bool((left > 0).any()) else None
+
+
+def turn(x: Tensor, by: Tensor | None) -> Tensor:
+    """Turn the rows of x `(B, T, ...)` left `by` `(B,)` positions, the first becoming the last."""
+    if by is None:
+        return x
+    place = torch.arange(x.size(1), device=x.device) + by[:, None]
+    index = (place % x.size(1)).view(*x.shape[:2], *[1] * (x.dim() - 2)).expand_as(x)
+    return x.gather(1, index)
+
+
+def turn_back(x: Tensor, by: Tensor | None) -> Tensor:
+    """Undo `turn`."""
+    return x if by is None else turn(x, -by)
