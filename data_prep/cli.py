@@ -55,10 +55,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_sample)
-    parser.add_argument(
-        "--documents", type=int, help="training documents (default: the generator's)"
-    )
-    add_options(parser, **SAMPLE_DEFAULTS)
+    parser.add_argument("--documents", type=int, help="of all splits (default: the generator's)")
+    add_options(parser, languages=False, **SAMPLE_DEFAULTS)
 
 
 def _add_parallel(parser: argparse.ArgumentParser) -> None:
@@ -137,29 +135,34 @@ def options_of(args: argparse.Namespace) -> Options:
 
 def run_sample(args: argparse.Namespace) -> None:
     """Make the sample corpus and prepare it."""
+    from data_prep import sample
     from data_prep.corpus import find_parallel
     from data_prep.pipeline import Corpora, Preparation, locked, stamps_of
-    from data_prep.sample import generate
+    from data_prep.progress import Progress
 
     options = options_of(args)
     folder = args.out / "work" / "sample"
-    splits = ("train", "valid", "test")
-    names = (options.source_lang, options.target_lang, "docid", "context")
+    documents = args.documents if args.documents is not None else sample.DEFAULT_DOCUMENTS
+    made = {"seed": args.seed, "documents": documents, "version": sample.GENERATOR_VERSION}
+    langs = options.source_lang, options.target_lang
+    splits, names = ("train", "valid", "test"), (*langs, "docid", "context")
     outputs = [folder / f"{split}.{name}" for split in splits for name in names]
-    chosen = {"documents": args.documents} if args.documents is not None else {}
-    inputs = {"seed": args.seed, **chosen, "data_prep": __version__}
 
     def work() -> dict[str, Any]:
-        folder.mkdir(parents=True, exist_ok=True)
-        generate(folder, seed=args.seed, **chosen)
-        return {}
+        with Progress("sample", documents, unit="documents") as progress:
+            return sample.generate(
+                folder, args.seed, documents, lambda done: progress.add(done - progress.done)
+            )
 
     with locked(args.out):
-        stamps_of(args.out).run("sample", inputs, outputs, work)
-        langs = options.source_lang, options.target_lang
+        try:
+            stamp = stamps_of(args.out).run("sample", made, outputs, work)
+        except sample.SampleError as error:
+            raise UserError(str(error)) from error
         train, valid, test = (find_parallel(folder / split, *langs) for split in splits)
-        origin = {"sample": inputs}
-        tell(Preparation(args.out, Corpora([train], valid, test), options, origin).run(), args.out)
+        corpora = Corpora([train], valid, test)
+        origin = {"sample": {**made, **stamp["result"]}}
+        tell(Preparation(args.out, corpora, options, origin).run(), args.out)
 
 
 def run_parallel(args: argparse.Namespace) -> None:
