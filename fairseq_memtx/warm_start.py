@@ -118,7 +118,9 @@ def compare_dictionaries(path: str, their_task: Any, task: Any) -> None:
     """
     sides = (("source", task.source_dictionary), ("target", task.target_dictionary))
     for side, ours in sides:
-        name = f"dict.{_setting(their_task, f'{side}_lang')}.txt"
+        # fairseq stores no language that it found by itself: it is then the one of this data
+        language = f"{side}_lang"
+        name = f"dict.{_setting(their_task, language) or _setting(task.cfg, language)}.txt"
         data = utils.split_paths(_setting(their_task, "data") or "")
         places = [os.path.dirname(path), *data[:1]]
         found = [place for place in places if os.path.isfile(os.path.join(place, name))]

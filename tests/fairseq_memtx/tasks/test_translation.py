@@ -15,7 +15,7 @@ from tests.fairseq_memtx.tasks.training import (
 )
 
 SHORT = ["--no-epoch-checkpoints", "--disable-validation", "--max-tokens", "100"]
-SCHEDULE = "--memtx-length-schedule linear --memtx-length-updates 6".split()
+SCHEDULE = ["--memtx-length-schedule", "linear", "--memtx-length-updates", "6"]
 
 
 @pytest.fixture(scope="module")
