@@ -24,6 +24,7 @@ def run(work: Callable[[], Any], argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
     logger.info("%s", ", ".join(f"{name} {version}" for name, version in versions().items()))
     logger.info("command: %s", " ".join(sys.argv if argv is None else argv))
     try:

@@ -164,12 +164,13 @@ def resolve(args: argparse.Namespace) -> Experiment:
     return dataclasses.replace(experiment, training=training, **given)
 
 
-def resolve_options(args: argparse.Namespace) -> Options:
-    """How to run, from the command line."""
+def resolve_options(args: argparse.Namespace, device: str = "cpu") -> Options:
+    """How to run, from the command line; a GPU is given to one training at a time."""
     for stage in args.stages:
         if stage not in STAGES:
             raise UserError(f"`--stages` must be among {', '.join(STAGES)}, but has `{stage}`")
-    jobs = args.jobs or max(1, (os.cpu_count() or 1) // args.threads)
+    cores = (os.cpu_count() or 1) if device == "cpu" else 1
+    jobs = args.jobs or max(1, cores // args.threads)
     return Options(
         corpora=args.corpora,
         runs_dir=args.runs_dir,
@@ -222,7 +223,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.experiment``."""
     args = parse_args(argv)
-    return command_line.run(lambda: run_experiment(resolve(args), resolve_options(args)))
+
+    def work() -> None:
+        experiment = resolve(args)
+        run_experiment(experiment, resolve_options(args, experiment.device))
+
+    return command_line.run(work)
 
 
 if __name__ == "__main__":

@@ -109,10 +109,8 @@ def load_systems(args: argparse.Namespace) -> list[System]:
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
     words = [str(args.data_bin), *args.fairseq_args, "--path", "unused"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fairseq uses Hydra in ways that Hydra discourages
-        parsed = options.parse_args_and_arch(options.get_generation_parser(), input_args=words)
-        config = convert_namespace_to_omegaconf(parsed)
+    parsed = options.parse_args_and_arch(options.get_generation_parser(), input_args=words)
+    config = convert_namespace_to_omegaconf(parsed)
     utils.import_user_module(config.common)
     task = tasks.setup_task(config.task)
     task.load_dataset("test")
@@ -135,13 +133,15 @@ def load_systems(args: argparse.Namespace) -> list[System]:
 
 
 def make_batches(system: System, size: int, lines: int) -> list[dict]:
-    """Batches of ``size`` from the first ``lines`` of the test set, ordered by length."""
+    """fairseq-generate's batches of ``size`` for the first ``lines`` of the test set."""
     from fairseq import utils
 
     dataset = system.task.dataset("test")
-    chosen = [int(index) for index in dataset.ordered_indices() if index < lines]
-    groups = [chosen[start : start + size] for start in range(0, len(chosen), size)]
-    batches = [dataset.collater([dataset[index] for index in group]) for group in groups]
+    ordered = dataset.ordered_indices()
+    groups = dataset.batch_by_size(
+        ordered[ordered < lines], max_sentences=size, required_batch_size_multiple=8
+    )
+    batches = [dataset.collater([dataset[int(i)] for i in group]) for group in groups]
     return [utils.move_to_cuda(batch) for batch in batches] if system.cuda else batches
 
 
@@ -293,6 +293,8 @@ def check(args: argparse.Namespace) -> None:
     for name, path in args.system:
         if not path.is_file():
             raise UserError(f"checkpoint of `{name}` must be a file, but `{path}` is none")
+    if not any(args.data_bin.glob("test.*.idx")):
+        raise UserError(f"`{args.data_bin}` must hold a binarised test set, but holds none")
     names = [name for name, _ in args.system]
     if len(set(names)) < len(names):
         raise UserError(f"`--system` must have names that differ, but has {', '.join(names)}")
@@ -304,7 +306,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         check(args)
-        measure(args)
+        with warnings.catch_warnings():
+            # fairseq uses Hydra and torch in ways that they discourage: nothing to be done here
+            warnings.simplefilter("ignore")
+            measure(args)
 
     return command_line.run(work)
 

@@ -75,8 +75,17 @@ def test_missing_checkpoint_is_refused_before_loading(tmp_path, capsys) -> None:
 
 
 def test_two_systems_of_one_name_are_refused(tmp_path, capsys) -> None:
-    (tmp_path / "a.pt").touch()
+    for name in ("a.pt", "test.en-de.en.idx"):
+        (tmp_path / name).touch()
     system = ["--system", f"a={tmp_path / 'a.pt'}"]
     argv = ["--data-bin", str(tmp_path), "--out", str(tmp_path / "o"), *system, *system]
     assert measure.main(argv) == 1
     assert "must have names that differ" in capsys.readouterr().err
+
+
+def test_data_without_a_test_set_is_refused(tmp_path, capsys) -> None:
+    (tmp_path / "a.pt").touch()
+    system = ["--system", f"a={tmp_path / 'a.pt'}"]
+    argv = ["--data-bin", str(tmp_path), "--out", str(tmp_path / "o"), *system]
+    assert measure.main(argv) == 1
+    assert "must hold a binarised test set" in capsys.readouterr().err
