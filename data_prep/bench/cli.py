@@ -47,31 +47,33 @@ def _add_whole(parser: argparse.ArgumentParser) -> None:
 
 def run_stages(args: argparse.Namespace) -> None:
     """Measure each stage alone and record it."""
-    from data_prep.bench.records import append
+    from data_prep.bench.records import append, begin
     from data_prep.bench.stages import measure_stages
 
-    measured = measure_stages(
-        args.train, (args.source_lang, args.target_lang), args.pairs, args.repeats, args.vocab_size
-    )
-    append(args.results / "stages.jsonl", "stages", args.name, measured)
+    record = begin("stages", args.name)
+    langs = (args.source_lang, args.target_lang)
+    measured = measure_stages(args.train, langs, args.pairs, args.repeats, args.vocab_size)
+    append(args.results / "stages.jsonl", {**record, **measured})
 
 
 def run_whole(args: argparse.Namespace) -> None:
     """Run a preparation from nothing and record its times and its memory."""
-    from data_prep.bench.records import append
+    from data_prep.bench.records import append, begin
     from data_prep.bench.whole import measure_whole
 
-    append(args.results / "whole.jsonl", "whole", args.name, measure_whole(args.train, args.rest))
+    record = begin("whole", args.name)
+    append(args.results / "whole.jsonl", {**record, **measure_whole(args.train, args.rest)})
 
 
 def run_memory(args: argparse.Namespace) -> None:
     """Do the same on several copies of the training text."""
-    from data_prep.bench.records import append
+    from data_prep.bench.records import append, begin
     from data_prep.bench.whole import measure_whole
 
     for copies in args.copies:
+        record = begin("memory", args.name)
         measured = measure_whole(args.train, args.rest, copies)
-        append(args.results / "memory.jsonl", "memory", args.name, measured)
+        append(args.results / "memory.jsonl", {**record, **measured})
 
 
 def run_table(args: argparse.Namespace) -> None:

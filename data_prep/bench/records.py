@@ -12,9 +12,9 @@ from typing import Any
 Record = dict[str, Any]
 
 
-def append(path: Path, kind: str, name: str, measured: Record) -> Record:
-    """Add one record to a file of JSON lines, with where and how it was measured."""
-    record = {
+def begin(kind: str, name: str) -> Record:
+    """The part of a record that says where and how; to be taken before measuring."""
+    return {
         "kind": kind,
         "name": name,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -23,13 +23,15 @@ def append(path: Path, kind: str, name: str, measured: Record) -> Record:
         "versions": _versions(),
         "cpu": cpu(),
         "cores": os.cpu_count(),
-        "load_before": measured.pop("load_before", None),
-        **measured,
+        "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def append(path: Path, record: Record) -> None:
+    """Add one record to a file of JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    return record
 
 
 def read(path: Path) -> list[Record]:

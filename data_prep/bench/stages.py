@@ -6,7 +6,6 @@ machine slows all of them. Building a tokeniser or loading a model is not timed.
 """
 
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +38,6 @@ def measure_stages(
     Returns:
         ``pairs``, ``source_words``, and for each stage its ``seconds`` and pairs per second.
     """
-    load = os.getloadavg()[0]
     options = Options(source_lang=langs[0], target_lang=langs[1], vocab_size=vocab_size, workers=1)
     with tempfile.TemporaryDirectory() as folder:
         bench = Stages(prefixes, pairs, options, Layout(Path(folder), *langs))
@@ -51,7 +49,6 @@ def measure_stages(
                 seconds[name].append(time.process_time() - started)
                 logger.info("repeat %d, %s: %.2f s", repeat + 1, name, seconds[name][-1])
     return {
-        "load_before": load,
         "pairs": bench.pairs,
         "source_words": bench.source_words,
         "repeats": repeats,

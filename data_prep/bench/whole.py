@@ -27,7 +27,6 @@ def measure_whole(train: Sequence[str], flags: Sequence[str], copies: int = 1) -
         ``peak_mib``, the most memory that all its processes had together (proportional set size,
         polled), and ``largest_mib``, the most that one of them had (resident set size).
     """
-    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         prefixes = [_repeat(prefix, copies, Path(folder) / "text") for prefix in train]
@@ -42,7 +41,6 @@ def measure_whole(train: Sequence[str], flags: Sequence[str], copies: int = 1) -
     stages = {stamp["stage"]: stamp for stamp in stamps if "stage" in stamp}
     read = report["stages"]["clean"]["read"]
     return {
-        "load_before": load,
         "copies": copies,
         "pairs_read": read,
         "pairs": report["pairs"],
