@@ -1,7 +1,8 @@
 """Fixtures that every test may use, and what a test run sets before the first test."""
 
-import json
+import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from filelock import FileLock
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(1)
+logging.getLogger("filelock").setLevel(logging.WARNING)
 
 
 @pytest.fixture(autouse=True)
@@ -38,15 +40,49 @@ def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shared
 
 
+def run_once(done: Path, command: list[str], cwd: Path) -> None:
+    """Run a command that leaves `done`, unless another worker has already done so."""
+    with FileLock(f"{done.parent}.lock"):
+        if not done.exists():
+            ran = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+            assert ran.returncode == 0, ran.stdout + ran.stderr
+            done.touch()
+
+
 @pytest.fixture(scope="session")
 def prepared_sample(shared_tmp: Path) -> Path:
-    """A small sample corpus, prepared once per test run: read it, never write to it."""
+    """A small sample corpus, prepared once per test run: read it, never write to it.
+
+    393 training pairs, 408 symbols; `bin/` is what fairseq reads, `refs/` the untouched text.
+    """
     out = shared_tmp / "prepared_sample"
-    options = ["--documents", "40", "--seed", "7", "--vocab-size", "400"]
-    command = [sys.executable, "-m", "data_prep", "sample", "--out", str(out), *options]
-    with FileLock(shared_tmp / "prepared_sample.lock"):
-        if not (out / "prepared.json").exists():
-            done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
-            assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((out / "prepared.json").read_text(encoding="utf-8"))
+    command = [sys.executable, "-m", "data_prep", "sample", "--out", str(out)]
+    run_once(
+        out / "done",
+        [*command, "--documents", "40", "--seed", "7", "--vocab-size", "400"],
+        CHECKOUT,
+    )
     return out
+
+
+@pytest.fixture(scope="session")
+def wheel(shared_tmp: Path) -> Path:
+    """Our wheel, built once per test run from a copy of the sources, as pip builds it."""
+    out = shared_tmp / "wheel"
+    with FileLock(shared_tmp / "sources.lock"):
+        if not (out / "sources").exists():
+            copy_sources(out / "sources")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--wheel-dir", ".", "./sources"]
+    run_once(out / "done", command, out)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+def copy_sources(to: Path) -> None:
+    to.mkdir(parents=True)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, to)
+    for package in ("fairseq_memtx", "data_prep", "scripts", "tests"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(CHECKOUT / package, to / package, ignore=ignored)
