@@ -138,7 +138,7 @@ _MULTI30K = Experiment(
         test="multi30k/test_2016_flickr",
     ),
     model=Model(encoder_layers=3, embed_dim=256, ffn_dim=512, heads=4, dropout=0.2),
-    training=Training(max_tokens=1000, lr=3e-3, warmup_updates=600, max_epoch=16),
+    training=Training(max_tokens=1000, lr=3e-3, warmup_updates=600, max_epoch=10),
     depths=(1,),
 )
 
