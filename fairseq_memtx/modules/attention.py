@@ -40,8 +40,9 @@ def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
 
     The mask must be broadcastable to the scores.
     """
-    probs = softmax(scores.masked_fill(mask, float("-inf")))
-    # A row without any key is NaN here; filling repairs its value, and its gradient too.
+    # The lowest number instead of -inf, with which a row without any key would be NaN in between:
+    # filling would repair its value, but torch's anomaly detection would still stop there.
+    probs = softmax(scores.masked_fill(mask, torch.finfo(scores.dtype).min))
     return probs.masked_fill(mask, 0.0)
 
 

@@ -14,11 +14,10 @@ from .memory import FeedbackMemory, MemoryView
 
 
 class GrowingTensor:
-    """`(t, N, *shape)` with room to grow, a step writes one position and copies nothing.
+    """`(t, N, *shape)` with room to grow: a step writes one position and copies nothing.
 
     Time is the outermost axis: the filled part is one block, which `reorder` gathers into a second
-        buffer
-    without touching the empty part.
+    buffer without touching the empty part.
 
     Args:
         like: `(N, *shape)`, for the sizes, dtype and device of a position.

@@ -1,8 +1,8 @@
 """Dropout masks drawn for a whole target at once, so that every engine can apply the same ones.
 
 The loop over positions and the fast engines must agree to rounding, also in training. They
-therefore do not
-draw random numbers themselves: the masks of all positions are drawn first and handed to them.
+therefore do not draw random numbers themselves: the masks of all positions are drawn first and
+handed to them.
 
 Size legend: T target positions, B sentences, S source positions, C model dimension, H heads, F
 feed-forward.
