@@ -114,7 +114,8 @@ def read_pairs(folder: Path, source_lang: str | None, target_lang: str | None) -
     for language in (source_lang, target_lang):
         if not Path(f"{prefix}.{language}.idx").is_file():
             raise UserError(f"`{prefix}.{language}.idx` must be there, but is not")
-        sizes.append(np.array(MMapIndexedDataset(f"{prefix}.{language}").sizes, dtype=np.int64))
+        dataset = MMapIndexedDataset(f"{prefix}.{language}")  # unmaps its sizes when it goes
+        sizes.append(dataset.sizes.astype(np.int64))
     return Pairs(np.arange(len(sizes[0]), dtype=np.int64), *sizes)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def run(stage: str, command: list[str]) -> None:
             child.terminate()  # fairseq saves, and then ends
             child.wait()
             raise
-    if status == 128 + 2 or status == 128 + 15:
+    if status - 128 in (signal.SIGINT, signal.SIGTERM):
         raise KeyboardInterrupt
     if status != 0:
         raise UserError(f"training {stage} failed: `{commands.shell_line(command)}`")

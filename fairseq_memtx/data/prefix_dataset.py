@@ -12,7 +12,7 @@ from fairseq.data import BaseWrapperDataset
 class CutPair(NamedTuple):
     """A pair's number, and the number of target tokens to keep."""
 
-    index: int
+    number: int
     limit: int
 
 
@@ -27,7 +27,7 @@ class PrefixDataset(BaseWrapperDataset):
     def __getitem__(self, index: int | CutPair) -> dict[str, Any]:
         if not isinstance(index, CutPair):
             return self.dataset[index]
-        pair = dict(self.dataset[index.index])
+        pair = dict(self.dataset[index.number])
         if len(pair["target"]) <= index.limit:
             return pair
         pair["target"] = pair["target"][: index.limit]
@@ -39,4 +39,4 @@ class PrefixDataset(BaseWrapperDataset):
 
     def prefetch(self, indices: list[int | CutPair]) -> None:
         """fairseq's hook of datasets that are read ahead."""
-        self.dataset.prefetch([i.index if isinstance(i, CutPair) else i for i in indices])
+        self.dataset.prefetch([i.number if isinstance(i, CutPair) else i for i in indices])
