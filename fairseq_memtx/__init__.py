@@ -11,5 +11,5 @@ from . import compat
 compat.apply()
 
 from .criterions import compression  # noqa: E402, F401
-from .models import compressive, feedback, transformer_xl  # noqa: E402, F401
-from .tasks import translation  # noqa: E402, F401
+from .models import compressive, feedback, language_model, transformer_xl  # noqa: E402, F401
+from .tasks import language_modeling, translation  # noqa: E402, F401

@@ -1,0 +1,97 @@
+"""The memory decoders as language models, without cross-attention: the setting of their papers.
+
+They work with fairseq's `--task language_modeling`, which shuffles blocks of text, so that a memory
+ends with its block, and with `--task memtx_language_modeling`, which reads the text in order: there
+Transformer-XL and Compressive carry their memory from block to block. The Feedback memory ends with
+its block in both.
+"""
+
+from fairseq.dataclass.utils import gen_parser_from_dataclass
+from fairseq.models import register_model, register_model_architecture
+from fairseq.models.transformer import TransformerConfig
+from fairseq.models.transformer_lm import (
+    TransformerLanguageModel,
+    TransformerLanguageModelConfig,
+    base_lm_architecture,
+)
+
+from ..config import CompressiveOptions, FeedbackOptions, SegmentOptions, add_flags
+from ..errors import UserError
+from .compressive import CompressiveDecoder, refuse_untaught
+from .feedback import FeedbackDecoder
+from .memory_decoder import MemoryDecoder
+from .transformer_xl import TransformerXLDecoder
+
+
+class MemoryLanguageModel(TransformerLanguageModel):
+    """fairseq's language model with a memory decoder in place of its own."""
+
+    options_type: type
+    decoder_type: type[MemoryDecoder]
+    carries_memory = False
+
+    @classmethod
+    def hub_models(cls):
+        """No pretrained model is published."""
+        return {}
+
+    @classmethod
+    def add_args(cls, parser):
+        """The flags of fairseq's `transformer_lm` and the decoder's own."""
+        gen_parser_from_dataclass(parser, TransformerLanguageModelConfig(), delete_default=True)
+        add_flags(parser, cls.options_type)
+
+    @classmethod
+    def build_model(cls, args, task):
+        """fairseq's hook.
+
+        Raises:
+            UserError: for options that are impossible, alone or together.
+        """
+        for name in ("character_embeddings", "adaptive_input"):
+            if getattr(args, name, False):
+                raise UserError(f"--{name.replace('_', '-')} cannot be used with a memory decoder")
+        if args.decoder_layers_to_keep:
+            args.decoder_layers = len(args.decoder_layers_to_keep.split(","))
+        if getattr(args, "max_target_positions", None) is None:
+            args.max_target_positions = args.tokens_per_sample
+        embed_tokens = cls.build_embedding(args, task.source_dictionary, args.decoder_input_dim)
+        cfg = TransformerConfig.from_namespace(args)
+        decoder = cls.decoder_type(cfg, task.target_dictionary, embed_tokens, no_encoder_attn=True)
+        if isinstance(decoder, CompressiveDecoder):
+            refuse_untaught(args, decoder.options)
+        return cls(decoder)
+
+    def forward(self, src_tokens, src_lengths=None, stream=None, **options):
+        """Logits and extras of blocks `(B, T)`; `stream`, a `StreamBlock`, carries the memory."""
+        if stream is None or not self.carries_memory:
+            return self.decoder(src_tokens, **options)
+        options.update(memory=stream.read(id(self)), keep_memory=True)
+        logits, extra = self.decoder(src_tokens, **options)
+        stream.write(id(self), extra.pop("memory"))
+        return logits, extra
+
+
+@register_model("memtx_feedback_lm")
+class FeedbackLanguageModel(MemoryLanguageModel):
+    """A language model with a `FeedbackDecoder`."""
+
+    options_type, decoder_type = FeedbackOptions, FeedbackDecoder
+
+
+@register_model("memtx_transformer_xl_lm")
+class TransformerXLLanguageModel(MemoryLanguageModel):
+    """A language model with a `TransformerXLDecoder`."""
+
+    options_type, decoder_type, carries_memory = SegmentOptions, TransformerXLDecoder, True
+
+
+@register_model("memtx_compressive_lm")
+class CompressiveLanguageModel(MemoryLanguageModel):
+    """A language model with a `CompressiveDecoder`."""
+
+    options_type, decoder_type, carries_memory = CompressiveOptions, CompressiveDecoder, True
+
+
+for _name in ("memtx_feedback_lm", "memtx_transformer_xl_lm", "memtx_compressive_lm"):
+    register_model_architecture(_name, _name)(base_lm_architecture)

@@ -1,0 +1,128 @@
+"""Language modeling over a text in order, with memory carried from block to block.
+
+`--task memtx_language_modeling` takes the data and the flags of fairseq's `language_modeling`. A
+batch has `--batch-size` rows of `--tokens-per-sample` tokens; each row goes on where it ended in
+the batch before, and the model is given its memory from there. The memory lives here, not on the
+model: training, validation and each evaluation have their own. An epoch begins with empty memories,
+and so does a training that is resumed within an epoch.
+"""
+
+from typing import Any
+
+import torch
+from fairseq.data import data_utils
+from fairseq.data.iterators import EpochBatchIterator
+from fairseq.tasks import register_task
+from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
+from fairseq.utils import split_paths
+
+from ..data.streams import StreamBatches
+from ..errors import UserError
+from ..modules.stream_memory import StreamBlock, StreamMemory
+
+
+@register_task("memtx_language_modeling", dataclass=LanguageModelingConfig)
+class MemtxLanguageModelingTask(LanguageModelingTask):
+    """See the module."""
+
+    def __init__(self, args, dictionary, output_dictionary=None, targets=None):
+        super().__init__(args, dictionary, output_dictionary, targets)
+        self._streams: dict[str, StreamMemory] = {}
+
+    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+        """fairseq's hook: the text of a split, as one row of one block until batches are asked for.
+
+        Raises:
+            FileNotFoundError: where there is no such split.
+        """
+        paths = split_paths(self.args.data)
+        path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
+        lines = data_utils.load_indexed_dataset(path, self.dictionary, combine=combine)
+        if lines is None:
+            raise FileNotFoundError(f"Dataset not found: {split} ({path})")
+        tokens = torch.cat([lines[i] for i in range(len(lines))])
+        self.datasets[split] = self._batches(tokens, 1, 1, 0, block=tokens.numel())
+
+    def _batches(self, tokens, rows, num_shards, shard, block=None) -> StreamBatches:
+        block = block or self.args.tokens_per_sample
+        eos, pad = self.dictionary.eos(), self.dictionary.pad()
+        return StreamBatches(tokens.long(), rows, block, eos, pad, num_shards, shard)
+
+    def get_batch_iterator(
+        self,
+        dataset,
+        max_sentences=None,
+        num_shards=1,
+        shard_id=0,
+        epoch=1,
+        num_workers=0,
+        data_buffer_size=0,
+        **unused,
+    ) -> EpochBatchIterator:
+        """fairseq's hook: all blocks in order.
+
+        Raises:
+            UserError: where the number of rows is not given.
+        """
+        if not max_sentences:
+            raise UserError(
+                "--batch-size must be the number of rows that the text is cut into with --task"
+                " memtx_language_modeling, but is not given"
+            )
+        batches = self._batches(dataset.target.view(-1), max_sentences, num_shards, shard_id)
+        return EpochBatchIterator(
+            dataset=batches,
+            collate_fn=batches.collater,
+            batch_sampler=[[index] for index in range(len(batches))],
+            epoch=epoch,
+            num_workers=num_workers,
+            buffer_size=data_buffer_size,
+            disable_shuffling=True,
+        )
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        """fairseq's hook; a dummy batch (`ignore_grad`) has no memory to read or to spoil."""
+        if not ignore_grad:
+            sample = self._with_stream(sample, "train")
+        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    def valid_step(self, sample, model, criterion):
+        """fairseq's hook."""
+        return super().valid_step(self._with_stream(sample, "valid"), model, criterion)
+
+    def eval_lm_dataloader(self, dataset, batch_size=None, **settings):
+        """fairseq's hook: batches that carry their memory with them; one row unless told.
+
+        Raises:
+            UserError: for a context window, in place of which there is the memory.
+        """
+        if settings.pop("context_window", 0) > 0:
+            raise UserError("--context-window must be 0 with --task memtx_language_modeling")
+        settings = {"max_sentences": batch_size or 1, **settings}
+        return _Streamed(self.get_batch_iterator(dataset, **settings).next_epoch_itr(shuffle=False))
+
+    def _with_stream(self, sample: dict[str, Any], name: str) -> dict[str, Any]:
+        if "block" not in sample:
+            return sample
+        if sample["block"] == 0 or name not in self._streams:
+            self._streams[name] = StreamMemory()
+        return with_stream(sample, self._streams[name])
+
+
+def with_stream(sample: dict[str, Any], memory: StreamMemory) -> dict[str, Any]:
+    """The batch with its block of a stream among the model's arguments."""
+    stream = StreamBlock(memory, sample["block"])
+    return {**sample, "net_input": {**sample["net_input"], "stream": stream}}
+
+
+class _Streamed:
+    """An iterator over batches that gives them all the same memory."""
+
+    def __init__(self, batches):
+        self.batches, self.memory = batches, StreamMemory()
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self):
+        return (with_stream(sample, self.memory) for sample in self.batches)
