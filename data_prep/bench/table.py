@@ -12,6 +12,17 @@ WMT14_PAIRS = sum(WMT14_EN_DE.train.values())
 EUROPARL_WORDS = 25.7
 # Stages whose time grows with the training text; the others do not, or are bounded by a sample.
 GROWING = ("clean", "duplicates", "encode", "binarise")
+STAGES = (
+    "sgm-valid",
+    "sgm-test",
+    "clean",
+    "duplicates",
+    "spm",
+    "encode",
+    "valid",
+    "test",
+    "binarise",
+)
 OUTSIDE = "start, checksums, counting"
 
 
@@ -68,6 +79,8 @@ def _moses(rates: dict[str, dict[str, int]]) -> str:
 
 def _whole(record: Record) -> str:
     pairs, dropped = record["pairs"], record["dropped"]
+    rows, clock = _whole_rows(record)
+    header = ["stage", "by the clock", "processor time", "WMT14, by pairs", "WMT14, by words"]
     told = [
         f"## A whole preparation: {record['name']}",
         f"{record['pairs_read']:,} training pairs read, of {record['source_words_per_line']} "
@@ -75,42 +88,35 @@ def _whole(record: Record) -> str:
         f"{record['workers']} worker processes ({_where(record)}). Dropped: "
         + ", ".join(f"{count:,} {reason}" for reason, count in dropped.items() if count)
         + f". Memory of all processes together: {record['peak_mib']:,} MiB at most.",
-        _rows(
-            [
-                "stage",
-                "measured",
-                "processor time",
-                f"{WMT14_PAIRS:,} pairs",
-                "of Europarl's length",
-                "processor time of these",
-            ],
-            _whole_rows(record),
-        ),
-        "The last three columns are extrapolations to WMT14: by the number of pairs, and by words "
-        f"too, as if every line were as long as Europarl's ({EUROPARL_WORDS} English words). "
-        "Subwords are trained on a sample of bounded size, which is taken into account; validation "
-        "and test set do not grow. Processor time counts all processes: on two free cores the "
-        "clock shows at least half of it. Downloading and unpacking come on top.",
+        _rows(header, rows),
+        "The last two columns extrapolate the processor time to WMT14: by the number of its pairs, "
+        f"{WMT14_PAIRS:,}, and by words too, as if every line were as long as Europarl's "
+        f"({EUROPARL_WORDS} English words). Subwords are trained on a sample of bounded size, "
+        "which is taken into account; validation and test set do not grow. Processor time counts all "
+        "processes: on two free cores the clock shows between half and all of it. By this run's "
+        f"clock, with the load told above, it would be {clock / 60:.0f} min. Downloading and "
+        "unpacking come on top.",
     ]
     return "\n\n".join(told)
 
 
-def _whole_rows(record: Record) -> list[list[str]]:
-    """One row for each stage, one for what is outside of the stages, and the sums."""
-    measured = dict(record["stage_seconds"])
+def _whole_rows(record: Record) -> tuple[list[list[str]], float]:
+    """A row for each stage, one for what is outside of them, the sums; and WMT14 by the clock."""
+    clock = {
+        name: record["stage_seconds"][name] for name in STAGES if name in record["stage_seconds"]
+    }
     processor = dict(record["stage_processor_seconds"])
-    measured[OUTSIDE] = record["seconds"] - sum(measured.values())
+    clock[OUTSIDE] = record["seconds"] - sum(clock.values())
     processor[OUTSIDE] = record["processor_seconds"] - sum(processor.values())
     factors = _factors(record)
-    rows, sums = [], [0.0] * 5
-    for name, seconds in measured.items():
+    rows, sums = [], [0.0] * 4
+    for name in clock:
         pairs, words = factors[name]
-        values = [seconds, processor[name], seconds * pairs, seconds * words]
-        values.append(processor[name] * words)
+        values = [clock[name], processor[name], processor[name] * pairs, processor[name] * words]
         sums = [total + value for total, value in zip(sums, values, strict=True)]
         rows.append([name, *_times(values)])
     rows.append(["**all**", *(f"**{time}**" for time in _times(sums))])
-    return rows
+    return rows, sum(seconds * factors[name][1] for name, seconds in clock.items())
 
 
 def _times(values: list[float]) -> list[str]:
@@ -140,13 +146,12 @@ def _memory(records: list[Record]) -> str:
             f"{record['name']}, {record['copies']} times",
             f"{record['pairs_read']:,}",
             f"{record['pairs']['train']:,}",
-            f"{record['seconds']:.1f} s",
             f"{record['peak_mib']:,} MiB",
             f"{record['largest_mib']:,} MiB",
         ]
         for record in records
     ]
-    header = ["text", "pairs read", "kept", "time", "peak, all processes", "peak, largest process"]
+    header = ["text", "pairs read", "kept", "peak, all processes", "peak, largest process"]
     told = [
         "## Memory",
         "All processes: proportional set size, polled; largest process: resident set size.",
