@@ -47,7 +47,8 @@ class Distillation:
         inputs = {**self.inputs(), "data": self.report["outputs"]}
         stamps.run("distil", inputs, self.outputs(), lambda: self.write(shards))
         if self.args.train_args:
-            train_staged.run("on the teacher's translations", self.train_command())
+            threads = self.args.threads * self.args.jobs
+            train_staged.run("on the teacher's translations", self.train_command(), threads)
 
     def inputs(self) -> dict[str, Any]:
         """All that the translations depend on, besides the data."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import signal
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,8 +55,8 @@ def train(args: argparse.Namespace) -> None:
     elif updates_of(parallel_folder(args) / LAST) >= args.parallel_updates:
         logger.info("%d updates in parallel: done before", args.parallel_updates)
     else:
-        run("in parallel", parallel_command(args))
-    run("with a memory", memory_command(args))
+        run("in parallel", parallel_command(args), args.threads)
+    run("with a memory", memory_command(args), args.threads)
 
 
 def updates_of(checkpoint: Path) -> int:
@@ -66,24 +66,17 @@ def updates_of(checkpoint: Path) -> int:
     return checkpoints.describe(checkpoint, checkpoints.load(checkpoint)).updates
 
 
-def run(stage: str, command: list[str]) -> None:
+def run(stage: str, command: list[str], threads: int) -> None:
     """Run a command of fairseq on our terminal.
 
     Raises:
         UserError: where it fails.
-        KeyboardInterrupt: on SIGINT or SIGTERM, once it has saved.
+        KeyboardInterrupt: where it was interrupted, once it has saved.
     """
     logger.info("%s: %s", stage, commands.shell_line(command))
-    with processes.termination_as_interrupt():
-        child = subprocess.Popen(commands.executable(command), cwd=commands.CHECKOUT)
-        try:
-            status = child.wait()
-        except KeyboardInterrupt:
-            child.terminate()  # fairseq saves, and then ends
-            child.wait()
-            raise
+    status = processes.run_visibly(commands.executable(command), threads)
     if status - 128 in (signal.SIGINT, signal.SIGTERM):
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt  # the signal came from elsewhere: fairseq has saved
     if status != 0:
         raise UserError(f"training {stage} failed: `{commands.shell_line(command)}`")
 
@@ -94,7 +87,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog="scripts.train_staged", description=__doc__.split("\n")[0]
     )
     add = parser.add_argument
-    add("data", help="fairseq's data argument; relative to the checkout")
+    add("data", help="fairseq's data argument")
     add("--save-dir", type=lambda name: Path(name).resolve(), required=True)
     add("--parallel-updates", type=command_line.positive_int, required=True, metavar="N",
         help="updates of the Transformer before the switch")  # fmt: skip
@@ -103,6 +96,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     quoted = "more flags of fairseq-train, in quotes, "
     add("--parallel-args", default="", metavar="'FLAGS'", help=quoted + "before the switch only")
     add("--memory-args", default="", metavar="'FLAGS'", help=quoted + "after the switch only")
+    add("--threads", type=command_line.positive_int, default=os.cpu_count() or 1)
     add("--train-args", nargs=argparse.REMAINDER, default=[], help="last: flags for both")
     return parser.parse_args(argv)
 

@@ -14,7 +14,9 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command lines that would have been run."""
     lines: list[str] = []
     monkeypatch.setattr(
-        train_staged, "run", lambda stage, command: lines.append(commands.shell_line(command))
+        train_staged,
+        "run",
+        lambda stage, command, threads: lines.append(commands.shell_line(command)),
     )
     return lines
 

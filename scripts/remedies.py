@@ -1,0 +1,237 @@
+"""What the remedies for slow training save: ``python -m scripts.remedies sample``.
+
+Trains the Feedback decoder from scratch, with a length curriculum, from the weights of a
+Transformer (warm start), and with both; several seeds each. Writes a record of each run, a table
+and a plot of the validation loss against wall time. What is done is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from data_prep.cli import versions
+from data_prep.errors import UserError
+from data_prep.files import hash_of, write_bytes, write_json
+from scripts import command_line, commands, plots, prepare, processes, records, remedy_table, stages
+from scripts.configs import EXPERIMENTS, Experiment
+from scripts.folders import ExperimentFolder, Run, RunFolder
+from scripts.train import RunTraining, locked
+
+logger = logging.getLogger(__name__)
+
+CURRICULUM = ("--memtx-length-schedule", "competence")
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to train. ``warm``: from the weights that the route ``parallel`` ended with."""
+
+    name: str
+    decoder: str = "feedback"
+    flags: tuple[str, ...] = ()
+    warm: bool = False
+
+
+ROUTES = {
+    route.name: route
+    for route in (
+        Route("parallel", decoder="transformer"),
+        Route("scratch"),
+        Route("curriculum", flags=CURRICULUM),
+        Route("filter", flags=(*CURRICULUM, "--memtx-length-mode", "filter")),
+        Route("prefix", flags=(*CURRICULUM, "--memtx-length-mode", "prefix")),
+        Route("warm", warm=True),
+        Route("both", flags=CURRICULUM, warm=True),
+    )
+}
+#: The comparison asked for; `filter` and `prefix` are for those who want to know.
+DEFAULT_ROUTES = ("parallel", "scratch", "curriculum", "warm", "both")
+
+
+@dataclass(frozen=True)
+class RouteFolder(ExperimentFolder):
+    """The runs of one route, on data that all routes share."""
+
+    route: str = ""
+
+    def run(self, run: Run) -> RunFolder:
+        """The folder of one run."""
+        return RunFolder(self.path / f"{self.route}-d{run.depth}-s{run.seed}")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All runs of one command.
+
+    Attributes:
+        base: data, sizes and training; ``base.training.max_update`` is that of the Feedback runs.
+        folder: where the runs are.
+        routes, depth, seeds: what is trained.
+        parallel_updates: updates of the Transformer that the warm starts take over.
+    """
+
+    base: Experiment
+    folder: Path
+    routes: tuple[str, ...]
+    depth: int
+    seeds: tuple[int, ...]
+    parallel_updates: int
+    threads: int = 1
+
+    def training(self, route: Route, seed: int) -> RunTraining:
+        """The training of one run."""
+        training = self.base.training
+        extra = [*training.extra, "--task", "memtx_translation", *route.flags]
+        if route.warm:
+            parallel = self.training(ROUTES["parallel"], seed).folder.checkpoints
+            extra += ["--memtx-init-from", str(parallel / "checkpoint_last.pt")]
+        updates = training.max_update if route.name != "parallel" else self.parallel_updates
+        training = replace(training, max_update=updates, extra=tuple(extra))
+        experiment = replace(self.base, training=training)
+        folder = RouteFolder(self.folder, route.name)
+        return RunTraining(experiment, folder, Run(route.decoder, self.depth, seed), self.threads)
+
+    def all(self, warm: bool) -> list[tuple[Route, RunTraining]]:
+        """The runs that start from others, or those that do not."""
+        routes = [ROUTES[name] for name in self.routes if ROUTES[name].warm == warm]
+        return [(route, self.training(route, seed)) for seed in self.seeds for route in routes]
+
+    def train(self, at_once: int) -> None:
+        """Train what is not trained yet; the warm starts last, since they need the others."""
+        for warm in (False, True):
+            train_all(self.all(warm), at_once)
+
+    def record(self, place: Path, command: str) -> None:
+        """Write the record of each run."""
+        for route, training in [*self.all(warm=False), *self.all(warm=True)]:
+            name = f"{route.name}-d{self.depth}-s{training.run.seed}"
+            write_json(place / "records" / f"{name}.json", self.describe(route, training, command))
+
+    def describe(self, route: Route, training: RunTraining, command: str) -> dict:
+        """The record of one run."""
+        commit, dirty = records.git_state()
+        settings = json.loads(training.folder.settings.read_bytes())
+        parallel = self.training(ROUTES["parallel"], training.run.seed) if route.warm else None
+        return {
+            "experiment": self.base.name,
+            "route": route.name,
+            "depth": training.run.depth,
+            "seed": training.run.seed,
+            "commit": commit,
+            "dirty": dirty,
+            "commands": {
+                "remedies": command,
+                "train": commands.shell_line(shlex.split(settings["train_command"])),
+            },
+            "versions": versions(),
+            "hardware": records.hardware(self.base.device),
+            "threads": settings["threads"],
+            "data_sha256": hash_of(prepare.read_prepared(training.experiment_folder)["outputs"]),
+            "seconds_before": 0.0
+            if parallel is None
+            else remedy_table.read_points(parallel.folder.train_log)[-1][1],
+            "points": remedy_table.read_points(training.folder.train_log),
+        }
+
+
+def train_all(runs: Sequence[tuple[Route, RunTraining]], at_once: int) -> None:
+    """Train the runs that are not trained yet, ``at_once`` side by side."""
+    with ExitStack() as stack:
+        jobs = []
+        for route, training in runs:
+            lock = stack.enter_context(locked(training.folder.path))
+            if stages.is_done(training.folder, "train", training.inputs()):
+                logger.info("%s: already trained", training.folder.path.name)
+                continue
+            job = training.job(lock, stack)
+            jobs.append(replace(job, name=f"{route.name}-s{training.run.seed}"))
+        for job in processes.run_all(jobs, at_once):
+            raise UserError(f"training of {job.name} failed, `{job.log}` ends:\n{job.log_tail()}")
+        for _, training in runs:
+            training.finish()
+
+
+def report(place: Path) -> list[Path]:
+    """Write table and plot from the records in ``place``; return what was written."""
+    found = [json.loads(path.read_bytes()) for path in sorted((place / "records").glob("*.json"))]
+    if not found:
+        raise UserError(f"`{place / 'records'}` must hold records, but holds none")
+    write_bytes(place / "table.md", remedy_table.table(found).encode())
+    figure = remedy_table.loss_against_time(found)
+    return [place / "table.md", *plots.save(figure, place / "loss-against-time")]
+
+
+def resolve(args: argparse.Namespace) -> Comparison:
+    """The comparison that the command line asks for."""
+    base = EXPERIMENTS[{"sample": "demo"}.get(args.name, args.name)]
+    unknown = [route for route in args.routes if route not in ROUTES]
+    if unknown:
+        raise UserError(f"`--routes` must be among {', '.join(ROUTES)}, but has `{unknown[0]}`")
+    if any(ROUTES[name].warm for name in args.routes) and "parallel" not in args.routes:
+        raise UserError("`--routes` must have `parallel`, which the warm starts begin from")
+    every = ["--validate-interval-updates", str(args.validate_every), "--no-epoch-checkpoints"]
+    training = replace(
+        base.training,
+        max_update=args.max_update,
+        max_epoch=0,
+        log_interval=args.validate_every,
+        save_interval_updates=0,
+        extra=(*every, *args.train_args),
+    )
+    base = replace(base, name=f"remedies-{args.name}", training=training)
+    folder = (args.runs_dir / base.name).resolve()
+    parallel = args.parallel_updates or args.max_update // 2
+    return Comparison(base, folder, args.routes, args.depth, args.seeds, parallel, args.threads)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Prepare, train, record and report."""
+    comparison = resolve(args)
+    prepare.prepare(comparison.base, ExperimentFolder(comparison.folder), args.corpora)
+    comparison.train(args.jobs)
+    place = args.results_dir / comparison.base.name
+    comparison.record(place, commands.shell_line(["python", "-m", "scripts.remedies", *args.words]))
+    for path in report(place):
+        logger.info("written: %s", path)
+    sys.stdout.write((place / "table.md").read_text(encoding="utf-8"))
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of ``python -m scripts.remedies``."""
+    whole, names = command_line.positive_int, command_line.comma_list
+    parser = argparse.ArgumentParser(prog="scripts.remedies", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("name", choices=("sample", "multi30k"), help="the text")
+    add("--routes", type=names, default=DEFAULT_ROUTES, help="some of: " + ",".join(ROUTES))
+    add("--depth", type=whole, default=2, help="decoder layers (default: 2)")
+    add("--seeds", type=command_line.int_list, default=(1, 2, 3))
+    add("--max-update", type=whole, default=2000, help="updates of a Feedback run")
+    add("--parallel-updates", type=whole, help="of the Transformer (default: half as many)")
+    add("--validate-every", type=whole, default=100, help="updates between validations")
+    add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
+    add("--runs-dir", type=Path, default=Path("runs"))
+    add("--results-dir", type=Path, default=Path("results"))
+    add("--jobs", type=whole, default=1, help="side by side; more than cores spoils the times")
+    add("--threads", type=whole, default=1, help="of each training")
+    add("--train-args", nargs=argparse.REMAINDER, default=[], help="last: flags for fairseq-train")
+    args = parser.parse_args(argv)
+    args.words = list(sys.argv[1:] if argv is None else argv)
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``python -m scripts.remedies``."""
+    args = parse_args(argv)
+    return command_line.run(lambda: compare(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
