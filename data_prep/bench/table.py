@@ -92,8 +92,8 @@ def _whole(record: Record) -> str:
         "The last two columns extrapolate the processor time to WMT14: by the number of its pairs, "
         f"{WMT14_PAIRS:,}, and by words too, as if every line were as long as Europarl's "
         f"({EUROPARL_WORDS} English words). Subwords are trained on a sample of bounded size, "
-        "which is taken into account; validation and test set do not grow. Processor time counts all "
-        "processes: on two free cores the clock shows between half and all of it. By this run's "
+        "which is taken into account; validation and test set do not grow. Processor time counts "
+        "all processes: on two free cores the clock shows between half and all of it. By this run's "
         f"clock, with the load told above, it would be {clock / 60:.0f} min. Downloading and "
         "unpacking come on top.",
     ]
