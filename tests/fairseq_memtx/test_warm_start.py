@@ -179,6 +179,24 @@ def test_layers_with_a_projection_each_take_their_own() -> None:
     assert not report.averaged
 
 
+@pytest.mark.parametrize(
+    "family, new",
+    [
+        ("memtx_transformer_xl", {"positions"}),
+        ("memtx_compressive", {"positions", "compression"}),
+    ],
+)
+def test_other_families_take_all_that_a_transformer_has(family: str, new: set[str]) -> None:
+    theirs = build_model("transformer", seed=3, decoder_layers=3)
+    ours = build_model(family, seed=4, arch=family)
+    report = warm_start(theirs, ours, init_layers="0,2")
+    for number, layer in enumerate((0, 2)):
+        for name, weight in theirs.decoder.layers[layer].named_parameters():
+            assert torch.equal(ours.decoder.layers[number].get_parameter(name), weight)
+    assert {name.split(".")[4] for name in report.initialised} == new
+    assert not report.averaged
+
+
 def test_equal_projections_average_to_themselves() -> None:
     theirs, ours = (model.float() for model in tiny_pair((3, 3)))
     first = theirs.decoder.layers[0].self_attn.k_proj.weight
