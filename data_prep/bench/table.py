@@ -93,8 +93,8 @@ def _whole(record: Record) -> str:
         f"{WMT14_PAIRS:,}, and by words too, as if every line were as long as Europarl's "
         f"({EUROPARL_WORDS} English words). Subwords are trained on a sample of bounded size, "
         "which is taken into account; validation and test set do not grow. Processor time counts "
-        "all processes: on two free cores the clock shows between half and all of it. By this run's "
-        f"clock, with the load told above, it would be {clock / 60:.0f} min. Downloading and "
+        "all processes: on two free cores the clock shows between half and all of it. By this "
+        f"run's clock, with the load told above, it would be {clock / 60:.0f} min. Downloading and "
         "unpacking come on top.",
     ]
     return "\n\n".join(told)
