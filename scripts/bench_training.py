@@ -1,0 +1,261 @@
+"""Training speed of the Feedback decoder beside fairseq's Transformer and public implementations.
+
+``python -m scripts.bench_training [--cases quick|full] [--out results/training_speed]``
+
+All contenders of a case take turns in one process: a warm-up each, then rounds in an order that
+rotates. Timed: "decoder" is the decoder's features forward and backward, from target tokens and a
+ready-made source; "peers" is the same without cross-attention, which the public implementations
+lack; "update" is encoder, decoder, projection to the vocabulary, label-smoothed loss and Adam. Not
+timed: building models, making batches. There is no padding. With one thread the processor's time
+counts, which a busy machine disturbs less than the clock; with more threads the clock. Memory is
+the growth of the process's peak over one step, after the allocator gave back what it held.
+
+Each case is one line of ``records.jsonl``; ``table.md`` is made from the records alone
+(``--table-only``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from data_prep.cli import versions
+from data_prep.errors import UserError
+from data_prep.files import write_bytes
+from scripts import command_line, records
+
+if TYPE_CHECKING:
+    from scripts.bench_contenders import Case
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+OUT = Path("results/training_speed")
+BASELINE = "fairseq"
+OURS = "manual"
+
+# what, decoder layers, dimension, sentences, positions
+QUICK = [("decoder", 2, 256, 64, 30), ("peers", 2, 256, 64, 30)]
+FULL = [
+    *(("decoder", depth, 512, 64, 32) for depth in (1, 2, 6)),
+    *(("decoder", depth, 256, 64, 32) for depth in (1, 2, 6)),
+    *(("decoder", 2, dim, *shape) for dim in (512, 256) for shape in ((128, 16), (16, 128))),
+    *(("peers", 2, dim, 64, 32) for dim in (512, 256)),
+    *(("update", depth, 512, 64, 32) for depth in (1, 6)),
+]
+CASES = {"quick": QUICK, "full": FULL}
+UPDATE_VOCAB = 32_000
+
+Step = Callable[[], None]
+
+
+def make_case(what: str, depth: int, dim: int, batch: int, length: int) -> Case:
+    """A case by its numbers."""
+    from scripts.bench_contenders import Case
+
+    vocab = UPDATE_VOCAB if what == "update" else 1000
+    return Case(what, depth, dim, batch, length, vocab=vocab)
+
+
+def bench(case: Case, rounds: int, threads: int) -> dict:
+    """Time and weigh all contenders of a case; its record."""
+    import torch
+
+    from scripts.bench_contenders import contenders
+
+    torch.set_num_threads(threads)
+    steps = contenders(case)
+    commit, dirty = records.git_state()
+    measured = measure(steps, rounds, time.process_time if threads == 1 else time.perf_counter)
+    for name, found in measured.items():
+        logger.info("%s: %.3f s", name, median(found["seconds"]))
+    return {
+        "schema": SCHEMA,
+        "case": asdict(case),
+        "threads": threads,
+        "clock": "processor" if threads == 1 else "wall",
+        "contenders": measured,
+        "commit": commit,
+        "dirty": dirty,
+        "command": " ".join(["python -m scripts.bench_training", *sys.argv[1:]]),
+        "versions": versions(),
+        "hardware": records.hardware("cpu"),
+    }
+
+
+def measure(steps: dict[str, Step], rounds: int, clock: Callable[[], float]) -> dict[str, dict]:
+    """Seconds of each round and peak memory in bytes (None: unknown), by contender."""
+    peaks = {}
+    for name, step in steps.items():
+        step()
+        peaks[name] = peak_bytes(step)
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    names = list(steps)
+    for number in range(rounds):
+        shift = number % len(names)
+        for name in names[shift:] + names[:shift]:
+            start = clock()
+            steps[name]()
+            seconds[name].append(round(clock() - start, 4))
+    return {name: {"seconds": seconds[name], "peak_bytes": peaks[name]} for name in names}
+
+
+def peak_bytes(step: Step) -> int | None:
+    """By how much a step raises the process's resident memory at its peak; None off Linux."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
+        before = memory_line("VmRSS")
+        step()
+        return memory_line("VmHWM") - before
+    except (OSError, AttributeError):
+        step()
+        return None
+
+
+def memory_line(name: str) -> int:
+    """A line of the process's status, in bytes."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    found = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
+    if found is None:
+        raise OSError(f"{name} is not in /proc/self/status")
+    return 1024 * int(found[1])
+
+
+def read_records(path: Path) -> list[dict]:
+    """The records of a file.
+
+    Raises:
+        UserError: if there is none, or a line is damaged.
+    """
+    if not path.exists():
+        raise UserError(f"`{path}` must hold records, but does not exist: run the benchmark first")
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
+        if line:
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise UserError(f"line {number} of `{path}` must be JSON: {error}") from None
+    if not found:
+        raise UserError(f"`{path}` must hold records, but is empty: run the benchmark first")
+    return found
+
+
+HEADER = ("timed", "layers", "dim", "B x T", "decoder", "seconds", "of fairseq's", "peak MiB")
+
+
+def table(found: Sequence[dict]) -> str:
+    """The page: one row for each contender of each case, and what they rest on."""
+    rows = [row for record in found for row in case_rows(record)]
+    aligned = ("---", "---:", "---:", "---:", "---", "---:", "---:", "---:")
+    lines = ["| " + " | ".join(row) + " |" for row in (HEADER, aligned, *rows)]
+    return "\n".join(["# Training speed", "", *lines, "", *conditions(found), ""])
+
+
+def case_rows(record: dict) -> Iterable[tuple[str, ...]]:
+    """The rows of a case: median, least and most seconds, and the ratio of the medians."""
+    case, contenders = record["case"], record["contenders"]
+    baseline = median(contenders[BASELINE]["seconds"])
+    for name, measured in contenders.items():
+        seconds, peak = measured["seconds"], measured["peak_bytes"]
+        yield (
+            case["what"],
+            str(case["depth"]),
+            str(case["dim"]),
+            f"{case['batch']} x {case['length']}",
+            f"**{name}**" if name == OURS else name,
+            f"{median(seconds):.3f} ({min(seconds):.3f}-{max(seconds):.3f})",
+            f"{median(seconds) / baseline:.2f}",
+            "-" if peak is None else f"{peak / 2**20:.0f}",
+        )
+
+
+def conditions(found: Sequence[dict]) -> list[str]:
+    """What the rows rest on, once for each set of conditions."""
+    lines = {}
+    for record in found:
+        versions, hardware = record["versions"], record["hardware"]
+        lines[
+            f"- torch {versions.get('torch', '?')}, fairseq-fixed"
+            f" {versions.get('fairseq-fixed', '?')}, {hardware['cpu']}, {hardware['cores']} cores,"
+            f" {record['threads']} thread(s), {record['clock']} time, float32, commit"
+            f" {record['commit'][:12]}{' with changes' if record['dirty'] else ''};"
+            f" `{record['command']}`"
+        ] = None
+    return [
+        "Seconds of a step: median (least-most) of rounds in which the contenders take turns.",
+        "What is timed, and what not, says `scripts/bench_training.py`. **manual** is ours.",
+        "",
+        *lines,
+    ]
+
+
+def run(out: Path, cases: Sequence[tuple[Any, ...]], rounds: int, threads: int) -> None:
+    """Bench the cases; each is written when it is done, in the place of an older record of it."""
+    path = out / "records.jsonl"
+    kept = read_records(path) if path.exists() else []
+    for number, numbers in enumerate(cases, start=1):
+        case = make_case(*numbers)
+        logger.info("case %d of %d: %s", number, len(cases), case)
+        record = bench(case, rounds, threads)
+        kept = [old for old in kept if identity(old) != identity(record)] + [record]
+        write_bytes(path, "".join(json.dumps(r) + "\n" for r in kept).encode())
+    write_table(out)
+
+
+def identity(record: dict) -> tuple:
+    """What makes two records the same measurement."""
+    return tuple(record["case"].items()), record["threads"]
+
+
+def write_table(out: Path) -> None:
+    """Make ``table.md`` from ``records.jsonl``."""
+    write_bytes(out / "table.md", table(read_records(out / "records.jsonl")).encode())
+    logger.info("wrote %s", out / "table.md")
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of ``python -m scripts.bench_training``."""
+    parser = argparse.ArgumentParser(
+        prog="scripts.bench_training", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--cases", choices=sorted(CASES), default="quick", help="default: quick")
+    parser.add_argument("--only", choices=("decoder", "peers", "update"), help="part of the cases")
+    parser.add_argument("--rounds", type=command_line.positive_int, default=5, help="default: 5")
+    parser.add_argument("--threads", type=command_line.positive_int, default=1, help="default: 1")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"folder; default: {OUT}")
+    parser.add_argument(
+        "--table-only", action="store_true", help="make the table from the records there are"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``python -m scripts.bench_training``."""
+    args = parse_args(argv)
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before torch is imported
+
+    def work() -> None:
+        if args.table_only:
+            write_table(args.out)
+        else:
+            cases = [c for c in CASES[args.cases] if args.only in (None, c[0])]
+            run(args.out, cases, args.rounds, args.threads)
+
+    return command_line.run(work)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
