@@ -47,7 +47,7 @@ def cases(draw, functions=(None, *COMPRESSIONS)):
 
 
 many = settings(
-    max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 
 
