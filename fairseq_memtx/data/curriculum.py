@@ -1,5 +1,18 @@
 """Which batches an epoch holds while a length schedule runs: the modes order, filter and prefix.
 
+Batches are of pairs alike in length and as full as `--max-tokens` allows, so that an update sees as
+many tokens as without a schedule, and a short one takes a recurrent decoder fewer steps.
+
+- order: every batch comes once an epoch, at random among those that the limit of its position
+  allows. For a schedule of about an epoch or less, where nothing is to be lost or repeated. What
+  was postponed comes later: the end of that epoch is longer than usual. Where the epoch has too few
+  short batches for the schedule, the shortest left come first, and a warning says so.
+- filter: longer pairs are left out until the schedule ends, and shorter ones repeated in their
+  place. For a schedule of several epochs, or where the short pairs alone are plenty.
+- prefix: targets are cut to the limit, without an end of sentence, and trained against the whole
+  source. For data with few short pairs: no pair is left out, but batches are no fuller than their
+  sources allow.
+
 A curriculum is a pure function of the data, the seed, the epoch and the number of updates made
 before it: the same on every rank, and the same again when training is resumed.
 """
