@@ -111,7 +111,8 @@ def make_step(name: str) -> tuple[Any, Callable, dict]:
 
     case = Case("decoder", DEPTH, DIM, ROWS, SOURCE, encoder_layers=1)
     arch, settings = SETTINGS[name]
-    decoder = build(case, arch, **settings).decoder.eval()
+    model: Any = build(case, arch, **settings)
+    decoder = model.decoder.eval()
     encoder_out = {"encoder_out": [torch.randn(SOURCE, ROWS, DIM)], "encoder_padding_mask": []}
     state: dict = {}
 

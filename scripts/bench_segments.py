@@ -62,7 +62,7 @@ def training_step(name: str, settings: dict[str, Any], length: int) -> Callable[
     from scripts.bench_contenders import Case, build
 
     case = Case("decoder", DEPTH, DIM, TOKENS // length, length, encoder_layers=1)
-    decoder = build(case, name, **settings).decoder
+    decoder: Any = build(case, name, **settings).decoder
     tokens = torch.randint(4, case.vocab, (case.batch, length))
     source = torch.randn(SOURCE, case.batch, DIM, requires_grad=True)
     padding = torch.zeros(case.batch, SOURCE, dtype=torch.bool)

@@ -342,6 +342,51 @@ def test_a_pruned_decoder_is_the_whole_one_without_the_other_layers():
     )
 
 
+@pytest.mark.parametrize("case", ["xl", "conv"])
+def test_a_dropped_layer_passes_its_state_and_keeps_its_memory(case):
+    decoder, source = (
+        build(case, decoder_layerdrop=0.5, decoder_layers=3).decoder,
+        random_source([4]),
+    )
+    _, extra = decoder(random_tokens([9]), source, keep_memory=True)
+    decoder.train()
+    left_out = 0
+    for seed in range(6):
+        torch.manual_seed(seed)
+        tokens = random_tokens([9])
+        _, after = decoder(tokens, source, memory=extra["memory"], keep_memory=True)
+        states, old, new = after["inner_states"], extra["memory"].layers, after["memory"].layers
+        for i in range(2):  # the last state also holds the zeros of `touch_all`
+            dropped = torch.equal(states[i], states[i + 1])
+            left_out += dropped
+            assert torch.equal(old[i].recent, new[i].recent) == dropped
+    assert 0 < left_out < 12
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("how", ["autocast", "half"])
+def test_half_precision_trains_and_searches(case, how):
+    model = build(case).float().train()
+    tokens, source = random_tokens([13, 6]), random_source([4, 5])
+    source["encoder_out"] = [source["encoder_out"][0].float()]
+    if how == "half":
+        model, source["encoder_out"] = model.half(), [source["encoder_out"][0].half()]
+    with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        logits, extra = model.decoder(tokens, source)
+        loss = logits.float().square().mean() + extra.get("compression_loss", 0.0)
+    loss.backward()
+    grads = [p.grad for p in model.decoder.parameters() if p.grad is not None]
+    assert len(grads) == len(list(model.decoder.parameters()))
+    assert all(grad.isfinite().all() for grad in grads)
+    model.eval()
+    state: dict = {}
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+        whole, _ = model.decoder(tokens, source)
+        for t in range(6):
+            found, _ = model.decoder(tokens[:, : t + 1], source, state)
+            torch.testing.assert_close(found[:, 0].float(), whole[:, t].float(), rtol=0.1, atol=0.3)
+
+
 # The criterion
 
 
