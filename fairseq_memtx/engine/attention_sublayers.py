@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..modules.cross_attention import CrossMemory
 from .attention_step import Keys, attend, attend_back, dropped
+from .gradients import GradientSums, Weights
 from .memory_reads import MemoryReads
 from .sublayers import Sublayer
 from .tape import Slots, Tape
-from .weights import Wanted, Weights
 
 
 class Attention(Sublayer):
@@ -161,8 +161,10 @@ class SourceAttention(Attention):
         self.seen = source_keys(source, like)
         self.queries = tape.slots(rows, self.first.weight.size(0), like=like)
         size = (self.seen.keys.size(0), 1, self.seen.keys.size(1))
-        keeping = Tape(tape.num_steps, like, keep=True) if keep_probs else tape
-        self.probs = keeping.slots(*size, like=like)
+        if keep_probs:
+            self.probs = Slots(like.new_empty((tape.num_steps, *size)), tape.num_steps)
+        else:
+            self.probs = tape.slots(*size, like=like)
         self.probs_grads: Tensor | None = None
 
     def forward(self, t: int, x: Tensor) -> Tensor:
@@ -171,8 +173,8 @@ class SourceAttention(Attention):
 
     def start_backward(self, tape: Tape) -> None:
         super().start_backward(tape)
-        self.context_grads = tape.slots(*self.queries.all.shape[1:], like=self.queries.all)
-        self.scores_grads = tape.slots(*self.probs.all.shape[1:], like=self.probs.all)
+        self.context_grads = tape.chunk_slots(*self.queries.all.shape[1:], like=self.queries.all)
+        self.scores_grads = tape.chunk_slots(*self.probs.all.shape[1:], like=self.probs.all)
 
     def back(self, t: int, grad: Tensor) -> None:
         extra = None if self.probs_grads is None else self.probs_grads[t]
@@ -181,29 +183,25 @@ class SourceAttention(Attention):
             self.context_grads[t], self.scores_grads[t],
         )  # fmt: skip
 
-    def source_gradients(self, shape: torch.Size, wanted: Wanted) -> Weights:
-        """Of the source's `keys` and `values` of this shape, `(B, H, S, D)`, if wanted."""
-        found = {}
-        if wanted.any("keys"):
-            found["keys"] = over_positions(self.scores_grads.all, self.queries.all)
-        if wanted.any("values"):
-            probs = self.probs.all
+    def add_source_gradients(self, chunk: range, sums: GradientSums) -> None:
+        """Add those of the source's `keys` and `values`, `(N, S, D)`, over a chunk."""
+        if sums.want("keys"):
+            scores, queries = self.scores_grads.cut(chunk), self.queries.cut(chunk)
+            sums.add_products("keys", *self._by_row(scores, queries))
+        if sums.want("values"):
+            probs = self.probs.cut(chunk)
             if self.drop is not None:
-                probs = torch.mul(probs, torch.stack(self.drop)).to(probs.dtype)
-            found["values"] = over_positions(probs, self.context_grads.all)
-        return {name: grad.view(shape) for name, grad in found.items()}
+                drop = torch.stack(self.drop[chunk.start : chunk.stop])
+                probs = torch.mul(probs, drop).to(probs.dtype)
+            sums.add_products("values", *self._by_row(probs, self.context_grads.cut(chunk)))
+
+    def _by_row(self, probs: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Probs `(t, N, 1, S)` -> `(N, S, t)`, x `(t, B, C)` -> `(N, t, D)`."""
+        rows = x.view(len(x), probs.size(1), -1)
+        return probs.squeeze(2).permute(1, 2, 0), rows.transpose(0, 1)
 
     def _drop(self, t: int) -> Tensor | None:
         return None if self.drop is None else self.drop[t]
-
-
-def over_positions(probs: Tensor, x: Tensor) -> Tensor:
-    """`(N, S, D)`: the sum over T of probs `(T, N, 1, S)` times x `(T, B, C)`."""
-    # (T, N, 1, S) -> (N, S, T); (T, B, C) -> (N, T, D)
-    num_steps, num_rows = probs.shape[:2]
-    return torch.bmm(
-        probs.squeeze(2).permute(1, 2, 0), x.view(num_steps, num_rows, -1).transpose(0, 1)
-    )
 
 
 def source_keys(source: CrossMemory, like: Tensor) -> Keys:

@@ -63,12 +63,23 @@ class Projection:
         return other + torch.mm(grad, self.weight)
 
 
-def weight_gradient(inputs: Tensor, grads: Tensor) -> Tensor:
-    """`(O, I)` from a linear map's inputs `(N, I)` and the gradients of its outputs `(N, O)`."""
+def weight_gradient(inputs: Tensor, grads: Tensor, other: Tensor | None = None) -> Tensor:
+    """A linear map's gradient `(O, I)`, to which `other` is added.
+
+    Args:
+        inputs: `(N, I)`.
+        grads: of the outputs, `(N, O)`.
+        other: `(O, I)` or None; may be overwritten.
+    """
     inputs = inputs.to(grads.dtype)
     if packs(grads):
-        return packed_linear(grads.t(), inputs.t(), None)
-    return torch.mm(grads.t(), inputs)
+        grads, inputs = grads.t(), inputs.t()
+        if other is None:
+            return packed_linear(grads, inputs, None)
+        return packed_linear_add(grads, inputs, other)
+    if other is None:
+        return torch.mm(grads.t(), inputs)
+    return other.addmm_(grads.t(), inputs)
 
 
 def packs(weight: Tensor) -> bool:
@@ -87,7 +98,7 @@ def packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def packed_linear_add(x: Tensor, weight: Tensor, other: Tensor) -> Tensor:
-    """`x W^T + other` with a packed weight."""
+    """`x W^T + other` with a packed or a plain weight."""
     return torch.ops.mkldnn._linear_pointwise.binary(x, other, weight, None, "add")
 
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from .attention_sublayers import MemoryAttention, SourceAttention
+from .gradients import GradientSums
 from .sublayers import Residual, Sublayer
 from .tape import Slots, Tape
-from .weights import Wanted, Weights, with_prefix
 
 
 class Part(NamedTuple):
@@ -79,6 +79,11 @@ class LayerRun:
             part.frame.norm.start_backward(tape)
             part.function.start_backward(tape)
 
+    def start_chunk(self, chunk: range) -> None:
+        """Prepare the steps back through a chunk of positions."""
+        for part in self.parts:
+            part.frame.norm.start_chunk(chunk)
+
     def back(self, t: int, grad: Tensor) -> Tensor:
         """The gradient of the input, `(B, C)`; without what `back_asked` gives."""
         for part in reversed(self.parts):
@@ -90,27 +95,23 @@ class LayerRun:
             grad = part.frame.back_enter(t, first, part.function.first_grads[t], total)
         return grad
 
-    def back_asked(self) -> Tensor:
-        """The gradient of the inputs `(T, B, C)` through the queries written by `ask_all`."""
-        return self.parts[0].frame.back_enter_all(self.memory.first, self.memory.first_grads)
+    def back_asked(self, chunk: range) -> Tensor:
+        """The chunk's gradient of the inputs through the queries written by `ask_all`."""
+        frame, memory = self.parts[0].frame, self.memory
+        return frame.back_enter_chunk(chunk, memory.first, memory.first_grads)
 
-    def gradients(self, wanted: Wanted) -> Weights:
-        """Of the wanted weights, by their names in the module."""
-        found: Weights = {}
-        for part, entered in zip(self.parts, self._entered(), strict=True):
-            prefix = part.prefix
-            inner = part.function.gradients(entered.flatten(0, 1), wanted.under(prefix))
-            found |= with_prefix(prefix, inner)
-            if wanted.any(f"{part.norm_name}.weight", f"{part.norm_name}.bias"):
-                found |= with_prefix(f"{part.norm_name}.", part.frame.norm.gradients())
-        return found
+    def add_gradients(self, chunk: range, sums: GradientSums) -> None:
+        """Add those of the weights over a chunk, by their names in the module."""
+        for part, entered in zip(self.parts, self._entered(chunk), strict=True):
+            part.function.add_gradients(chunk, entered.flatten(0, 1), sums.under(part.prefix))
+            part.frame.norm.add_gradients(sums.under(f"{part.norm_name}."))
 
     def _asked(self, part: Part) -> bool:
         return part.function is self.memory and self.memory.asked
 
-    def _entered(self) -> list[Tensor]:
-        """What each sublayer's function read, `(T, B, C)`."""
+    def _entered(self, chunk: range) -> list[Tensor]:
+        """What each sublayer's function read, `(len(chunk), B, C)`."""
         frames = [part.frame for part in self.parts]
         if frames[0].pre_norm:
             return [frame.norm.outputs for frame in frames]
-        return [self.states.all, *(before.norm.outputs for before, _ in pairwise(frames))]
+        return [self.states.cut(chunk), *(before.norm.outputs for before, _ in pairwise(frames))]

@@ -4,8 +4,8 @@ The whole loop over positions is one autograd function. What does not depend on 
 computed before the loop (the first layer's queries; the source's keys and values come ready). The
 loop forward writes what the backward needs into buffers with one entry for each position, memory
 linear in T (probabilities as in any attention). The loop back propagates the gradient of
-activations only, position by position; then each weight's gradient is one product over all
-positions. Equal to `reference` up to rounding, for every option.
+activations only, position by position; after every chunk of positions each weight's gradient
+grows by one product over the chunk. Equal to `reference` up to rounding, for every option.
 
 Limits: no second derivatives. A second backward through the same graph runs the forward again.
 
@@ -21,7 +21,6 @@ from torch.autograd.function import once_differentiable
 
 from .interface import Recurrence, RecurrenceOutput
 from .stack_run import StackRun
-from .weights import Wanted
 
 
 def run(r: Recurrence) -> RecurrenceOutput:
@@ -98,7 +97,7 @@ class _Feedback(torch.autograd.Function):
         *state_grads, probs_grad = grads
         wanted = {n for n, need in zip(ctx.names, ctx.needs_input_grad[3:], strict=True) if need}
         with _no_autocast(tensors[0]):
-            found = stack.backward(state_grads, probs_grad, Wanted(wanted))
+            found = stack.backward(state_grads, probs_grad, wanted)
         return (
             None,
             None,
@@ -121,4 +120,4 @@ def _forward(
 
 def _or_zeros(grad: Tensor | None, like: Tensor) -> Tensor:
     """A weight that nothing read has the gradient zero."""
-    return torch.zeros_like(like) if grad is None else grad
+    return torch.zeros_like(like) if grad is None else grad.view(like.shape)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .gemm import Projection, weight_gradient
+from .gemm import Projection
+from .gradients import GradientSums, Weights
 from .memory_reads import MemoryReads, Windows
 from .norm import Norm
-from .tape import Tape
-from .weights import Wanted, Weights, with_prefix
+from .tape import Slots, Tape
 
 
 class MemoryRun:
@@ -50,8 +50,7 @@ class MemoryRun:
         self.weights, self.groups, self.windows = weights, groups, windows
         self.probs = weights["probs"].to(states_like.dtype).unbind(0)
         self.last_step = tape.num_steps - 1
-        # Zeros: the last position, which nobody reads, has no memory.
-        self.mixtures = tape.slots(num_rows, dim, like=states_like, zero=True)
+        self.mixtures = tape.slots(num_rows, dim, like=states_like)
         self.norm = self._norm(eps)
         self._project = self._projection(like.dtype, tape)
         # Zeros: the empty entries before the first memory are multiplied by zero.
@@ -67,7 +66,8 @@ class MemoryRun:
 
     def forward(self, t: int, states: Sequence[Tensor]) -> None:
         """Write the memory of position t, from its L + 1 states `(B, C)`."""
-        if t == self.last_step:
+        if t == self.last_step:  # nobody reads its memory
+            self.mixtures[t].zero_()
             return
         memory = torch.mul(states[0], self.probs[0], out=self.mixtures[t])
         for weight, x in zip(self.probs[1:], states[1:], strict=True):
@@ -81,17 +81,22 @@ class MemoryRun:
     def start_backward(self, tape: Tape) -> None:
         """Make the buffers of the backward."""
         _, width, rows, dim = self._entries.shape
-        self._grads = tape.slots(rows, width * dim, like=self._entries, zero=True)
-        self._mixture_grads = tape.slots(rows, dim, like=self.mixtures.all, zero=True)
+        self._grads = tape.chunk_slots(rows, width * dim, like=self._entries)
+        self._mixture_grads = tape.chunk_slots(rows, dim, like=self.mixtures.all)
         if self.norm is not None:
             self.norm.start_backward(tape)
-            self.norm.grads.all.zero_()
         for reads in self.reads:
             reads.start_backward(tape)
+
+    def start_chunk(self, chunk: range) -> None:
+        """Prepare the steps back through a chunk of positions."""
+        if self.norm is not None:
+            self.norm.start_chunk(chunk)
 
     def back(self, t: int, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
         """Gradients of the L + 1 states `(B, C)`: those given (None: zero) and the memory's."""
         if t == self.last_step:
+            self._no_gradient(t)
             return list(grads)
         memory_grad = self._grads[t]
         pairs = [x for reads in self.reads for x in reads.gather(t)]
@@ -106,40 +111,41 @@ class MemoryRun:
             for weight, grad in zip(self.probs, grads, strict=True)
         ]
 
-    def gradients(self, states: Sequence[Tensor], wanted: Wanted) -> Weights:
-        """Of the wanted weights; states are L + 1 tensors `(T, B, C)`."""
-        found = {}
-        if wanted.any("probs"):
-            mixed = self._mixture_grads.all
-            found["probs"] = torch.stack([torch.mul(mixed, x).sum() for x in states])
-        if self.norm is not None and (wanted.any("layer_norm.weight", "layer_norm.bias")):
-            found |= with_prefix("layer_norm.", self.norm.gradients())
-        if self._distances is not None and wanted.any("distance_keys"):
-            found["distance_keys"] = self._distance_gradients(self._distances)
-        return {**found, **self._projection_gradients(wanted)}
+    def _no_gradient(self, t: int) -> None:
+        self._grads[t].zero_()
+        self._mixture_grads[t].zero_()
+        if self.norm is not None:
+            self.norm.grads[t].zero_()
 
-    def _projection_gradients(self, wanted: Wanted) -> Weights:
-        names = [f"{kind}_proj.{g}" for g, _ in self.groups for kind in "kv"]
-        found = {}
-        inputs = (self.mixtures.all if self.norm is None else self.norm.outputs).flatten(0, 1)
-        if wanted.any(*(f"{name}.weight" for name in names)):
-            weights = weight_gradient(inputs, self._grads.rows())
-            parts = self._parts(weights, dim=0)
-            found.update({f"{n}.weight": p for n, p in zip(names, parts, strict=True)})
-        if wanted.any(*(f"{name}.bias" for name in names)):
-            parts = self._parts(self._grads.rows().sum(0), dim=0)
-            found.update({f"{n}.bias": p for n, p in zip(names, parts, strict=True)})
-        return found
+    def add_gradients(self, chunk: range, states: Sequence[Slots], sums: GradientSums) -> None:
+        """Add those of the weights over a chunk; `states` are all L + 1."""
+        if sums.want("probs"):
+            mixed = self._mixture_grads.cut(chunk)
+            sums.add("probs", torch.stack([torch.mul(mixed, x.cut(chunk)).sum() for x in states]))
+        if self.norm is not None:
+            self.norm.add_gradients(sums.under("layer_norm."))
+        inputs = self.mixtures.cut(chunk) if self.norm is None else self.norm.outputs
+        inputs = inputs.flatten(0, 1)
+        grads = self._parts(self._grads.rows(chunk))
+        for name, grad in zip(self._names(), grads, strict=True):
+            sums.add_linear(name, inputs, grad)
 
-    def _distance_gradients(self, rows: Tensor) -> Tensor:
+    def add_position_gradients(self, sums: GradientSums) -> None:
+        """Add that of `distance_keys`, once the loop has ended."""
+        if self._distances is None or not sums.want("distance_keys"):
+            return
         table = torch.zeros_like(self.weights["distance_keys"])
         for reads in self.reads:
-            table.index_add_(0, rows, reads.position_gradients().to(table.dtype))
-        return table
+            table.index_add_(0, self._distances, reads.position_gradients().to(table.dtype))
+        sums.add("distance_keys", table)
 
-    def _parts(self, x: Tensor, dim: int = 1) -> tuple[Tensor, ...]:
-        """Keys and values of each pair of projections."""
-        return x.chunk(2 * len(self.groups), dim)
+    def _names(self) -> list[str]:
+        """Of the maps whose outputs lie side by side in one product."""
+        return [f"{kind}_proj.{g}" for g, _ in self.groups for kind in "kv"]
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`(N, 2 G C)` -> the keys and values of each pair of projections, `(N, C)`."""
+        return x.chunk(2 * len(self.groups), dim=1)
 
     def _norm(self, eps: float) -> Norm | None:
         if "layer_norm.weight" not in self.weights:
@@ -148,7 +154,7 @@ class MemoryRun:
         return Norm(weight, bias, eps, self.mixtures)
 
     def _projection(self, dtype: torch.dtype, tape: Tape) -> Projection:
-        names = [f"{kind}_proj.{g}" for g, _ in self.groups for kind in "kv"]
+        names = self._names()
         weight = torch.cat([self.weights[f"{name}.weight"] for name in names])
         bias = torch.cat([self.weights[f"{name}.bias"] for name in names])
         return Projection(weight, bias, dtype, tape.num_steps, backward=tape.keep)

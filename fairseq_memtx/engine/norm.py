@@ -1,4 +1,4 @@
-"""Layer norm position by position, with its parameters' gradients taken over all positions at once.
+"""Layer norm position by position, with its parameters' gradients over many at once.
 
 Size legend: T target positions, B sentences, C model dimension.
 """
@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .gradients import GradientSums
 from .tape import Slots, Tape
 
 
@@ -28,34 +29,41 @@ class Norm:
         return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
 
     def start_backward(self, tape: Tape) -> None:
-        """Recompute all outputs and statistics: cheaper than to store them step by step."""
-        everything = torch.native_layer_norm(
-            self.inputs.all, self.shape, self.weight, self.bias, self.eps
+        """Make the buffer of the backward."""
+        self.grads = tape.chunk_slots(*self.inputs.all.shape[1:], like=self.inputs.all)
+
+    def start_chunk(self, chunk: range) -> None:
+        """Recompute a chunk's outputs and statistics: cheaper than to store them step by step."""
+        inputs = self.inputs.cut(chunk)
+        self.outputs, self._mean, self._rstd = torch.native_layer_norm(
+            inputs, self.shape, self.weight, self.bias, self.eps
         )
-        self.outputs, self._mean, self._rstd = everything
         self._means, self._rstds = self._mean.unbind(0), self._rstd.unbind(0)
-        self.grads = tape.slots(*self.inputs.all.shape[1:], like=self.inputs.all)
+        self._chunk = chunk
 
     def back(self, t: int, grad: Tensor) -> Tensor:
         """The gradient of the input at position t from that of the output, both `(B, C)`."""
         self.grads[t].copy_(grad)
+        i = t - self._chunk.start
         return torch.ops.aten.native_layer_norm_backward(
-            grad, self.inputs[t], self.shape, self._means[t], self._rstds[t],
+            grad, self.inputs[t], self.shape, self._means[i], self._rstds[i],
             self.weight, self.bias, [True, False, False],
         )[0]  # fmt: skip
 
-    def back_all(self, grads: Tensor) -> Tensor:
-        """`back` for all positions, `(T, B, C)`."""
-        self.grads.all.copy_(grads)
-        return self._over_all([True, False, False])[0]
+    def back_chunk(self, grads: Tensor) -> Tensor:
+        """`back` for all positions of the chunk, `(len(chunk), B, C)`."""
+        self.grads.cut(self._chunk).copy_(grads)
+        return self._over_chunk([True, False, False])[0]
 
-    def gradients(self) -> dict[str, Tensor]:
-        """Of `weight` and `bias`."""
-        _, weight, bias = self._over_all([False, True, True])
-        return {"weight": weight, "bias": bias}
+    def add_gradients(self, sums: GradientSums) -> None:
+        """Add those of `weight` and `bias` over the chunk."""
+        if sums.want("weight", "bias"):
+            _, weight, bias = self._over_chunk([False, True, True])
+            sums.add("weight", weight)
+            sums.add("bias", bias)
 
-    def _over_all(self, outputs: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
+    def _over_chunk(self, outputs: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
+        inputs, grads = self.inputs.cut(self._chunk), self.grads.cut(self._chunk)
         return torch.ops.aten.native_layer_norm_backward(
-            self.grads.all, self.inputs.all, self.shape, self._mean, self._rstd,
-            self.weight, self.bias, outputs,
-        )  # fmt: skip
+            grads, inputs, self.shape, self._mean, self._rstd, self.weight, self.bias, outputs
+        )

@@ -14,6 +14,7 @@ from ..modules.cross_attention import CrossMemory
 from ..modules.dropout import NO_MASKS, LayerMasks
 from ..modules.layer import FeedbackLayer
 from .attention_sublayers import MemoryAttention, SourceAttention
+from .gradients import GradientSums, Weights, under_prefix
 from .interface import Recurrence
 from .layer_run import LayerRun
 from .memory_reads import MemoryReads, Windows
@@ -21,7 +22,6 @@ from .memory_run import MemoryRun
 from .norm import Norm
 from .sublayers import FeedForward, Residual
 from .tape import Slots, Tape
-from .weights import Wanted, Weights, under_prefix, with_prefix
 
 
 class StackRun:
@@ -60,47 +60,51 @@ class StackRun:
         return [x.all for x in self.states], self._cross_probs()
 
     def backward(
-        self, state_grads: Sequence[Tensor | None], probs_grad: Tensor | None, wanted: Wanted
+        self, state_grads: Sequence[Tensor | None], probs_grad: Tensor | None, wanted: set[str]
     ) -> Weights:
-        """The gradients of the wanted weights.
+        """The gradients of the wanted weights, as far as anything read them.
 
         Args:
             state_grads: of the K + 1 states, None for zero.
             probs_grad: of the probabilities, or None.
-            wanted: their names.
+            wanted: names.
         """
+        self._give_probs_grad(probs_grad)
         self.memory.start_backward(self.tape)
         for layer in self.layers:
             layer.start_backward(self.tape)
-        self._give_probs_grad(probs_grad)
-        inputs_grad = self._loop_back(state_grads).add_(self.layers[0].back_asked())
-        return {"inputs": inputs_grad, **self._weight_gradients(wanted)}
-
-    def _loop_back(self, state_grads: Sequence[Tensor | None]) -> Tensor:
-        """Fill all backward buffers; the inputs' gradient but for the first layer's queries."""
+        sums = GradientSums(wanted)
         given = [None if x is None else x.contiguous().unbind(0) for x in state_grads]
-        inputs_grad = self.tape.slots(*self.like.shape, like=self.states[0].all)
-        for t in reversed(range(self.tape.num_steps)):
+        inputs_grad = Slots(torch.empty_like(self.states[0].all), self.tape.num_steps)
+        for chunk in reversed(self.tape.chunks()):
+            self._back_chunk(chunk, given, inputs_grad)
+            self._add_gradients(chunk, sums)
+        self.memory.add_position_gradients(sums.under("memory."))
+        sums.add("inputs", inputs_grad.all)
+        return sums.sums
+
+    def _back_chunk(
+        self, chunk: range, given: Sequence[Sequence[Tensor] | None], inputs_grad: Slots
+    ) -> None:
+        """Step back through a chunk: fill its backward buffers and gradients of the inputs."""
+        self.memory.start_chunk(chunk)
+        for layer in self.layers:
+            layer.start_chunk(chunk)
+        for t in reversed(chunk):
             grads = self.memory.back(t, [None if x is None else x[t] for x in given])
             grad = grads[-1] if grads[-1] is not None else torch.zeros_like(inputs_grad[t])
             for layer, below in zip(reversed(self.layers), reversed(grads[:-1]), strict=True):
                 grad = layer.back(t, grad)
                 grad = grad if below is None else grad + below
             inputs_grad[t].copy_(grad)
-        return inputs_grad.all
+        inputs_grad.cut(chunk).add_(self.layers[0].back_asked(chunk))
 
-    def _weight_gradients(self, wanted: Wanted) -> Weights:
-        states = [x.all for x in self.states]
-        memory = self.memory.gradients(states, wanted.under("memory."))
-        found = with_prefix("memory.", memory)
+    def _add_gradients(self, chunk: range, sums: GradientSums) -> None:
+        self.memory.add_gradients(chunk, self.states, sums.under("memory."))
         for i, layer in zip(self.kept, self.layers, strict=True):
-            own, sources = f"layers.{i}.", f"sources.{i}."
-            found |= with_prefix(own, layer.gradients(wanted.under(own)))
+            layer.add_gradients(chunk, sums.under(f"layers.{i}."))
             if layer.source is not None:
-                shape = self.weights[f"{sources}keys"].shape
-                grads = layer.source.source_gradients(shape, wanted.under(sources))
-                found |= with_prefix(sources, grads)
-        return found
+                layer.source.add_source_gradients(chunk, sums.under(f"sources.{i}."))
 
     def _aligned(self) -> SourceAttention | None:
         """The cross-attention whose probabilities are asked for."""

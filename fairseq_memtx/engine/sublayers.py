@@ -1,7 +1,7 @@
 """The frame of a decoder layer's sublayers, and the feed-forward one, position by position.
 
 A sublayer knows its forward step, its backward step, which propagates the gradient of activations
-only, and, after the last step back, its weights' gradients, each one product over all positions.
+only, and its weights' gradients, each one product over a chunk of positions.
 
 Size legend: T target positions, B sentences, C model dimension, F feed-forward dimension.
 """
@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from .activation import activation_step
-from .gemm import Projection, weight_gradient
+from .gemm import Projection
+from .gradients import GradientSums, Weights
 from .norm import Norm
 from .tape import Slots, Tape
-from .weights import Wanted, Weights
 
 
 class Residual:
@@ -57,11 +57,11 @@ class Residual:
             return first.back_add(grad, total)
         return self.norm.back(t, first.back(grad).to(total.dtype)).add_(total)
 
-    def back_enter_all(self, first: Projection, grads: Slots) -> Tensor:
-        """What reaches x through the sublayer, `(T, B, C)`, for all positions at once."""
-        sums = self.sums.all
-        inner = first.back(grads.rows()).view_as(sums).to(sums.dtype)
-        return self.norm.back_all(inner) if self.pre_norm else inner
+    def back_enter_chunk(self, chunk: range, first: Projection, grads: Slots) -> Tensor:
+        """What reaches x through the sublayer, `(len(chunk), B, C)`, for a chunk at once."""
+        sums = self.sums.cut(chunk)
+        inner = first.back(grads.rows(chunk)).view(sums.shape).to(sums.dtype)
+        return self.norm.back_chunk(inner) if self.pre_norm else inner
 
 
 class Sublayer(ABC):
@@ -76,7 +76,7 @@ class Sublayer(ABC):
         names: of the first and the last map in the module.
         first, last: the maps.
         last_inputs: what `last` reads.
-        first_grads, last_grads: the gradients of the maps' outputs, filled by `back`.
+        first_grads, last_grads: the gradients of the maps' outputs in the current chunk.
     """
 
     names: tuple[str, str]
@@ -102,27 +102,15 @@ class Sublayer(ABC):
     def start_backward(self, tape: Tape) -> None:
         """Make the buffers of the backward."""
         inputs = self.last_inputs.all
-        self.first_grads = tape.slots(inputs.size(1), self.first.weight.size(0), like=inputs)
-        self.last_grads = tape.slots(inputs.size(1), self.last.weight.size(0), like=inputs)
+        rows, inner, outer = inputs.size(1), self.first.weight.size(0), self.last.weight.size(0)
+        self.first_grads = tape.chunk_slots(rows, inner, like=inputs)
+        self.last_grads = tape.chunk_slots(rows, outer, like=inputs)
 
-    def gradients(self, entered: Tensor, wanted: Wanted) -> Weights:
-        """Of the wanted weights; `entered` `(T * B, C)` is what `first` read."""
+    def add_gradients(self, chunk: range, entered: Tensor, sums: GradientSums) -> None:
+        """Add those of the weights over a chunk; `entered` `(N, C)` is what `first` read."""
         first, last = self.names
-        rows = self.first_grads.rows(), self.last_grads.rows()
-        return {
-            **linear_gradients(first, entered, rows[0], wanted),
-            **linear_gradients(last, self.last_inputs.rows(), rows[1], wanted),
-        }
-
-
-def linear_gradients(name: str, inputs: Tensor, grads: Tensor, wanted: Wanted) -> Weights:
-    """Of a linear map's weight and bias, from all its inputs `(N, I)` and outputs' `(N, O)`."""
-    found = {}
-    if wanted.any(f"{name}.weight"):
-        found[f"{name}.weight"] = weight_gradient(inputs, grads)
-    if wanted.any(f"{name}.bias"):
-        found[f"{name}.bias"] = grads.sum(0)
-    return found
+        sums.add_linear(first, entered, self.first_grads.rows(chunk))
+        sums.add_linear(last, self.last_inputs.rows(chunk), self.last_grads.rows(chunk))
 
 
 class FeedForward(Sublayer):

@@ -5,15 +5,20 @@ Size legend: T target positions, B sentences.
 
 from torch import Tensor
 
+# Rows (positions times sentences) that the weights' gradients take at once: enough for a product
+# to be efficient, few enough for the buffers of the backward to stay small.
+CHUNK_ROWS = {"cpu": 512}
+CHUNK_ROWS_ELSEWHERE = 4096
+
 
 class Slots:
     """One tensor of the same shape for each position, views of a block.
 
-    A step writes in place: nothing is stacked afterwards, and memory grows with T.
+    A step writes in place: nothing is stacked afterwards.
 
     Args:
-        block: `(T, *shape)`, or `(1, *shape)` for one entry that all positions share, where only
-            the current step reads it.
+        block: `(K, *shape)`, in which position t has entry t modulo K. K is T, or the length of a
+            chunk, or 1 where only the current step reads the entry.
         num_steps: T.
 
     Attributes:
@@ -24,14 +29,19 @@ class Slots:
         self.all = block
         # Made once: indexing a tensor costs more than indexing a list.
         views = list(block.unbind(0))
-        self._steps = views if len(views) == num_steps else views * num_steps
+        self._steps = views * -(-num_steps // len(views))
 
     def __getitem__(self, step: int) -> Tensor:
         return self._steps[step]
 
-    def rows(self) -> Tensor:
-        """`(T * B, N)` for entries `(B, N)`: what the products over all positions work on."""
-        return self.all.flatten(0, 1)
+    def cut(self, chunk: range) -> Tensor:
+        """The entries of consecutive positions, `(len(chunk), *shape)`."""
+        start = chunk.start % len(self.all)
+        return self.all[start : start + len(chunk)]
+
+    def rows(self, chunk: range) -> Tensor:
+        """`(len(chunk) * B, N)` for entries `(B, N)`: what products over positions work on."""
+        return self.cut(chunk).flatten(0, 1)
 
 
 class Tape:
@@ -39,24 +49,31 @@ class Tape:
 
     Args:
         num_steps: T.
-        like: for the device.
+        like: `(T, B, C)`, for the device and B.
         keep: False where no backward will follow: positions then share one entry.
     """
 
     def __init__(self, num_steps: int, like: Tensor, keep: bool):
         self.num_steps = num_steps
         self.keep = keep
-        self._like = like
+        rows = CHUNK_ROWS.get(like.device.type, CHUNK_ROWS_ELSEWHERE)
+        self._chunk = min(max(rows // like.size(1), 1), num_steps)
 
-    def slots(self, *shape: int, like: Tensor | None = None, zero: bool = False) -> Slots:
-        """Slots of the given entries, in the dtype of `like` (that of the run by default).
+    def chunks(self) -> list[range]:
+        """Consecutive positions, whose weight gradients are taken together."""
+        return [
+            range(start, min(start + self._chunk, self.num_steps))
+            for start in range(0, self.num_steps, self._chunk)
+        ]
 
-        They start from zeros if `zero`, else from whatever lies there.
-        """
-        return Slots(self.block(*shape, like=like, zero=zero), self.num_steps)
+    def slots(self, *shape: int, like: Tensor) -> Slots:
+        """An entry for each position that the backward, if any, will read; not initialised."""
+        return Slots(self.block(*shape, like=like), self.num_steps)
 
-    def block(self, *shape: int, like: Tensor | None = None, zero: bool = False) -> Tensor:
+    def chunk_slots(self, *shape: int, like: Tensor) -> Slots:
+        """An entry for each position of a chunk; not initialised."""
+        return Slots(like.new_empty((self._chunk, *shape)), self.num_steps)
+
+    def block(self, *shape: int, like: Tensor) -> Tensor:
         """`(T, *shape)`, or `(1, *shape)` where nothing is kept."""
-        like = self._like if like is None else like
-        make = like.new_zeros if zero else like.new_empty
-        return make((self.num_steps if self.keep else 1, *shape))
+        return like.new_empty((self.num_steps if self.keep else 1, *shape))

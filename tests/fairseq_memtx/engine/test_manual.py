@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from fairseq_memtx.config import FeedbackOptions
 from fairseq_memtx.engine import ENGINES, RecurrenceOutput, gemm
 from fairseq_memtx.engine import memory_reads as reads_room
+from fairseq_memtx.engine import tape as tape_room
 from fairseq_memtx.engine.stack_run import StackRun
 from tests.fairseq_memtx.engine.stacks import (
     Case,
@@ -110,6 +111,14 @@ def test_windows_need_no_empty_entries(name, monkeypatch):
     """As on an accelerator, where short rows cost nothing."""
     monkeypatch.setattr(reads_room, "MIN_WIDTH", 0)
     check_equal(replace(CASES[name], dropout=0.2))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 30])
+@pytest.mark.parametrize("name", ["plain", "pre-norm", "per-layer", "relative positions", "gelu"])
+def test_gradients_may_be_summed_in_chunks(name, rows, monkeypatch):
+    """Chunks of one position, of two, and of ten, the last of them shorter."""
+    monkeypatch.setitem(tape_room.CHUNK_ROWS, "cpu", rows)
+    check_equal(replace(CASES[name], dropout=0.2, length=13))
 
 
 def test_gradcheck():
