@@ -386,7 +386,10 @@ def _num_updates(path: Path) -> int:
 
 
 class StopRequest:
-    """A SIGTERM or SIGINT that is answered after the step under way; a second one acts at once."""
+    """A SIGTERM or SIGINT that is answered after the step under way; a second one acts at once.
+
+    When no training is under way, the first one acts at once too.
+    """
 
     def __init__(self) -> None:
         self.signum = 0
@@ -413,8 +416,11 @@ class StopRequest:
             if signum == signal.SIGTERM:
                 os._exit(128 + signum)
             return
-        self.signum = signum
         self.ignore()
+        if not _in_training(frame):  # an earlier training of this process left us in charge
+            signal.raise_signal(signum)
+            return
+        self.signum = signum
         # Not by logging: the signal may have come in the middle of a write to the same stream.
         name = signal.Signals(signum).name
         notice = f"{name}: saving and stopping after this step; once more stops without saving\n"
@@ -430,6 +436,16 @@ class StopRequest:
         number = torch.tensor([self.signum], device=trainer.device)
         group = trainer.data_parallel_process_group
         return int(distributed_utils.all_reduce(number, group, op="max").item())
+
+
+def _in_training(frame: FrameType | None) -> bool:
+    """Whether fairseq's training is among the callers of the code that a signal interrupted."""
+    training = os.path.join("fairseq_cli", "train.py")
+    while frame is not None:
+        if frame.f_code.co_name == "main" and frame.f_code.co_filename.endswith(training):
+            return True
+        frame = frame.f_back
+    return False
 
 
 _stop_request = StopRequest()

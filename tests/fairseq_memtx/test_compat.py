@@ -466,14 +466,24 @@ def test_a_signal_during_validation_saves_at_once(
     assert updates_in(tmp_path / "checkpoint_last.pt") == 12
 
 
-def test_a_second_signal_is_answered_as_before() -> None:
+def test_a_second_signal_is_answered_as_before(
+    fairseq_train: Callable[..., None], signal_during: Callable[..., None]
+) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    request = compat.StopRequest()
-    request.listen()
-    assert signal.getsignal(signal.SIGTERM) != before
-    os.kill(os.getpid(), signal.SIGTERM)
-    assert request.signum == signal.SIGTERM
+    signal_during("train_step", 1, signal.SIGTERM)
+    with pytest.raises(SystemExit):
+        fairseq_train("--max-update", "2", "--disable-validation")
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_after_training_a_signal_is_answered_as_before(
+    fairseq_train: Callable[..., None],
+) -> None:
+    fairseq_train("--max-update", "1", "--disable-validation")
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+    assert compat._stop_request.signum == 0
 
 
 def test_nothing_is_claimed_saved_with_no_save(
