@@ -262,6 +262,26 @@ def test_the_loss_of_a_padded_batch_is_the_sum_of_its_sentences(loss, keep):
     torch.testing.assert_close(together, sum(s for s in single if s is not None), **EXACT)
 
 
+@pytest.mark.parametrize("part", ["content_bias", "position_bias", "r_proj.weight"])
+def test_each_term_counts(part):
+    """Negative control of the comparison with the plain loops: without a term it would fail."""
+    attention, lengths = build_attention(), SegmentLengths(4, 4)
+    x = random_states(1, 7)
+    expected = NaiveAttention(attention, lengths).run(x[0])
+    with torch.no_grad():
+        attention.positions.get_parameter(part).zero_()
+    found = attention(x, identity, SegmentPass(lengths)).out[0]
+    assert not torch.allclose(found, expected)
+
+
+@pytest.mark.parametrize("clamp_len", [1, 3])
+def test_distances_beyond_the_clamp_count_as_the_clamp(clamp_len):
+    near, far = build_attention(clamp_len=clamp_len), build_attention()
+    table = near.positions(9)
+    torch.testing.assert_close(table[:, -1 - clamp_len :], far.positions(clamp_len + 1), **EXACT)
+    assert torch.equal(table[:, 0], table[:, -1 - clamp_len])
+
+
 def test_one_segment_is_attention_without_memory():
     """A target within a segment: whatever the memories' lengths, plain relative attention."""
     plain, rich = build_attention(), build_attention(compression="conv")
