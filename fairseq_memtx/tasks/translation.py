@@ -47,6 +47,7 @@ MemtxTranslationConfig = dataclasses.make_dataclass(
         # What fairseq's own flags say: they tell whether a training starts afresh.
         ("save_dir", str, II("checkpoint.save_dir")),
         ("restore_file", str, II("checkpoint.restore_file")),
+        ("finetune_from_model", Any, II("checkpoint.finetune_from_model")),
     ],
     bases=(TranslationConfig,),
 )
@@ -80,8 +81,15 @@ class MemtxTranslationTask(TranslationTask):
             if self.is_resumed():
                 logger.info("no warm start: this training was begun before and goes on")
             else:
-                start_from(self.warm_start_options, model, cfg, self)
+                self._start_from(model, cfg)
         return model
+
+    def _start_from(self, model, cfg) -> None:
+        if self.cfg.finetune_from_model:
+            raise UserError(
+                f"only one of {flag('init_from')} and --finetune-from-model can be the start"
+            )
+        start_from(self.warm_start_options, model, cfg, self)
 
     def is_resumed(self) -> bool:
         """Whether fairseq is going to load a checkpoint of the training itself."""

@@ -306,6 +306,7 @@ def test_training_goes_on_from_its_own_checkpoint(
         ("--decoder-normalize-before", "--decoder-normalize-before must be as in .* False, but is"),
         ("--decoder-ffn-embed-dim 10", r"of size \(10, 8\) for .*, but has \(8, 8\)"),
         ("--memtx-init-layers 2", "layers must be spread, first, last or 1 numbers from 0 to 1"),
+        ("--finetune-from-model other.pt", "only one of --memtx-init-from and --finetune-from"),
         ("--memtx-init-memory all", "memory must be average or a number from 0 to 1, but is all"),
     ],
 )
