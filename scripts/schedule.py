@@ -7,7 +7,7 @@ takes the same flags as ``fairseq-train`` and needs no training.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import logging
 import math
 import sys
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CONFIG = Path(__file__).resolve().parent.parent / "fairseq_memtx" / "config.py"
+PACKAGE = Path(__file__).resolve().parent.parent / "fairseq_memtx"
 
 
 def load_config() -> ModuleType:
-    """``fairseq_memtx.config`` by itself: with its package would come fairseq, even for --help."""
-    spec = importlib.util.spec_from_file_location("memtx_config", CONFIG)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
+    """``fairseq_memtx.config`` without its package, whose import brings fairseq, even for --help."""
+    name = "memtx_flags"
+    if name not in sys.modules:
+        package = ModuleType(name)
+        package.__path__ = [str(PACKAGE)]  # the same files, but not the package's own start
+        sys.modules[name] = package
+    return importlib.import_module(f"{name}.config")
 
 
 @dataclass(frozen=True)
