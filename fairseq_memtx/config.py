@@ -8,6 +8,8 @@ import argparse
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
+from .errors import UserError
+
 PREFIX = "memtx_"
 
 Options = TypeVar("Options")
@@ -48,7 +50,7 @@ class FeedbackOptions:
     )
 
     def __post_init__(self) -> None:
-        _one_of_choices(self, "memory_kv")
+        _one_of_choices(self, "memory_kv", "engine")
         _at_least(0, self, "memory_span", "relative_positions")
 
 
@@ -275,10 +277,13 @@ def from_namespace(args: Any, options: type[Options]) -> Options:
     """Read `options` from fairseq's settings; what they lack (an older checkpoint) has its default.
 
     Raises:
-        ValueError: where a value is impossible; the message names the flag.
+        UserError: where a value is impossible; the message names the flag.
     """
     given = {
         item.name: getattr(args, PREFIX + item.name, None)
         for item in fields(options)  # type: ignore[arg-type]
     }
-    return options(**{name: value for name, value in given.items() if value is not None})
+    try:
+        return options(**{name: value for name, value in given.items() if value is not None})
+    except ValueError as error:
+        raise UserError(str(error)) from None

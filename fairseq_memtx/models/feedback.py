@@ -20,22 +20,6 @@ from .memory_decoder import LayersOutput, MemoryDecoder, layer_sizes, layers_kep
 from .translation_model import MemoryTransformerModel, register_sizes
 
 
-def feedback_options(cfg: TransformerConfig) -> FeedbackOptions:
-    """The decoder's options in fairseq's settings.
-
-    Raises:
-        UserError: where a value is impossible; the message names the flag.
-    """
-    try:
-        options = from_namespace(cfg, FeedbackOptions)
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    if options.engine not in ENGINES:
-        names = ", ".join(ENGINES)
-        raise UserError(f"{flag('engine')} must be one of {names}, but is {options.engine!r}")
-    return options
-
-
 def mixture_of_kept_layers(kind: str, kept: list[int] | None) -> str:
     """A mixture's kind for a pruned decoder: a state's number is that of the whole decoder."""
     if kept is None or not kind.isdecimal():
@@ -78,7 +62,7 @@ class FeedbackDecoder(MemoryDecoder):
 
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
-        self.options = feedback_options(cfg)
+        self.options = from_namespace(cfg, FeedbackOptions)
         try:
             self.memory = FeedbackMemory(
                 self.num_layers,

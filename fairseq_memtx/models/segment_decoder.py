@@ -51,7 +51,7 @@ class SegmentDecoder(MemoryDecoder):
 
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
-        self.options = segment_options(cfg, self.options_type)
+        self.options = from_namespace(cfg, self.options_type)
         self.embed_positions = None
         with_memory = memory_of_layers(cfg, self.options)
         for layer, has_memory in zip(self.all_layers(), with_memory, strict=True):
@@ -62,7 +62,7 @@ class SegmentDecoder(MemoryDecoder):
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         """fairseq's hook: one layer."""
         sizes = layer_sizes(cfg, no_encoder_attn)
-        options = segment_options(cfg, self.options_type)
+        options = from_namespace(cfg, self.options_type)
         try:
             attention = SegmentAttention(
                 sizes.embed_dim,
@@ -163,18 +163,6 @@ class SegmentDecoder(MemoryDecoder):
                 f" has {memory.layers[0].recent.size(0)}"
             )
         return super().first_state(x, source, **memory_options)
-
-
-def segment_options(cfg, options_type: type[SegmentOptions]) -> SegmentOptions:
-    """The decoder's options in fairseq's settings.
-
-    Raises:
-        UserError: where they are impossible; the message names the flag.
-    """
-    try:
-        return from_namespace(cfg, options_type)
-    except ValueError as error:
-        raise UserError(str(error)) from None
 
 
 def memory_of_layers(cfg, options: SegmentOptions) -> list[bool]:

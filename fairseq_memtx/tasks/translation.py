@@ -59,11 +59,8 @@ class MemtxTranslationTask(TranslationTask):
 
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
-        try:
-            self.length_options = from_namespace(cfg, LengthOptions)
-            self.warm_start_options = from_namespace(cfg, WarmStartOptions)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        self.length_options = from_namespace(cfg, LengthOptions)
+        self.warm_start_options = from_namespace(cfg, WarmStartOptions)
         self.memtx_training: TrainingState | None = None
         self.curriculum: Curriculum | None = None
         self._updates = 0
