@@ -29,7 +29,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "fairseq_memtx"
 
 
 def load_config() -> ModuleType:
-    """``fairseq_memtx.config`` without its package, whose import brings fairseq, even for --help."""
+    """``fairseq_memtx.config`` without its package, which imports fairseq, even for --help."""
     name = "memtx_flags"
     if name not in sys.modules:
         package = ModuleType(name)
