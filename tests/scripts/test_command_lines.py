@@ -9,7 +9,21 @@ import pytest
 from scripts import average, experiment, hypotheses, measure, report, score
 from scripts.configs import EXPERIMENTS
 
-COMMANDS = ("average", "experiment", "hypotheses", "measure", "report", "score")
+COMMANDS = (
+    "average",
+    "bench_decoding_cost",
+    "bench_segments",
+    "bench_training",
+    "distil",
+    "experiment",
+    "hypotheses",
+    "measure",
+    "remedies",
+    "report",
+    "schedule",
+    "score",
+    "train_staged",
+)
 
 
 def test_help_imports_neither_torch_nor_fairseq() -> None:
