@@ -189,7 +189,7 @@ def case_rows(record: dict) -> Iterable[tuple[str, ...]]:
 
 def conditions(found: Sequence[dict]) -> list[str]:
     """What the rows rest on, once for each set of conditions."""
-    lines = {}
+    lines: dict[str, None] = {}
     for record in found:
         versions, hardware = record["versions"], record["hardware"]
         lines[

@@ -1,0 +1,97 @@
+"""The benchmark of training speed: its records, its table, its errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import bench_training
+
+TINY = ("decoder", 1, 64, 2, 3)
+
+
+def made_up(name="decoder", seconds=(1.0, 3.0, 2.0)):
+    """A record whose baseline takes two seconds."""
+    measured = {
+        "manual": {"seconds": list(seconds), "peak_bytes": 3 * 2**20},
+        "fairseq": {"seconds": [2.0], "peak_bytes": None},
+    }
+    case = {"what": name, "depth": 2, "dim": 512, "batch": 64, "length": 32}
+    return {
+        "case": case,
+        "threads": 1,
+        "clock": "processor",
+        "contenders": measured,
+        "commit": "0123456789abcdef",
+        "dirty": False,
+        "command": "python -m scripts.bench_training",
+        "versions": {"torch": "2.13.0"},
+        "hardware": {"cpu": "a processor", "cores": 2},
+    }
+
+
+def test_help_imports_neither_torch_nor_fairseq():
+    program = (
+        "import sys, contextlib\n"
+        "from scripts import bench_training\n"
+        "with contextlib.suppress(SystemExit): bench_training.parse_args(['--help'])\n"
+        "assert not {'torch', 'fairseq'} & set(sys.modules)\n"
+    )
+    root = Path(bench_training.__file__).parent.parent
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=root)
+
+
+def test_the_table_shows_medians_and_their_ratio():
+    rows = bench_training.table([made_up()]).split("\n")
+    assert "| decoder | 2 | 512 | 64 x 32 | **manual** | 2.000 (1.000-3.000) | 1.00 | 3 |" in rows
+    assert "| decoder | 2 | 512 | 64 x 32 | fairseq | 2.000 (2.000-2.000) | 1.00 | - |" in rows
+    assert sum("a processor" in row for row in rows) == 1
+
+
+def test_the_table_is_the_same_for_the_same_records(tmp_path):
+    lines = "".join(json.dumps(made_up(name)) + "\n" for name in ("decoder", "peers"))
+    (tmp_path / "records.jsonl").write_text(lines)
+    pages = []
+    for _ in range(2):
+        assert bench_training.main(["--table-only", "--out", str(tmp_path)]) == 0
+        pages.append((tmp_path / "table.md").read_bytes())
+    assert pages[0] == pages[1]
+
+
+def test_contenders_take_turns_in_an_order_that_rotates():
+    calls = []
+    steps = {name: lambda name=name: calls.append(name) for name in "abc"}
+    found = bench_training.measure(steps, 3, lambda: float(len(calls)))
+    assert "".join(calls[6:]) == "abcbcacab"
+    assert found["b"]["seconds"] == [1.0, 1.0, 1.0]
+
+
+def test_a_case_is_measured_and_takes_the_place_of_its_older_record(tmp_path):
+    for _ in range(2):
+        bench_training.run(tmp_path, [TINY], rounds=2, threads=1)
+    (record,) = bench_training.read_records(tmp_path / "records.jsonl")
+    assert set(record["contenders"]) == {"manual", "reference", "fairseq"}
+    for measured in record["contenders"].values():
+        assert len(measured["seconds"]) == 2 and min(measured["seconds"]) > 0
+    assert "**manual**" in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.parametrize("what", ["peers", "update"])
+def test_the_other_kinds_of_cases_run(what):
+    from scripts.bench_contenders import Case, contenders
+
+    case = Case(what, depth=1, dim=64, batch=2, length=3, vocab=30, encoder_layers=1)
+    for step in contenders(case).values():
+        step()
+        step()
+
+
+@pytest.mark.parametrize("content", [None, "", '{"case": '])
+def test_missing_or_damaged_records_end_in_one_line(content, tmp_path, capsys):
+    if content is not None:
+        (tmp_path / "records.jsonl").write_text(content)
+    assert bench_training.main(["--table-only", "--out", str(tmp_path)]) == 1
+    lines = [x for x in capsys.readouterr().err.split("\n") if x.startswith("error: ")]
+    assert len(lines) == 1 and "records.jsonl" in lines[0]
