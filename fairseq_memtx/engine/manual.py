@@ -81,15 +81,16 @@ class _Feedback(torch.autograd.Function):
         ctx.r, ctx.dtype, ctx.names = r, dtype, names
         ctx.stack, states, probs = _forward(r, dtype, names, tensors)
         ctx.set_materialize_grads(False)
-        # Autograd then notices a change in place between the forward and the backward.
-        ctx.save_for_backward(*tensors)
         # Other objects than those the run holds: a cycle would keep all buffers alive.
-        return *(x.detach() for x in states), probs
+        states = [x.detach() for x in states]
+        # Autograd then notices a change in place between the forward and the backward.
+        ctx.save_for_backward(*tensors, *states)
+        return *states, probs
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads):
-        tensors = ctx.saved_tensors
+        tensors = ctx.saved_tensors[: len(ctx.names)]
         # The backward overwrites what the forward kept: after retain_graph, run that again.
         stack, ctx.stack = ctx.stack, None
         if stack is None:

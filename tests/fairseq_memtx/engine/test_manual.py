@@ -245,6 +245,15 @@ def test_a_weight_changed_before_the_backward_is_an_error():
         loss.backward()
 
 
+def test_a_state_changed_before_the_backward_is_an_error():
+    stack = Stack(Case())
+    out = manual(stack.recurrence())
+    loss = random_loss(out)
+    out.states[1].detach().mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_buffers_are_freed_with_the_graph():
     stack = Stack(Case())
     out = manual(stack.recurrence())
