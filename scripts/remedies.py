@@ -45,6 +45,7 @@ ROUTES = {
     for route in (
         Route("parallel", decoder="transformer"),
         Route("scratch"),
+        Route("reference", flags=("--memtx-engine", "reference")),
         Route("curriculum", flags=CURRICULUM),
         Route("filter", flags=(*CURRICULUM, "--memtx-length-mode", "filter")),
         Route("prefix", flags=(*CURRICULUM, "--memtx-length-mode", "prefix")),
@@ -52,7 +53,8 @@ ROUTES = {
         Route("both", flags=CURRICULUM, warm=True),
     )
 }
-#: The comparison asked for; `filter` and `prefix` are for those who want to know.
+#: The remedies and what they are compared with. `filter` and `prefix` are other curricula;
+#: `reference` is `scratch` on the plain loop, which must lose nothing but time.
 DEFAULT_ROUTES = ("parallel", "scratch", "curriculum", "warm", "both")
 
 
