@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -61,18 +62,37 @@ def ordered_map(
 def _windowed(executor: ProcessPoolExecutor, items: Iterable[Item], window: int) -> Iterator[Any]:
     pending: deque[Future[Any]] = deque()
     for item in items:
-        pending.append(executor.submit(_run, item))
+        with _held_back():  # a worker that this starts must not see our signals either
+            pending.append(executor.submit(_run, item))
         if len(pending) >= window:
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
 
 
+# Ctrl-C, timeout and the like signal a whole process group. Only the parent decides what that
+# means: a pool whose workers die under it can wait for ever to hand them their next items.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def _held_back() -> Iterator[None]:
+    """Signals arrive at the end of the block; processes started in it inherit the waiting."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(make_function: Callable[[], Callable[[Any], Any]]) -> None:
     global _function
+    os.setpgrp()
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)  # forgets what came while the worker was starting
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the pool itself ends a worker
     threading.Thread(target=_die_with_parent, daemon=True).start()
-    # Ctrl-C reaches the whole process group; only the parent decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _function = make_function()
 
 
