@@ -189,21 +189,20 @@ def case_rows(record: dict) -> Iterable[tuple[str, ...]]:
 
 def conditions(found: Sequence[dict]) -> list[str]:
     """What the rows rest on, once for each set of conditions."""
-    lines: dict[str, None] = {}
+    commits: dict[str, dict[str, None]] = {}
     for record in found:
         versions, hardware = record["versions"], record["hardware"]
-        lines[
-            f"- torch {versions.get('torch', '?')}, fairseq-fixed"
+        conditions = (
+            f"torch {versions.get('torch', '?')}, fairseq-fixed"
             f" {versions.get('fairseq-fixed', '?')}, {hardware['cpu']}, {hardware['cores']} cores,"
-            f" {record['threads']} thread(s), {record['clock']} time, float32, commit"
-            f" {record['commit'][:12]}{' with changes' if record['dirty'] else ''};"
-            f" `{record['command']}`"
-        ] = None
+            f" {record['threads']} thread(s), {record['clock']} time, float32"
+        )
+        commits.setdefault(conditions, {})[record["commit"][:12]] = None
     return [
         "Seconds of a step: median (least-most) of rounds in which the contenders take turns.",
         "What is timed, and what not, says `scripts/bench_training.py`. **manual** is ours.",
         "",
-        *lines,
+        *(f"- {line}; commits {', '.join(sorted(names))}" for line, names in commits.items()),
     ]
 
 

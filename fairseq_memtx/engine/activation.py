@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .tape import Tape
 
+_threshold_backward = torch.ops.aten.threshold_backward.default
+
 RELUS = (F.relu, torch.relu, torch.relu_)
 
 
@@ -39,7 +41,7 @@ class Relu:
         """The gradient of the input; a dropped output is 0, and so is its gradient."""
         if self.drop is not None:
             grad = torch.mul(grad, self.drop[t]).to(grad.dtype)
-        return torch.ops.aten.threshold_backward(grad, self.outputs[t], 0)
+        return _threshold_backward(grad, self.outputs[t], 0)
 
 
 class AnyActivation:

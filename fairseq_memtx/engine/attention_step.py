@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_softmax_backward = torch.ops.aten._softmax_backward_data.default
+
 HALF_PRECISIONS = (torch.float16, torch.bfloat16)
 
 
@@ -108,4 +110,4 @@ def _scores(query: Tensor, seen: Keys) -> Tensor:
 def _softmax_back(grad: Tensor, probs: Tensor) -> Tensor:
     if probs.dtype in HALF_PRECISIONS:
         grad, probs = grad.float(), probs.float()
-    return torch.ops.aten._softmax_backward_data(grad, probs, -1, probs.dtype)
+    return _softmax_backward(grad, probs, -1, probs.dtype)

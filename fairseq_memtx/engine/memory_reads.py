@@ -120,7 +120,8 @@ class MemoryReads:
         self.queries = self._by_reader(self._queries, tape)
         self._probs = tape.block(num_readers, self._num_rows, 1, windows.widest, like=keys)
         self._probs_of = self._by_reader(self._probs, tape)
-        self._current: tuple[int, Keys] | None = None
+        # Views cost about as much as small products: each is made once, in the loop forward.
+        self._windows: dict[int, Keys] = {}
 
     def start_backward(self, tape: Tape) -> None:
         """Make the buffers of the backward."""
@@ -133,15 +134,15 @@ class MemoryReads:
 
     def window(self, t: int) -> Keys:
         """What position t sees."""
-        if self._current is None or self._current[0] != t:
+        if t not in self._windows:
             cut = self.windows.cut
             positions = self._positions
             if positions is not None:
                 positions = positions[len(positions) - self.windows.width(t) :]
             keys, values = cut(t, self._keys, 1), cut(t, self._values, 1)
             bias, hidden = self.windows.bias(t), self.windows.hidden(t)
-            self._current = t, Keys(keys, values, bias, hidden, positions)
-        return self._current[1]
+            self._windows[t] = Keys(keys, values, bias, hidden, positions)
+        return self._windows[t]
 
     def probs(self, reader: int, t: int) -> Tensor:
         """`(N, 1, width)`: where a layer's probabilities at position t are kept."""

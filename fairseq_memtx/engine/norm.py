@@ -4,11 +4,12 @@ Size legend: T target positions, B sentences, C model dimension.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .gradients import GradientSums
 from .tape import Slots, Tape
+
+_backward = torch.ops.aten.native_layer_norm_backward.default
 
 
 class Norm:
@@ -26,7 +27,7 @@ class Norm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """x `(..., C)`."""
-        return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
+        return torch.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
 
     def start_backward(self, tape: Tape) -> None:
         """Make the buffer of the backward."""
@@ -45,7 +46,7 @@ class Norm:
         """The gradient of the input at position t from that of the output, both `(B, C)`."""
         self.grads[t].copy_(grad)
         i = t - self._chunk.start
-        return torch.ops.aten.native_layer_norm_backward(
+        return _backward(
             grad, self.inputs[t], self.shape, self._means[i], self._rstds[i],
             self.weight, self.bias, [True, False, False],
         )[0]  # fmt: skip
@@ -64,6 +65,6 @@ class Norm:
 
     def _over_chunk(self, outputs: list[bool]) -> tuple[Tensor, Tensor, Tensor]:
         inputs, grads = self.inputs.cut(self._chunk), self.grads.cut(self._chunk)
-        return torch.ops.aten.native_layer_norm_backward(
+        return _backward(
             grads, inputs, self.shape, self._mean, self._rstd, self.weight, self.bias, outputs
         )

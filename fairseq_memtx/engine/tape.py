@@ -11,10 +11,11 @@ CHUNK_ROWS = {"cpu": 512}
 CHUNK_ROWS_ELSEWHERE = 4096
 
 
-class Slots:
-    """One tensor of the same shape for each position, views of a block.
+class Slots(list):
+    """One tensor of the same shape for each position: a list of views of a block.
 
-    A step writes in place: nothing is stacked afterwards.
+    A step writes in place: nothing is stacked afterwards. The views are made once, since indexing
+    a tensor at every step costs more than indexing a list.
 
     Args:
         block: `(K, *shape)`, in which position t has entry t modulo K. K is T, or the length of a
@@ -26,13 +27,8 @@ class Slots:
     """
 
     def __init__(self, block: Tensor, num_steps: int):
+        super().__init__(block.unbind(0) * -(-num_steps // len(block)))
         self.all = block
-        # Made once: indexing a tensor costs more than indexing a list.
-        views = list(block.unbind(0))
-        self._steps = views * -(-num_steps // len(views))
-
-    def __getitem__(self, step: int) -> Tensor:
-        return self._steps[step]
 
     def cut(self, chunk: range) -> Tensor:
         """The entries of consecutive positions, `(len(chunk), *shape)`."""
