@@ -1,10 +1,5 @@
 """Keys and values of the memories, and the buffers of the layers that read them.
 
-The memory of position j is read by all layers at the later positions. Its gradient must therefore
-be whole when the backward arrives at j: it is gathered from the stored probabilities, queries and
-gradients of those positions, for all layers that share the projection, in one product for the keys
-and one for the values.
-
 Size legend: T target positions, B sentences, H heads, N = B * H, C model dimension, D = C / H,
 R layers that read the same keys and values, W entries of the widest window.
 """
@@ -13,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .attention_step import Keys
+from .memory_gather import MemoryGather
 from .tape import Slots, Tape
 
 # torch's CPU softmax over fewer numbers leaves its vectorised form and is up to nine times slower.
@@ -64,10 +60,6 @@ class Windows:
     def width(self, t: int) -> int:
         """Number of entries of its window."""
         return max(self.count(t), self.front)
-
-    def readers(self, t: int) -> int:
-        """Number of later positions that see the memory of position t."""
-        return min(self.num_steps - 1 - t, self.reach)
 
     def cut(self, t: int, x: Tensor, dim: int) -> Tensor:
         """The window of position t from entries along `dim`."""
@@ -131,6 +123,11 @@ class MemoryReads:
         make = torch.empty_like if self._positions is None else torch.zeros_like
         self._scores_grads = make(self._probs)
         self._scores_of = self._by_reader(self._scores_grads, tape)
+        reach = self.windows.reach
+        self._gathers = (
+            MemoryGather(self._scores_grads, self._queries, reach),
+            MemoryGather(self._probs, self._context_grads, reach),
+        )
 
     def window(self, t: int) -> Keys:
         """What position t sees."""
@@ -155,19 +152,10 @@ class MemoryReads:
     def gather(self, t: int) -> tuple[Tensor, Tensor]:
         """The gradients `(N, 1, D)` of position t's key and value, once all later steps are done.
 
-        There must be a later position.
+        There must be a later position, and positions must come from the last to the first.
         """
-        later = slice((t + 1) * self._num_readers, None)
-        count = self.windows.readers(t) * self._num_readers
-        found = []
-        for weights, rows in (
-            (self._scores_grads, self._queries),
-            (self._probs, self._context_grads),
-        ):
-            # (T, R, B, C) -> (N, count, D)
-            rows = rows.view(-1, self._num_rows, self._keys.size(2))[later][:count].transpose(0, 1)
-            found.append(torch.bmm(self._column(weights, t), rows))
-        return found[0], found[1]
+        keys, values = self._gathers
+        return keys.sum(t), values.sum(t)
 
     def position_gradients(self) -> Tensor:
         """Of the position keys, `(W, D)`."""
@@ -182,14 +170,3 @@ class MemoryReads:
         """The last columns: whatever the width, column W - d is the memory at distance d."""
         width = self.windows.width(t)
         return x if width == x.size(-1) else x[..., x.size(-1) - width :]
-
-    def _column(self, block: Tensor, t: int) -> Tensor:
-        """What later positions gave the memory of position t: `(N, 1, count)` of `(T, R, N, 1, W)`.
-
-        At distance d that is column W - d: a diagonal of the block.
-        """
-        step, reader, row, _, _ = block.stride()
-        size = (self._num_rows, self.windows.readers(t), self._num_readers)
-        start = (t + 1) * step + block.size(-1) - 1
-        diagonal = block.as_strided(size, (row, step - 1, reader), block.storage_offset() + start)
-        return diagonal.reshape(self._num_rows, 1, -1)

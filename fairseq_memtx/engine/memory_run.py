@@ -101,7 +101,7 @@ class MemoryRun:
         memory_grad = self._grads[t]
         pairs = [x for reads in self.reads for x in reads.gather(t)]
         for part, grad in zip(self._parts(memory_grad), pairs, strict=True):
-            part.copy_(grad.view(part.shape))
+            part.copy_(grad.reshape(part.shape))
         memory_grad = self._project.back(memory_grad).to(self.mixtures.all.dtype)
         if self.norm is not None:
             memory_grad = self.norm.back(t, memory_grad)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fairseq_memtx.config import FeedbackOptions
 from fairseq_memtx.engine import ENGINES, RecurrenceOutput, gemm
+from fairseq_memtx.engine import memory_gather as gather_room
 from fairseq_memtx.engine import memory_reads as reads_room
 from fairseq_memtx.engine import tape as tape_room
 from fairseq_memtx.engine.stack_run import StackRun
@@ -119,6 +120,13 @@ def test_gradients_may_be_summed_in_chunks(name, rows, monkeypatch):
     """Chunks of one position, of two, and of ten, the last of them shorter."""
     monkeypatch.setitem(tape_room.CHUNK_ROWS, "cpu", rows)
     check_equal(replace(CASES[name], dropout=0.2, length=13))
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 50])
+@pytest.mark.parametrize("name", ["plain", "per-layer", "span 3, long", "left padding"])
+def test_memories_may_be_gathered_in_blocks(name, block, monkeypatch):
+    monkeypatch.setattr(gather_room, "BLOCK", block)
+    check_equal(replace(CASES[name], dropout=0.2, length=14))
 
 
 def test_gradcheck():
