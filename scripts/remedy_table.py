@@ -22,6 +22,7 @@ YARDSTICK = "scratch"
 COLOURS = {
     "parallel": "#8c8c8c",
     "scratch": "#c44e52",
+    "reference": "#937860",
     "curriculum": "#4c72b0",
     "filter": "#64b5cd",
     "prefix": "#8172b3",
