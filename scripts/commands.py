@@ -84,7 +84,8 @@ def train_command(
     command = ["fairseq-train", str(data_bin), *_user_dir(), "--task", "translation"]
     command += ["--source-lang", data.source_lang, "--target-lang", data.target_lang]
     command += ["--arch", ARCHITECTURES[decoder], "--decoder-layers", str(depth)]
-    command += [*_model_flags(experiment), *_training_flags(experiment)]
+    command += [*_model_flags(experiment), *memory_flags(decoder, experiment.model.segment_len)]
+    command += _training_flags(experiment, decoder)
     command += ["--save-dir", str(save_dir), "--seed", str(seed)]
     return command + [*_device_flags(experiment), *experiment.training.extra]
 
@@ -100,9 +101,19 @@ def _model_flags(experiment: Experiment) -> list[str]:
     return [*flags, "--dropout", str(model.dropout)]
 
 
-def _training_flags(experiment: Experiment) -> list[str]:
+def memory_flags(decoder: str, segment_len: int) -> list[str]:
+    """Flags of the decoders that work in segments, none for the others."""
+    if decoder not in ("transformer-xl", "compressive"):
+        return []
+    flags = ["--memtx-segment-len", str(segment_len), "--memtx-mem-len", str(segment_len)]
+    return flags + (["--memtx-cmem-len", str(segment_len // 2)] if decoder == "compressive" else [])
+
+
+def _training_flags(experiment: Experiment, decoder: str) -> list[str]:
     training = experiment.training
-    flags = ["--criterion", "label_smoothed_cross_entropy"]
+    learns_to_compress = decoder == "compressive"
+    criterion = "memtx_compression" if learns_to_compress else "label_smoothed_cross_entropy"
+    flags = ["--criterion", criterion]
     flags += ["--label-smoothing", str(training.label_smoothing)]
     flags += ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)"]
     flags += ["--weight-decay", str(training.weight_decay)]

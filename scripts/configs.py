@@ -8,7 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 #: Decoders by their name in experiments, and the fairseq architecture of each.
-ARCHITECTURES = {"transformer": "transformer", "feedback": "memtx_feedback"}
+ARCHITECTURES = {
+    "transformer": "transformer",
+    "feedback": "memtx_feedback",
+    "transformer-xl": "memtx_transformer_xl",
+    "compressive": "memtx_compressive",
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,11 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """Sizes of encoder and decoder; the decoder's depth is the experiment's variable."""
+    """Sizes of encoder and decoder; the decoder's depth is the experiment's variable.
+
+    ``segment_len`` is in subwords, for the decoders that work in segments. Their memory is as long,
+    the compressed memory half as long; it is shorter than most targets, so that both are used.
+    """
 
     encoder_layers: int
     embed_dim: int
@@ -45,6 +54,7 @@ class Model:
     heads: int
     dropout: float
     pre_norm: bool = True
+    segment_len: int = 8
 
 
 @dataclass(frozen=True)
@@ -152,7 +162,9 @@ _WMT14_MINI = Experiment(
         valid="wmt14/newstest2013",
         test="wmt14/newstest2014",
     ),
-    model=Model(encoder_layers=6, embed_dim=512, ffn_dim=1024, heads=8, dropout=0.2),
+    model=Model(
+        encoder_layers=6, embed_dim=512, ffn_dim=1024, heads=8, dropout=0.2, segment_len=16
+    ),
     training=Training(
         max_tokens=4000, lr=1e-3, warmup_updates=4000, max_epoch=20, save_interval_updates=1000
     ),
@@ -163,7 +175,13 @@ _WMT14 = Experiment(
     summary="the official 4.5 million pairs, the sizes of the papers; wants a GPU",
     data=Data("wmt14", vocab_size=32000),
     model=Model(
-        encoder_layers=6, embed_dim=512, ffn_dim=2048, heads=8, dropout=0.1, pre_norm=False
+        encoder_layers=6,
+        embed_dim=512,
+        ffn_dim=2048,
+        heads=8,
+        dropout=0.1,
+        pre_norm=False,
+        segment_len=16,
     ),
     training=Training(
         max_tokens=4000,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts import commands
-from scripts.configs import EXPERIMENTS
+from scripts.configs import ARCHITECTURES, EXPERIMENTS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -15,20 +15,27 @@ def user_dir() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
-@pytest.mark.parametrize("decoder", ["transformer", "feedback"])
+@pytest.mark.parametrize("decoder", sorted(ARCHITECTURES))
 def test_fairseq_parses_the_training(name: str, decoder: str, tmp_path: Path) -> None:
     from fairseq import options
 
     line = commands.train_command(EXPERIMENTS[name], tmp_path, tmp_path / "save", decoder, 3, 5)
     args = options.parse_args_and_arch(options.get_training_parser(), input_args=line[1:])
     experiment = EXPERIMENTS[name]
-    assert args.arch == {"transformer": "transformer", "feedback": "memtx_feedback"}[decoder]
+    assert args.arch == ARCHITECTURES[decoder]
     assert (args.decoder_layers, args.seed) == (3, 5)
     assert args.encoder_layers == experiment.model.encoder_layers
     assert args.decoder_embed_dim == args.encoder_embed_dim == experiment.model.embed_dim
     assert args.lr == [experiment.training.lr]
     assert (args.max_update or 0) == experiment.training.max_update
     assert not args.no_save_optimizer_state
+    assert args.criterion.startswith("memtx") == (decoder == "compressive")
+
+
+def test_segment_decoders_use_their_memory_on_most_targets(tmp_path: Path) -> None:
+    line = commands.train_command(EXPERIMENTS["demo"], tmp_path, tmp_path, "compressive", 1, 1)
+    lengths = [line[line.index(f"--memtx-{name}-len") + 1] for name in ("segment", "mem", "cmem")]
+    assert lengths == ["8", "8", "4"]
 
 
 @pytest.mark.parametrize("tokenizer", ["none", "moses"])
