@@ -1,0 +1,289 @@
+"""Raw text in, raw text out, from Python: `Translator.from_pretrained(...).translate([...])`.
+
+    from fairseq_memtx.translator import Translator
+
+    translator = Translator.from_pretrained("checkpoints/checkpoint_best.pt")
+    translator.translate(["A man rides a bicycle."])
+
+Works for every translation model that fairseq loads, with our decoders or its own. The steps around
+the model (punctuation, Moses' tokens, subwords) are those of the training data, read from the
+`prepared.json` that `data_prep` leaves beside it.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq import checkpoint_utils, utils
+
+from .errors import UserError
+
+logger = logging.getLogger(__name__)
+
+SUBWORD_MODEL = "sentencepiece.bpe.model"
+PREPARED = "prepared.json"
+WORD_START = "\u2581"  # of sentencepiece's pieces
+
+
+@dataclass(frozen=True)
+class Search:
+    """Options of the beam search, named as fairseq's.
+
+    Attributes:
+        beam: hypotheses kept for each sentence.
+        lenpen: exponent of the length by which a score is divided.
+        max_len_a, max_len_b: a translation has at most `a * source subwords + b` subwords.
+        batch_size: sentences translated at once, at most.
+        max_tokens: source subwords at once, at most, padding included.
+    """
+
+    beam: int = 5
+    lenpen: float = 1.0
+    max_len_a: float = 1.2
+    max_len_b: int = 10
+    batch_size: int = 64
+    max_tokens: int = 4000
+
+    def __post_init__(self) -> None:
+        for name in ("beam", "batch_size", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"`{name}` must be at least 1, but is {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class TextSteps:
+    """What was done to the training text before the subwords.
+
+    Attributes:
+        tokenizer: `moses` (as `data_prep` calls sacremoses) or `none`.
+        normalize: whether punctuation was normalised.
+    """
+
+    tokenizer: str = "none"
+    normalize: bool = False
+
+    @classmethod
+    def of(cls, data: Path) -> "TextSteps":
+        """Those that `data_prep` tells of a binarised set; none where it tells nothing."""
+        for path in (data / PREPARED, data.parent / PREPARED):
+            if path.is_file():
+                options = json.loads(path.read_bytes()).get("options", {})
+                return cls(options.get("tokenizer", "none"), options.get("normalize", False))
+        return cls()
+
+    def before(self, language: str) -> Callable[[str], str]:
+        """The function from raw source text to what sentencepiece sees."""
+        steps: list[Callable[[str], str]] = []
+        if self.normalize:
+            from sacremoses import MosesPunctNormalizer
+
+            steps.append(MosesPunctNormalizer(lang=language).normalize)
+        if self.tokenizer == "moses":
+            from sacremoses import MosesTokenizer
+
+            tokenize = MosesTokenizer(lang=language).tokenize
+            steps.append(lambda text: tokenize(text, escape=False, return_str=True))
+        return lambda text: _apply(steps, text)
+
+    def after(self, language: str) -> Callable[[str], str]:
+        """The function from decoded subwords to text."""
+        if self.tokenizer != "moses":
+            return str
+        from sacremoses import MosesDetokenizer
+
+        detokenize = MosesDetokenizer(lang=language).detokenize
+        return lambda text: detokenize(text.split())
+
+
+def _apply(steps: Sequence[Callable[[str], str]], text: str) -> str:
+    for step in steps:
+        text = step(text)
+    return text
+
+
+class Translator:
+    """One model, or an ensemble, ready to translate. Made by `from_pretrained`."""
+
+    def __init__(self, models: list[Any], task: Any, generator: Any, subwords: Any,
+                 steps: TextSteps, search: Search):  # fmt: skip
+        self.models, self.task, self.generator = models, task, generator
+        self.subwords, self.search = subwords, search
+        self._before = steps.before(task.cfg.source_lang)
+        self._after = steps.after(task.cfg.target_lang)
+        limits = [model.max_positions()[0] for model in models]
+        self.max_source = min(limits) - 1  # room for the end symbol
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        checkpoint: str | Path | Sequence[str | Path],
+        data: str | Path | None = None,
+        search: Search = Search(),
+        device: str = "cpu",
+        half: bool = False,
+        steps: TextSteps | None = None,
+    ) -> "Translator":
+        """Load a checkpoint, or several as an ensemble.
+
+        Args:
+            checkpoint: file or files of fairseq-train, or an average of such.
+            data: folder with the dictionaries and the sentencepiece model; None for the folder
+                that the model was trained on, or else the checkpoint's own.
+            search: options of the beam search.
+            device: `cpu`, `cuda` ...
+            half: compute in half precision.
+            steps: what was done to the training text; None to read it from the data's
+                `prepared.json`.
+
+        Raises:
+            UserError: where a file is missing or unusable; the message says which.
+        """
+        several = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+        paths = [Path(path) for path in several]
+        for path in paths:
+            if not path.is_file():
+                raise UserError(f"`{path}` must be a checkpoint, but there is no such file")
+        folder = data_folder(paths[0], None if data is None else Path(data))
+        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
+            [str(path) for path in paths], arg_overrides={"data": str(folder)}
+        )
+        for model in models:
+            model = model.half() if half else model
+            model.to(device).eval()
+            model.prepare_for_inference_(cfg)
+        generator = task.build_generator(models, _generation(cfg, search))
+        steps = TextSteps.of(folder) if steps is None else steps
+        return cls(models, task, generator, load_subwords(folder), steps, search)
+
+    def translate(
+        self, lines: Sequence[str], progress: Callable[[int], object] | None = None
+    ) -> list[str]:
+        """Translate each line; the result has as many, in the same order.
+
+        A blank line stays blank. A line longer than the model takes is translated in parts, cut
+        between words, and said so in the log.
+
+        Args:
+            lines: raw text, a sentence each.
+            progress: called after each batch with the number of lines translated in it.
+        """
+        parts = [(number, part) for number, line in enumerate(lines)
+                 for part in self.encode(line, number)]  # fmt: skip
+        found: dict[int, str] = {}
+        for batch in self._batches([len(part) for _, part in parts]):
+            found |= zip(batch, self._translate_batch([parts[i][1] for i in batch]), strict=True)
+            if progress is not None:
+                progress(len(batch))
+        texts: list[list[str]] = [[] for _ in lines]
+        for index, (number, _) in enumerate(parts):
+            texts[number].append(found[index])
+        return [" ".join(text) for text in texts]
+
+    def encode(self, line: str, number: int = 0) -> list[list[int]]:
+        """A line as the subwords' numbers: one part, several where it is too long, none if blank.
+
+        Args:
+            line: raw text.
+            number: of the line, from 0, for the message about a line that is cut.
+        """
+        pieces = self.subwords.encode(self._before(" ".join(line.split())), out_type=str)
+        parts = list(cut_between_words(pieces, self.max_source))
+        if len(parts) > 1:
+            logger.warning("line %d: %d subwords are more than the model takes (%d): translated"
+                           " in %d parts", number + 1, len(pieces), self.max_source,
+                           len(parts))  # fmt: skip
+        return [[self.task.source_dictionary.index(piece) for piece in part] for part in parts]
+
+    def decode(self, tokens: torch.Tensor) -> str:
+        """A hypothesis' numbers as raw text."""
+        pieces = self.task.target_dictionary.string(tokens.int().cpu()).split(" ")
+        return self._after(self.subwords.decode(pieces))
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Numbers of parts, longest first, so that a set too large shows itself at once."""
+        batch: list[int] = []
+        for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+            # the first part of a batch is its longest; 1 for the end symbol
+            tokens = (lengths[batch[0]] + 1) * (len(batch) + 1) if batch else 0
+            if tokens > self.search.max_tokens or len(batch) == self.search.batch_size:
+                yield batch
+                batch = []
+            batch.append(index)
+        if batch:
+            yield batch
+
+    def _translate_batch(self, parts: Sequence[list[int]]) -> list[str]:
+        eos = self.task.source_dictionary.eos()
+        tokens = [torch.tensor([*part, eos]) for part in parts]
+        dataset = self.task.build_dataset_for_inference(tokens, [len(x) for x in tokens])
+        sample = dataset.collater([dataset[i] for i in range(len(tokens))])
+        device = next(self.models[0].parameters()).device
+        sample = utils.apply_to_sample(lambda x: x.to(device), sample)
+        with torch.inference_mode():
+            found = self.task.inference_step(self.generator, self.models, sample)
+        best = dict(zip(sample["id"].tolist(), found, strict=True))
+        return [self.decode(best[i][0]["tokens"]) for i in range(len(tokens))]
+
+
+def data_folder(checkpoint: Path, data: Path | None) -> Path:
+    """The folder with dictionaries and subwords.
+
+    Raises:
+        UserError: where it has no sentencepiece model.
+    """
+    tried = [data] if data is not None else [_trained_on(checkpoint), checkpoint.parent]
+    for folder in tried:
+        if (folder / SUBWORD_MODEL).is_file():
+            return folder
+    names = " or ".join(f"`{folder}`" for folder in dict.fromkeys(tried))
+    raise UserError(f"{names} must hold {SUBWORD_MODEL} and the dictionaries, but does not:"
+                    " name the folder of the binarised data")  # fmt: skip
+
+
+def _trained_on(checkpoint: Path) -> Path:
+    """The data folder that a checkpoint names."""
+    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
+    return Path(str(state["cfg"]["task"]["data"]).split(":")[0])
+
+
+def load_subwords(folder: Path) -> Any:
+    """The sentencepiece model of a data folder.
+
+    Raises:
+        UserError: where the file is damaged.
+    """
+    from sentencepiece import SentencePieceProcessor
+
+    path = folder / SUBWORD_MODEL
+    try:
+        return SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        raise UserError(
+            f"`{path}` must be a sentencepiece model, but is none or damaged"
+        ) from error
+
+
+def cut_between_words(pieces: list[str], most: int) -> Iterator[list[str]]:
+    """Parts of at most `most` pieces, cut before a word where one begins in the latter half."""
+    while len(pieces) > most:
+        starts = [i for i in range(most // 2, most + 1) if pieces[i].startswith(WORD_START)]
+        at = starts[-1] if starts and starts[-1] > 0 else most
+        yield pieces[:at]
+        pieces = pieces[at:]
+    if pieces:
+        yield pieces
+
+
+def _generation(cfg: Any, search: Search) -> Any:
+    """fairseq's options of the search with ours filled in."""
+    from omegaconf import open_dict
+
+    generation = cfg.generation
+    with open_dict(generation):
+        for name in ("beam", "lenpen", "max_len_a", "max_len_b"):
+            setattr(generation, name, getattr(search, name))
+    return generation
