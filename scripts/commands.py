@@ -16,7 +16,12 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 USER_DIR = CHECKOUT / "fairseq_memtx"
 
 #: fairseq's console commands and the modules behind them, so that no PATH is needed to run them.
-_MODULES = {"fairseq-train": "fairseq_cli.train", "fairseq-generate": "fairseq_cli.generate"}
+_MODULES = {
+    "fairseq-preprocess": "fairseq_cli.preprocess",
+    "fairseq-train": "fairseq_cli.train",
+    "fairseq-generate": "fairseq_cli.generate",
+    "fairseq-eval-lm": "fairseq_cli.eval_lm",
+}
 
 
 def executable(command: list[str]) -> list[str]:

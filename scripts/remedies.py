@@ -16,14 +16,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from data_prep.cli import versions
 from data_prep.errors import UserError
 from data_prep.files import hash_of, write_bytes, write_json
-from scripts import command_line, commands, plots, prepare, processes, records, remedy_table, stages
+from scripts import command_line, commands, plots, prepare, processes, records, remedy_table
 from scripts.configs import EXPERIMENTS, Experiment
 from scripts.folders import ExperimentFolder, Run, RunFolder
-from scripts.train import RunTraining, locked
+from scripts.train import RunTraining, train_each
+from scripts.training_clock import TrainingClock, pace, read_ticks, seconds_at
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +71,27 @@ class RouteFolder(ExperimentFolder):
         return RunFolder(self.path / f"{self.route}-d{run.depth}-s{run.seed}")
 
 
+class ClockedTraining(RunTraining):
+    """A run's training, with its processor time."""
+
+    @property
+    def notes(self) -> Path:
+        """Where the processor time is noted."""
+        return self.folder.path / "clock.jsonl"
+
+    def job(self, lock: IO[str], stack: ExitStack) -> processes.Job:
+        """The process to start, which is watched by a clock."""
+        job = super().job(lock, stack)
+        clock, show = TrainingClock(job, self.notes), job.on_poll
+
+        def poll() -> None:
+            clock.poll()
+            show()
+
+        job.on_poll = poll
+        return job
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All runs of one command.
@@ -78,6 +101,7 @@ class Comparison:
         folder: where the runs are.
         routes, depth, seeds: what is trained.
         parallel_updates: updates of the Transformer that the warm starts take over.
+        curriculum_updates: updates until all lengths are allowed.
     """
 
     base: Experiment
@@ -86,12 +110,15 @@ class Comparison:
     depth: int
     seeds: tuple[int, ...]
     parallel_updates: int
+    curriculum_updates: int
     threads: int = 1
 
-    def training(self, route: Route, seed: int) -> RunTraining:
+    def training(self, route: Route, seed: int) -> ClockedTraining:
         """The training of one run."""
         training = self.base.training
         extra = [*training.extra, "--task", "memtx_translation", *route.flags]
+        if route.flags[:2] == CURRICULUM:
+            extra += ["--memtx-length-updates", str(self.curriculum_updates)]
         if route.warm:
             parallel = self.training(ROUTES["parallel"], seed).folder.checkpoints
             extra += ["--memtx-init-from", str(parallel / "checkpoint_last.pt")]
@@ -99,9 +126,11 @@ class Comparison:
         training = replace(training, max_update=updates, extra=tuple(extra))
         experiment = replace(self.base, training=training)
         folder = RouteFolder(self.folder, route.name)
-        return RunTraining(experiment, folder, Run(route.decoder, self.depth, seed), self.threads)
+        return ClockedTraining(
+            experiment, folder, Run(route.decoder, self.depth, seed), self.threads
+        )
 
-    def all(self, warm: bool) -> list[tuple[Route, RunTraining]]:
+    def all(self, warm: bool) -> list[tuple[Route, ClockedTraining]]:
         """The runs that start from others, or those that do not."""
         routes = [ROUTES[name] for name in self.routes if ROUTES[name].warm == warm]
         return [(route, self.training(route, seed)) for seed in self.seeds for route in routes]
@@ -109,7 +138,7 @@ class Comparison:
     def train(self, at_once: int) -> None:
         """Train what is not trained yet; the warm starts last, since they need the others."""
         for warm in (False, True):
-            train_all(self.all(warm), at_once)
+            train_each([training for _, training in self.all(warm)], at_once)
 
     def record(self, place: Path, command: str) -> None:
         """Write the record of each run."""
@@ -117,7 +146,7 @@ class Comparison:
             name = f"{route.name}-d{self.depth}-s{training.run.seed}"
             write_json(place / "records" / f"{name}.json", self.describe(route, training, command))
 
-    def describe(self, route: Route, training: RunTraining, command: str) -> dict:
+    def describe(self, route: Route, training: ClockedTraining, command: str) -> dict:
         """The record of one run."""
         commit, dirty = records.git_state()
         settings = json.loads(training.folder.settings.read_bytes())
@@ -137,28 +166,27 @@ class Comparison:
             "hardware": records.hardware(self.base.device),
             "threads": settings["threads"],
             "data_sha256": hash_of(prepare.read_prepared(training.experiment_folder)["outputs"]),
-            "seconds_before": 0.0
-            if parallel is None
-            else remedy_table.read_points(parallel.folder.train_log)[-1][1],
-            "points": remedy_table.read_points(training.folder.train_log),
+            **measurements(training, parallel),
         }
 
 
-def train_all(runs: Sequence[tuple[Route, RunTraining]], at_once: int) -> None:
-    """Train the runs that are not trained yet, ``at_once`` side by side."""
-    with ExitStack() as stack:
-        jobs = []
-        for route, training in runs:
-            lock = stack.enter_context(locked(training.folder.path))
-            if stages.is_done(training.folder, "train", training.inputs()):
-                logger.info("%s: already trained", training.folder.path.name)
-                continue
-            job = training.job(lock, stack)
-            jobs.append(replace(job, name=f"{route.name}-s{training.run.seed}"))
-        for job in processes.run_all(jobs, at_once):
-            raise UserError(f"training of {job.name} failed, `{job.log}` ends:\n{job.log_tail()}")
-        for _, training in runs:
-            training.finish()
+def measurements(training: ClockedTraining, parallel: ClockedTraining | None) -> dict:
+    """What was seen of a training, and of the one that its warm start begins from.
+
+    ``processor_seconds`` are those until each of the ``points``; both they and the ``pace`` are
+    left out where they were not noted while the training ran.
+    """
+    log = training.folder.train_log
+    points = remedy_table.read_points(log)
+    found: dict = {"points": points, "seconds_before": 0.0}
+    if parallel is not None:
+        found["seconds_before"] = remedy_table.read_points(parallel.folder.train_log)[-1][1]
+    noted = seconds_at(read_ticks(training.notes), "valid")
+    if all(updates in noted for updates, _, _ in points):
+        before = 0.0 if parallel is None else read_ticks(parallel.notes)[-1].seconds
+        found["processor_seconds"] = [noted[updates] for updates, _, _ in points]
+        found |= {"processor_seconds_before": before, "pace": pace(training.notes, log)}
+    return found
 
 
 def report(place: Path) -> list[Path]:
@@ -166,8 +194,8 @@ def report(place: Path) -> list[Path]:
     found = [json.loads(path.read_bytes()) for path in sorted((place / "records").glob("*.json"))]
     if not found:
         raise UserError(f"`{place / 'records'}` must hold records, but holds none")
-    write_bytes(place / "table.md", remedy_table.table(found).encode())
-    figure = remedy_table.loss_against_time(found)
+    write_bytes(place / "table.md", remedy_table.page(found).encode())
+    figure = remedy_table.loss_against_costs(found)
     return [place / "table.md", *plots.save(figure, place / "loss-against-time")]
 
 
@@ -184,14 +212,21 @@ def resolve(args: argparse.Namespace) -> Comparison:
         base.training,
         max_update=args.max_update,
         max_epoch=0,
-        log_interval=args.validate_every,
+        log_interval=args.log_every,
         save_interval_updates=0,
         extra=(*every, *args.train_args),
     )
     base = replace(base, name=f"remedies-{args.name}", training=training)
-    folder = (args.runs_dir / base.name).resolve()
-    parallel = args.parallel_updates or args.max_update // 2
-    return Comparison(base, folder, args.routes, args.depth, args.seeds, parallel, args.threads)
+    return Comparison(
+        base=base,
+        folder=(args.runs_dir / base.name).resolve(),
+        routes=args.routes,
+        depth=args.depth,
+        seeds=args.seeds,
+        parallel_updates=args.parallel_updates or max(1, args.max_update // 2),
+        curriculum_updates=args.curriculum_updates or max(1, args.max_update // 3),
+        threads=args.threads,
+    )
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -217,6 +252,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--seeds", type=command_line.int_list, default=(1, 2, 3))
     add("--max-update", type=whole, default=2000, help="updates of a Feedback run")
     add("--parallel-updates", type=whole, help="of the Transformer (default: half as many)")
+    add("--curriculum-updates", type=whole, help="until all lengths (default: a third as many)")
+    add("--log-every", type=whole, default=25, help="updates between lines of the log")
     add("--validate-every", type=whole, default=100, help="updates between validations")
     add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
     add("--runs-dir", type=Path, default=Path("runs"))

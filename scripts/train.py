@@ -40,19 +40,24 @@ def train_all(
     threads: int,
 ) -> None:
     """Train the runs that are not trained yet, ``at_once`` side by side."""
+    order = longest_first(runs)
+    train_each([RunTraining(experiment, folder, run, threads) for run in order], at_once)
+
+
+def train_each(trainings: Sequence[RunTraining], at_once: int) -> None:
+    """Do the trainings that are not done yet, in this order, ``at_once`` side by side."""
     with ExitStack() as stack:
         jobs = []
-        for run in longest_first(runs):
-            training = RunTraining(experiment, folder, run, threads)
+        for training in trainings:
             lock = stack.enter_context(locked(training.folder.path))
             if stages.is_done(training.folder, "train", training.inputs()):
-                logger.info("%s: already trained", run.name)
+                logger.info("%s: already trained", training.name)
                 continue
             jobs.append(training.job(lock, stack))
         for job in processes.run_all(jobs, at_once):
             raise UserError(f"training of {job.name} failed, `{job.log}` ends:\n{job.log_tail()}")
-        for run in runs:
-            RunTraining(experiment, folder, run, threads).finish()
+        for training in trainings:
+            training.finish()
 
 
 def longest_first(runs: Sequence[Run]) -> list[Run]:
@@ -73,6 +78,11 @@ class RunTraining:
     def folder(self) -> RunFolder:
         """The run's folder."""
         return self.experiment_folder.run(self.run)
+
+    @property
+    def name(self) -> str:
+        """The name of that folder."""
+        return self.folder.path.name
 
     @property
     def command(self) -> list[str]:
@@ -97,11 +107,11 @@ class RunTraining:
         self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
         write_json(self.folder.settings, self.settings())
         resumed = (self.folder.checkpoints / "checkpoint_last.pt").exists()
-        logger.info("%s: %s", self.run.name, "resumes" if resumed else "starts")
-        logger.info("%s: %s", self.run.name, commands.shell_line(self.command))
-        progress = TrainingProgress(self.run.name, self.experiment, self.folder.train_log, stack)
+        logger.info("%s: %s", self.name, "resumes" if resumed else "starts")
+        logger.info("%s: %s", self.name, commands.shell_line(self.command))
+        progress = TrainingProgress(self.name, self.experiment, self.folder.train_log, stack)
         return processes.Job(
-            name=self.run.name,
+            name=self.name,
             command=commands.executable(self.command),
             log=self.folder.train_log,
             threads=self.threads,
