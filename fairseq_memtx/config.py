@@ -44,14 +44,41 @@ class FeedbackOptions:
     )
     engine: str = option(
         "manual",
-        "how the recurrence is run in training: manual (hand-written backward, fast) or reference"
-        " (the plain loop); same results",
-        choices=("manual", "reference"),
+        "how the recurrence is run in training: manual (hand-written backward, fast), reference"
+        " (the plain loop; same results) or parallel (sweeps over many positions at once, an"
+        " approximation for devices that are busy launching the loop's small operations;"
+        " validation, scoring and decoding stay exact)",
+        choices=("manual", "parallel", "reference"),
+    )
+    sweeps: int = option(
+        8,
+        "sweeps of the parallel engine over each block of positions; a block is exact after as many"
+        " as it has positions",
+    )
+    sweep_block: int = option(
+        0,
+        "positions of a block of the parallel engine; a block is done before the next begins; 0"
+        " means the whole target",
+    )
+    sweep_grads: int = option(
+        0,
+        "sweeps over each block that the parallel engine's gradient goes through, the last ones; 0"
+        " means all",
     )
 
     def __post_init__(self) -> None:
         _one_of_choices(self, "memory_kv", "engine")
-        _at_least(0, self, "memory_span", "relative_positions")
+        _at_least(0, self, "memory_span", "relative_positions", "sweep_block", "sweep_grads")
+        _at_least(1, self, "sweeps")
+        if self.engine != "parallel":
+            _left_out(
+                self, f"without {flag('engine')} parallel", "sweeps", "sweep_block", "sweep_grads"
+            )
+        if self.sweep_grads > self.sweeps:
+            raise ValueError(
+                f"{flag('sweep_grads')} must be at most {flag('sweeps')} {self.sweeps}, but is"
+                f" {self.sweep_grads}"
+            )
 
 
 @dataclass(frozen=True)
@@ -242,6 +269,13 @@ def _at_least(least: int, options: Any, *names: str) -> None:
         value = getattr(options, name)
         if value < least:
             raise ValueError(f"{flag(name)} must be at least {least}, but is {value}")
+
+
+def _left_out(options: Any, when: str, *names: str) -> None:
+    for item in fields(options):
+        value = getattr(options, item.name)
+        if item.name in names and value != item.default:
+            raise ValueError(f"{flag(item.name)} must be left out {when}, but is {value}")
 
 
 def _one_of_choices(options: Any, *names: str) -> None:

@@ -1,12 +1,17 @@
-"""Engines: ways to run the Feedback recurrence over a whole target, all with the same result.
+"""Engines: ways to run the Feedback recurrence over a whole target.
 
-An engine is a function from an `interface.Recurrence` to an `interface.RecurrenceOutput`. Nothing
-here imports fairseq.
+All but `parallel`, which approximates, have the same result. An engine is a function from an
+`interface.Recurrence` to an `interface.RecurrenceOutput`. Nothing here imports fairseq.
 """
 
 from . import manual, reference
 from .interface import Engine, Recurrence, RecurrenceOutput
+from .parallel import Sweeps
 
-ENGINES: dict[str, Engine] = {"manual": manual.run, "reference": reference.run}
+ENGINES: dict[str, Engine] = {
+    "manual": manual.run,
+    "parallel": Sweeps(),
+    "reference": reference.run,
+}
 
-__all__ = ["ENGINES", "Engine", "Recurrence", "RecurrenceOutput"]
+__all__ = ["ENGINES", "Engine", "Recurrence", "RecurrenceOutput", "Sweeps"]

@@ -8,7 +8,7 @@ from fairseq.models.transformer import TransformerConfig
 from torch import Tensor
 
 from ..config import FeedbackOptions, add_flags, flag, from_namespace
-from ..engine import ENGINES, Recurrence
+from ..engine import ENGINES, Engine, Recurrence, Sweeps
 from ..errors import UserError
 from ..modules.cache import DecodingState, MemoryCache
 from ..modules.dropout import LayerMasks, draw_layer_masks
@@ -100,11 +100,20 @@ class FeedbackDecoder(MemoryDecoder):
             masks=self.draw_masks(x, source_len, memory_len=x.size(0)),
             probs_layer=align,
         )
-        states, cross_probs = ENGINES[self.options.engine](recurrence)
+        states, cross_probs = self.engine()(recurrence)
         if x.size(0) == 1 and self.training:
             # A single position reads no memory, but distributed training wants every gradient.
             states[-1] = states[-1] + 0.0 * sum(p.sum() for p in self.memory.parameters())
         return LayersOutput(states, cross_probs)
+
+    def engine(self) -> Engine:
+        """The engine chosen for training; outside of it losses and scores are always exact."""
+        options = self.options
+        if options.engine != "parallel":
+            return ENGINES[options.engine]
+        if not self.training:
+            return ENGINES["manual"]
+        return Sweeps(options.sweeps, options.sweep_block, options.sweep_grads)
 
     def step_layers(self, x, state, padding, align):
         source_len = state.sources[0].keys.size(2) if state.sources else 0

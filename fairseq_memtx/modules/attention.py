@@ -1,6 +1,6 @@
 """Scaled dot-product attention over an explicit set of keys (Vaswani et al. 2017, section 3.2).
 
-Size legend: B sentences, H heads, Q queries, K keys, D head dimension, C = H * D.
+Size legend: B sentences, H heads, Q queries, K keys, D head dimension, C = H * D, N = B * Q rows.
 """
 
 import torch
@@ -10,6 +10,16 @@ from torch import Tensor, nn
 def split_heads(x: Tensor, num_heads: int) -> Tensor:
     """`(..., C)` -> `(..., H, D)`."""
     return x.unflatten(-1, (num_heads, -1))
+
+
+def rows_to_queries(x: Tensor, num_sentences: int) -> Tensor:
+    """`(N, H, ...)` -> `(B, H, Q, ...)`: the Q rows of a sentence are queries to the same keys."""
+    return x.unflatten(0, (num_sentences, -1)).transpose(1, 2)
+
+
+def queries_to_rows(x: Tensor) -> Tensor:
+    """`(B, H, Q, ...)` -> `(N, H, ...)`, back again."""
+    return x.transpose(1, 2).flatten(0, 1)
 
 
 def attention_probs(scores: Tensor, padding_mask: Tensor | None = None) -> Tensor:

@@ -9,7 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .attention import attend, attention_linear, output_linear, split_heads
+from .attention import (
+    attend,
+    attention_linear,
+    output_linear,
+    queries_to_rows,
+    rows_to_queries,
+    split_heads,
+)
 
 
 class CrossMemory(NamedTuple):
@@ -63,23 +70,23 @@ class CrossAttention(nn.Module):
     def forward(
         self, x: Tensor, source: CrossMemory, dropout_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Attend from `x` `(N, C)`, where N is B or, in a beam search, B * beam.
+        """Attend from `x` `(N, C)`: N is B, or B * beam in a search, or B * Q for Q positions.
 
         Returns:
             The output `(N, C)` and the probabilities before dropout `(N, H, S)`.
         """
-        num_rows, num_sentences = x.size(0), source.keys.size(0)
+        num_sentences = source.keys.size(0)
         query = split_heads(self.q_proj(x) * self.scaling, self.num_heads)
-        # (N, H, D) -> (B, beam, H, D) -> (B, H, beam, D): the beams of a sentence share its keys
-        query = query.unflatten(0, (num_sentences, -1)).transpose(1, 2)
+        # (N, H, D) -> (B, H, beam, D): the beams of a sentence share its keys
+        query = rows_to_queries(query, num_sentences)
         if dropout_mask is not None:
-            dropout_mask = dropout_mask.unflatten(0, (num_sentences, -1)).transpose(1, 2)
+            dropout_mask = rows_to_queries(dropout_mask, num_sentences)
         context, probs = attend(
             query, source.keys, source.values, source.padding_mask, dropout_mask=dropout_mask
         )
-        # (B, H, beam, D) -> (N, C)
-        context = context.transpose(1, 2).reshape(num_rows, -1)
-        return self.out_proj(context), probs.transpose(1, 2).flatten(0, 1)
+        # (B, H, beam, D) -> (N, H, D) -> (N, C)
+        context = queries_to_rows(context).flatten(1)
+        return self.out_proj(context), queries_to_rows(probs)
 
 
 def share_beams(x: Tensor, dim: int, beam_size: int) -> Tensor | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from .cross_attention import CrossMemory
 from .dropout import NO_MASKS, LayerMasks
 from .layer import FeedbackLayer
-from .memory import FeedbackMemory, MemoryView, Past
+from .memory import FeedbackMemory, Past, View
 
 
 class StepOutput(NamedTuple):
@@ -33,13 +33,14 @@ def feedback_step(
     padding: Tensor | None = None,
     masks: Sequence[LayerMasks] = (),
 ) -> StepOutput:
-    """Run one position and append its memory to `past`.
+    """Run one position and append its memory to `past`; or a block's positions, see `engine`.
 
     Args:
         layers: L layers; None stands for a layer that layer drop leaves out: its state passes
             unchanged and still counts in the mixture, whose weights number the original layers.
         memory: the memory's parameters.
-        x: `(N, C)`, the position's embedding.
+        x: `(N, C)`, the position's embedding; for a block, the positions of a sentence are
+            consecutive rows.
         past: the memories of strictly earlier positions; this position's is added at the end.
         sources: one for each layer, or empty without cross-attention.
         padding: `(N,)`, True where this position is a padding symbol; its memory is then never
@@ -62,7 +63,7 @@ def feedback_step(
     return StepOutput(states, cross_probs)
 
 
-def _in_view(masks: LayerMasks, num_past: int, view: MemoryView) -> LayerMasks:
+def _in_view(masks: LayerMasks, num_past: int, view: View) -> LayerMasks:
     """Cut the mask of the memory's probabilities, which covers all entries, to those in view."""
     if masks.memory_probs is None:
         return masks

@@ -15,10 +15,16 @@ from dataclasses import dataclass, field
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import attend, attention_linear, output_linear, split_heads
+from .attention import (
+    attention_linear,
+    output_linear,
+    queries_to_rows,
+    rows_to_queries,
+    split_heads,
+)
 from .cross_attention import CrossAttention, CrossMemory
 from .dropout import NO_MASKS, DropoutRates, LayerMasks, drop
-from .memory import MemoryView
+from .memory import View
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class LayerSizes:
 
 
 class MemoryAttention(nn.Module):
-    """Multi-head attention from a target position to its memory: queries and output only."""
+    """Multi-head attention from target positions to their memory: queries and output only."""
 
     def __init__(self, embed_dim: int, num_heads: int):
         super().__init__()
@@ -61,14 +67,16 @@ class MemoryAttention(nn.Module):
         self.q_proj = attention_linear(embed_dim, embed_dim, 2**-0.5)
         self.out_proj = output_linear(embed_dim, embed_dim)
 
-    def forward(self, x: Tensor, past: MemoryView, dropout_mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, past: View, dropout_mask: Tensor | None = None) -> Tensor:
         """Attend from `x` `(N, C)`; dropout_mask `(N, H, t)`. Returns `(N, C)`."""
-        # (N, C) -> (N, H, 1, D)
-        query = split_heads(self.q_proj(x) * self.scaling, self.num_heads).unsqueeze(2)
+        num_sentences = past.keys.size(0)
+        # (N, C) -> (N, H, D) -> (B, H, Q, D)
+        query = split_heads(self.q_proj(x) * self.scaling, self.num_heads)
+        query = rows_to_queries(query, num_sentences)
         if dropout_mask is not None:
-            dropout_mask = dropout_mask.unsqueeze(2)
-        context, _ = attend(query, *past, dropout_mask)
-        return self.out_proj(context.flatten(1))
+            dropout_mask = rows_to_queries(dropout_mask, num_sentences)
+        context = past.attend(query, dropout_mask)
+        return self.out_proj(queries_to_rows(context).flatten(1))
 
 
 class DecoderLayer(nn.Module):
@@ -133,17 +141,17 @@ class FeedbackLayer(DecoderLayer):
     def forward(
         self,
         x: Tensor,
-        past: MemoryView,
+        past: View,
         source: CrossMemory | None = None,
         masks: LayerMasks = NO_MASKS,
     ) -> tuple[Tensor, Tensor | None]:
-        """One position through the layer.
+        """One position, or those of a block side by side, through the layer.
 
         Args:
             x: `(N, C)`.
             past: the memories of the earlier positions.
             source: keys and values of the source, or None without cross-attention.
-            masks: dropout masks of this position.
+            masks: dropout masks of these rows.
 
         Returns:
             The layer's output `(N, C)` and its cross-attention probabilities `(N, H, S)` or None.

@@ -16,13 +16,32 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from .attention import attention_linear, split_heads
+from .attention import attend, attention_linear, split_heads
 from .mixture import LayerMixture
 from .relative_positions import key_of_distance
 
 
+class View(Protocol):
+    """What a layer sees of the past, from one position or from several at once.
+
+    Attributes:
+        keys: `(B, H, K, D)`.
+    """
+
+    @property
+    def keys(self) -> Tensor: ...
+
+    def attend(self, query: Tensor, dropout_mask: Tensor | None, /) -> Tensor:
+        """The context `(B, H, Q, D)`.
+
+        Args:
+            query: `(B, H, Q, D)`, scaled.
+            dropout_mask: `(B, H, Q, K)`, multiplied into the probabilities, or None.
+        """
+
+
 class MemoryView(NamedTuple):
-    """What one layer sees of the past.
+    """What one layer sees of the past from a single position.
 
     Attributes:
         keys, values: `(B, H, t, D)`, oldest first, the position just before the current one last.
@@ -35,6 +54,10 @@ class MemoryView(NamedTuple):
     padding_mask: Tensor | None
     position_keys: Tensor | None
 
+    def attend(self, query: Tensor, dropout_mask: Tensor | None) -> Tensor:
+        """The context `(B, H, 1, D)`; see `View`."""
+        return attend(query, *self, dropout_mask)[0]
+
 
 class Past(Protocol):
     """The memories of the positions before the current one, while training or while decoding."""
@@ -42,7 +65,7 @@ class Past(Protocol):
     def __len__(self) -> int:
         """Number of positions so far, in view or not."""
 
-    def views(self) -> Sequence[MemoryView]:
+    def views(self) -> Sequence[View]:
         """One view for all layers, or one for each."""
 
     def append(self, keys: Tensor, values: Tensor, padding: Tensor | None, /) -> None:
@@ -105,12 +128,16 @@ class FeedbackMemory(nn.Module):
         values = torch.stack([split_heads(proj(memory), self.num_heads) for proj in self.v_proj])
         return keys, values
 
-    def position_keys(self, num_entries: int) -> Tensor | None:
-        """`(t, D)`: the keys of the distances t, ..., 1; None without relative positions."""
+    def position_keys(self, num_entries: int, nearest: int = 1) -> Tensor | None:
+        """`(t, D)`: the keys of t distances, down to `nearest`; None without relative positions.
+
+        The distance 0, which nobody sees, has the key of 1.
+        """
         if self.distance_keys is None:
             return None
-        distances = torch.arange(num_entries, 0, -1, device=self.distance_keys.device)
-        return key_of_distance(self.distance_keys, distances - 1)
+        last = num_entries + nearest - 1
+        distances = torch.arange(last, nearest - 1, -1, device=self.distance_keys.device)
+        return key_of_distance(self.distance_keys, (distances - 1).clamp(min=0))
 
     def views(
         self, keys: Tensor, values: Tensor, padding_mask: Tensor | None
