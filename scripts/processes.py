@@ -32,6 +32,7 @@ class Job:
     on_poll: Callable[[], None] = lambda: None
     process: subprocess.Popen | None = field(default=None, repr=False)
     peak_memory: int | None = None  # bytes, once the child has ended
+    _all_cpu_seconds: float | None = field(default=None, init=False, repr=False)
 
     def start(self) -> None:
         """Start the command in a process group of its own, appending to the log."""
@@ -57,7 +58,18 @@ class Job:
             return False
         self.process.returncode = os.waitstatus_to_exitcode(status)
         self.peak_memory = usage.ru_maxrss * 1024  # Linux counts in KiB
+        self._all_cpu_seconds = usage.ru_utime + usage.ru_stime
         return True
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the child's threads: until now or, once it has ended, in all."""
+        if self.ended():
+            assert self._all_cpu_seconds is not None
+            return self._all_cpu_seconds
+        stat = Path(f"/proc/{self.process.pid}/stat").read_text()  # type: ignore[union-attr]
+        # After the name, in parentheses: state, parent and so on; user and system time in ticks.
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def failed(self) -> bool:
         """Whether the child has ended with an error."""

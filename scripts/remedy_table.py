@@ -1,8 +1,10 @@
-"""The table and the plot of `scripts.remedies`, from its records and nothing else."""
+"""The tables and the plot of `scripts.remedies`, from its records and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -18,6 +20,9 @@ Point = tuple[int, float, float]
 
 #: All times and updates are counted until a run is as good as this one is at its best.
 YARDSTICK = "scratch"
+
+#: Lengths of a curriculum that share a row of the table of speeds, in subwords.
+LENGTHS_OF_A_ROW = 5
 
 COLOURS = {
     "parallel": "#8c8c8c",
@@ -49,11 +54,49 @@ def read_points(log: Path) -> list[Point]:
     return points
 
 
-def reached(record: dict, target: float) -> tuple[int, float] | None:
-    """Updates and seconds at the first validation that is no worse than ``target``, or None."""
-    for updates, seconds, loss in record["points"]:
+@dataclass(frozen=True)
+class Cost:
+    """A way to count what a run costs.
+
+    Attributes:
+        name: head of a column, label of an axis.
+        of: cost of a record's run until each of its validations.
+        before: of a record, the cost of the training that its warm start begins from.
+    """
+
+    name: str
+    of: Callable[[dict], list[float]]
+    before: Callable[[dict], float]
+
+    def whole(self, record: dict) -> list[float]:
+        """Cost until each validation, that of the training before it included."""
+        return [self.before(record) + cost for cost in self.of(record)]
+
+
+UPDATES = Cost("updates", lambda record: [point[0] for point in record["points"]], lambda _: 0.0)
+PROCESSOR = Cost(
+    "processor seconds",
+    lambda record: record["processor_seconds"],
+    lambda record: record["processor_seconds_before"],
+)
+WALL = Cost(
+    "seconds by the clock",
+    lambda record: [point[1] for point in record["points"]],
+    lambda record: record["seconds_before"],
+)
+
+
+def times(records: Sequence[dict]) -> list[Cost]:
+    """How these records count time; not all of them know the processor's."""
+    known = all(record.get("processor_seconds") is not None for record in records)
+    return [PROCESSOR, WALL] if known else [WALL]
+
+
+def reached(record: dict, target: float) -> int | None:
+    """Number of the first validation that is no worse than ``target``, or None."""
+    for number, (_, _, loss) in enumerate(record["points"]):
         if loss <= target:
-            return updates, seconds
+            return number
     return None
 
 
@@ -68,41 +111,91 @@ def by_route(records: Sequence[dict]) -> dict[str, list[dict]]:
     return {name: runs for name, runs in found.items() if runs}
 
 
-def table(records: Sequence[dict]) -> str:
-    """The whole page: a row for each route, and what the numbers mean."""
-    routes = by_route(records)
-    yardstick = routes.get(YARDSTICK) or records
-    target = median(best(record) for record in yardstick)
-    lines = [
-        f"# {records[0]['experiment']}",
+def page(records: Sequence[dict]) -> str:
+    """The whole page: what each route costs, how fast its updates are, and on what it rests."""
+    lines = [f"# {records[0]['experiment']}", "", *costs(records), ""]
+    if any(record.get("pace") for record in records):
+        lines += [*speeds(records), ""]
+    return "\n".join([*lines, *conditions(records)]) + "\n"
+
+
+def costs(records: Sequence[dict]) -> list[str]:
+    """The table of costs: a row for each route, and what the numbers mean."""
+    routes, measures = by_route(records), times(records)
+    target = median(best(record) for record in routes.get(YARDSTICK) or records)
+    head = ["route", "runs", "best validation loss", UPDATES.name]
+    head += [cell for cost in measures for cell in (cost.name, "with the Transformer's")]
+    return [
+        *markdown([head, *(row(name, runs, target, measures) for name, runs in routes.items())]),
         "",
-        "| route | runs | best validation loss | updates | seconds | with the Transformer's |",
-        "|---|---|---|---|---|---|",
-        *(row(name, runs, target) for name, runs in routes.items()),
-        "",
-        f"Median (least - most) over seeds. Loss in bits for each subword. \"Updates\" and seconds"
+        "Median (least - most) over seeds. Loss in bits for each subword. Updates and seconds"
         f" count until the loss is at most {target:.3f}, the median best loss of `{YARDSTICK}`;"
-        " \"not reached\" says how many runs never were. Seconds are wall time, validations"
-        " included. The last column adds the training that a warm start begins from.",
-        "",
-        *conditions(records),
+        " \"not reached\" says how many runs never were. Validations are included. \"With the"
+        " Transformer's\" adds the training that a warm start begins from.",
     ]  # fmt: skip
-    return "\n".join(lines) + "\n"
 
 
-def row(name: str, runs: Sequence[dict], target: float) -> str:
-    """One route."""
-    ends = [(run, found) for run in runs if (found := reached(run, target)) is not None]
-    missing = len(runs) - len(ends)
+def row(name: str, runs: Sequence[dict], target: float, measures: Sequence[Cost]) -> list[str]:
+    """The cells of one route."""
+    ends = [(run, end) for run in runs if (end := reached(run, target)) is not None]
     cells = [name, str(len(runs)), spread([best(run) for run in runs], ".3f")]
-    if ends:
-        note = f", {missing} not reached" if missing else ""
-        cells.append(spread([updates for _, (updates, _) in ends], ".0f") + note)
-        cells.append(spread([seconds for _, (_, seconds) in ends], ".0f"))
-        cells.append(spread([run["seconds_before"] + s for run, (_, s) in ends], ".0f"))
-    else:
-        cells += ["not reached", "", ""]
-    return f"| {' | '.join(cells)} |"
+    if not ends:
+        return [*cells, "not reached", *[""] * (2 * len(measures))]
+    missing = len(runs) - len(ends)
+    note = f", {missing} not reached" if missing else ""
+    cells.append(spread([UPDATES.of(run)[end] for run, end in ends], ".0f") + note)
+    for cost in measures:
+        for count in (cost.of, cost.whole):
+            cells.append(spread([count(run)[end] for run, end in ends], ".0f"))
+    return cells
+
+
+def speeds(records: Sequence[dict]) -> list[str]:
+    """The table of speeds: a row for some lengths of a curriculum, a column for each route."""
+    routes = {name: [run for run in runs if run.get("pace")]
+              for name, runs in by_route(records).items()}  # fmt: skip
+    routes = {name: runs for name, runs in routes.items() if runs}
+    rows = sorted({length_row(run, line) for runs in routes.values() for run in runs
+                   for line in run["pace"]})  # fmt: skip
+    cells = [[name_of_row(which), *(speed(runs, which) for runs in routes.values())]
+             for which in rows]  # fmt: skip
+    return [
+        "Target subwords for each processor second of training, by the longest length allowed at"
+        " the time; validations are not counted:",
+        "",
+        *markdown([["length", *routes], *cells]),
+    ]  # fmt: skip
+
+
+def length_row(record: dict, line: dict) -> float:
+    """The largest length of the row that a line of the pace belongs to; infinite for all."""
+    longest = max((one["length"] or 0 for one in record["pace"]), default=0)
+    if line["length"] is None or line["length"] == longest:
+        return math.inf
+    return -(-line["length"] // LENGTHS_OF_A_ROW) * LENGTHS_OF_A_ROW
+
+
+def name_of_row(largest: float) -> str:
+    """The lengths of a row."""
+    if math.isinf(largest):
+        return "all"
+    return f"{largest - LENGTHS_OF_A_ROW + 1:.0f} to {largest:.0f}"
+
+
+def speed(runs: Sequence[dict], which: float) -> str:
+    """Subwords a second of one route in one row; empty where it has no such lengths."""
+    rates = []
+    for run in runs:
+        lines = [line for line in run["pace"] if length_row(run, line) == which]
+        if seconds := sum(line["seconds"] for line in lines):
+            rates.append(sum(line["tokens"] for line in lines) / seconds)
+    return spread(rates, ",.0f") if rates else ""
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table, of which the first row is the head."""
+    lines = [f"| {' | '.join(cells)} |" for cells in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
 
 
 def spread(values: Sequence[float], form: str) -> str:
@@ -127,22 +220,21 @@ def conditions(records: Sequence[dict]) -> list[str]:
     ]
 
 
-def loss_against_time(records: Sequence[dict]) -> Figure:
-    """Validation loss against seconds and against updates; a line for each run.
+def loss_against_costs(records: Sequence[dict]) -> Figure:
+    """Validation loss against time and against updates; a line for each run.
 
     Warm starts begin at the end of the training that they take over.
     """
-    figure, (by_time, by_update) = new_figure(2)
-    for name, runs in by_route(records).items():
-        for number, run in enumerate(runs):
-            updates, seconds, losses = zip(*run["points"], strict=True)
-            label = name if number == 0 else None
-            whole = [run["seconds_before"] + second for second in seconds]
-            by_time.plot(whole, losses, color=COLOURS[name], label=label, linewidth=1)
-            by_update.plot(updates, losses, color=COLOURS[name], label=label, linewidth=1)
-    by_time.set_xlabel("seconds, with those of the Transformer that a warm start begins from")
-    by_update.set_xlabel("updates")
-    for panel in (by_time, by_update):
+    measures = [*times(records), UPDATES]
+    figure, panels = new_figure(len(measures))
+    for panel, cost in zip(panels, measures, strict=True):
+        for name, runs in by_route(records).items():
+            for number, run in enumerate(runs):
+                losses = [loss for _, _, loss in run["points"]]
+                label = name if number == 0 else None
+                panel.plot(cost.whole(run), losses, color=COLOURS[name], label=label, linewidth=1)
+        note = "" if cost is UPDATES else ", with those of the Transformer before a warm start"
+        panel.set_xlabel(cost.name + note)
         panel.set_ylabel("validation loss (bits for each subword)")
         panel.grid(alpha=0.3)
         panel.legend()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _LINE = re.compile(r"^[^|]*\| INFO \| (train_inner|train|valid) \| (\{.*\})$")
+_BEGIN = "| begin training epoch "
 _PARAMETERS = re.compile(r"num\. shared model params: ([\d,]+)")
 
 
@@ -24,10 +25,14 @@ class Event:
 
 @dataclass
 class LogReader:
-    """Follows a log file: each :meth:`poll` returns the events written since the last one."""
+    """Follows a log file: each :meth:`poll` returns the events written since the last one.
+
+    ``begun`` is whether an epoch has begun, ``parameters`` the model's number of weights.
+    """
 
     path: Path
     offset: int = 0
+    begun: bool = False
     parameters: int | None = None
     _rest: bytes = field(default=b"", repr=False)
 
@@ -45,6 +50,7 @@ class LogReader:
     def _parse(self, line: str) -> Iterator[Event]:
         if found := _PARAMETERS.search(line):
             self.parameters = int(found[1].replace(",", ""))
+        self.begun = self.begun or _BEGIN in line
         if found := _LINE.match(line):
             yield _event(found[1], json.loads(found[2]))
 

@@ -1,5 +1,7 @@
 """The comparison of the remedies: which trainings it starts, and what it makes of their logs."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,8 +22,9 @@ def valid(updates: int, loss: float) -> str:
     return LINE.format(kind="valid", values=values)
 
 
-def record(route: str, seed: int, points: list, before: float = 0.0) -> dict:
+def record(route: str, seed: int, points: list, before: float = 0.0, **more: object) -> dict:
     return {
+        **more,
         "experiment": "remedies-sample",
         "route": route,
         "seed": seed,
@@ -101,7 +104,7 @@ def test_points_come_from_the_log_over_several_starts(tmp_path: Path) -> None:
 
 
 def test_the_table_says_when_each_route_is_as_good_as_scratch() -> None:
-    text = remedy_table.table(RECORDS)
+    text = remedy_table.page(RECORDS)
     # the yardstick is the median of 4.0 and 4.2
     assert "at most 4.100" in text
     assert "| scratch | 2 | 4.100 (4.000 - 4.200) | 20, 1 not reached | 40 | 40 |" in text
@@ -109,13 +112,51 @@ def test_the_table_says_when_each_route_is_as_good_as_scratch() -> None:
 
 
 def test_a_route_that_never_gets_there_says_so() -> None:
-    text = remedy_table.table([*RECORDS[:2], record("prefix", 1, [[10, 1.0, 9.0]])])
+    text = remedy_table.page([*RECORDS[:2], record("prefix", 1, [[10, 1.0, 9.0]])])
     assert "| prefix | 1 | 9.000 | not reached |  |  |" in text
 
 
-def test_the_report_is_the_same_every_time(tmp_path: Path) -> None:
-    import json
+def clocked(route: str, seed: int, pace: list[tuple], before: float = 0.0) -> dict:
+    """A record whose processor time is half of that by the clock."""
+    lines = [dict(zip(("updates", "length", "tokens", "seconds"), p, strict=True)) for p in pace]
+    points = [[10, 20.0, 5.0], [20, 40.0, 4.0]]
+    own = {"processor_seconds": [10.0, 20.0], "processor_seconds_before": before}
+    return record(route, seed, points, 2 * before, pace=lines, **own)
 
+
+CLOCKED = [
+    clocked("scratch", 1, [(10, None, 1000, 8.0), (20, None, 1000, 12.0)]),
+    clocked("both", 1, [(10, 7, 900, 4.0), (20, 12, 500, 5.0), (30, 30, 700, 7.0)], before=3.0),
+    clocked("both", 2, [(10, 8, 600, 4.0), (20, 10, 900, 4.0), (30, 30, 840, 7.0)], before=4.0),
+]
+
+
+def test_processor_time_has_columns_of_its_own_where_it_is_known() -> None:
+    text = remedy_table.page(CLOCKED)
+    assert "| both | 2 | 4.000 | 20 | 20 | 24 (23 - 24) | 40 | 47 (46 - 48) |" in text
+    assert "processor seconds" not in remedy_table.page([*CLOCKED, *RECORDS])
+
+
+def test_speeds_are_told_by_length() -> None:
+    text = remedy_table.page(CLOCKED)
+    assert "| length | scratch | both |" in text
+    assert "| 6 to 10 |  | 206 (188 - 225) |" in text
+    assert "| 11 to 15 |  | 100 |" in text
+    assert "| all | 100 | 110 (100 - 120) |" in text
+    assert "| length |" not in remedy_table.page(RECORDS)
+
+
+PUBLISHED = sorted((commands.CHECKOUT / "results").glob("**/remedies-*"))
+
+
+@pytest.mark.parametrize("place", PUBLISHED, ids=lambda place: place.parent.name + place.name)
+def test_what_is_published_follows_from_its_records(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "records", tmp_path / "records")
+    for path in remedies.report(tmp_path):
+        assert path.read_bytes() == (place / path.name).read_bytes(), path.name
+
+
+def test_the_report_is_the_same_every_time(tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
     for number, one in enumerate(RECORDS):
         (tmp_path / "records" / f"{number}.json").write_text(json.dumps(one))
@@ -127,11 +168,29 @@ def test_the_report_is_the_same_every_time(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_comparison_of_a_few_updates(tmp_path: Path) -> None:
     argv = ["sample", "--runs-dir", str(tmp_path / "runs"), "--results-dir", str(tmp_path / "out")]
-    argv += ["--max-update", "4", "--validate-every", "2", "--seeds", "1", "--depth", "1"]
+    argv += [
+        "--max-update",
+        "4",
+        "--validate-every",
+        "2",
+        "--log-every",
+        "1",
+        "--seeds",
+        "1",
+        "--depth",
+        "1",
+    ]
     args = remedies.parse_args(argv)
     remedies.compare(args)
     records = sorted((tmp_path / "out" / "remedies-sample" / "records").iterdir())
     assert [path.name for path in records] == [
         f"{name}-d1-s1.json" for name in ("both", "curriculum", "parallel", "scratch", "warm")
     ]
+    for path in records:
+        run = json.loads(path.read_bytes())
+        first, last = run["processor_seconds"]
+        assert 0 < first < last
+        assert run["processor_seconds_before"] > 0 or run["seconds_before"] == 0
+        assert [line["updates"] for line in run["pace"]][-1] == run["points"][-1][0]
+        assert sum(line["seconds"] for line in run["pace"]) < last
     remedies.compare(args)  # what is done is not done again
