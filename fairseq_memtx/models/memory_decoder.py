@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from fairseq import utils
 from fairseq.models.transformer import TransformerConfig, TransformerDecoderBase
 from fairseq.modules import FairseqDropout
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 from ..modules.cache import DecodingState
@@ -51,7 +51,7 @@ class MemoryDecoder(TransformerDecoderBase):
     """
 
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
-        refuse_what_cannot_apply(cfg)
+        refuse_what_cannot_apply(cfg, embed_tokens)
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
         self.need_attn = True
         self.reads_source = not no_encoder_attn
@@ -275,22 +275,52 @@ def mean_heads(probs: Tensor, num_heads: int | None) -> Tensor:
     return probs[:num_heads].mean(dim=0)
 
 
-def refuse_what_cannot_apply(cfg) -> None:
+def refuse_what_cannot_apply(cfg, embed_tokens: nn.Embedding) -> None:
     """Options of fairseq's Transformer decoder that a memory decoder cannot honour are errors.
+
+    Among them are some that fairseq's own translation models ignore without a word.
 
     Raises:
         UserError: naming the flag.
     """
     refused = {
+        "--offload-activations": cfg.offload_activations,
+        "--checkpoint-activations": cfg.checkpoint_activations,
         "--cross-self-attention": cfg.cross_self_attention,
         "--base-layers": (cfg.base_layers or 0) > 0,
         "--quant-noise-pq": cfg.quant_noise.pq > 0,
+        "--quant-noise-scalar": cfg.quant_noise.scalar > 0,
+        "--adaptive-input": cfg.adaptive_input,
         "--tie-adaptive-weights": cfg.tie_adaptive_weights,
         "--tie-adaptive-proj": cfg.tie_adaptive_proj,
+        "--char-inputs": cfg.char_inputs,
         "--decoder-xformers-att-config": cfg.decoder.xformers_att_config is not None,
-        "--checkpoint-activations": cfg.checkpoint_activations,
-        "--offload-activations": cfg.offload_activations,
+        # Of language models (NormFormer); a translation model's settings lack them.
+        **{
+            f"--scale-{part}": getattr(cfg, f"scale_{part}", False)
+            for part in ("fc", "attn", "heads", "resids")
+        },
     }
     for name, given in refused.items():
         if given:
             raise UserError(f"{name} cannot be used with a memory decoder: leave it out")
+    refuse_sizes(cfg, embed_tokens.embedding_dim)
+
+
+def refuse_sizes(cfg, embed_dim: int) -> None:
+    """Sizes that fairseq would ignore, or stumble over in the first batch, are errors.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    if cfg.decoder.input_dim != embed_dim:  # a translation model's is --decoder-embed-dim
+        raise UserError(
+            f"--decoder-input-dim must be the embedding's {embed_dim}, but is"
+            f" {cfg.decoder.input_dim}"
+        )
+    shared = cfg.share_decoder_input_output_embed and cfg.adaptive_softmax_cutoff is None
+    if shared and cfg.decoder.output_dim != embed_dim:
+        raise UserError(
+            f"--decoder-output-dim must be the shared embedding's {embed_dim}, but is"
+            f" {cfg.decoder.output_dim}"
+        )

@@ -50,6 +50,11 @@ class SegmentDecoder(MemoryDecoder):
     options_type: type[SegmentOptions] = SegmentOptions
 
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
+        if cfg.decoder.learned_pos:
+            raise UserError(
+                "--decoder-learned-pos cannot be used with a decoder whose positions are relative:"
+                f" leave it out, or see {flag('position_keys')} learned"
+            )
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
         self.options = from_namespace(cfg, self.options_type)
         self.embed_positions = None

@@ -96,13 +96,6 @@ def test_the_flags_of_the_transformer_shape_the_decoder():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"cross_self_attention": True}, "--cross-self-attention cannot"),
-        ({"base_layers": 1}, "--base-layers cannot"),
-        ({"quant_noise_pq": 0.1, "quant_noise_pq_block_size": 2}, "--quant-noise-pq cannot"),
-        ({"checkpoint_activations": True}, "--checkpoint-activations cannot"),
-        ({"offload_activations": True}, "--checkpoint-activations cannot"),
-        ({"decoder_xformers_att_config": "{}"}, "--decoder-xformers-att-config cannot"),
-        ({"tie_adaptive_weights": True}, "--tie-adaptive-weights cannot"),
         ({"memtx_memory_span": -1}, "--memtx-memory-span must be at least 0, but is -1"),
         ({"memtx_relative_positions": -2}, "--memtx-relative-positions must be at least 0"),
         ({"memtx_memory_mixture": "median"}, "--memtx-memory-mixture: .* but is 'median'"),
