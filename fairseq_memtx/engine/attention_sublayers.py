@@ -158,11 +158,11 @@ class SourceAttention(Attention):
         keep_probs: bool,
     ):
         super().__init__(weights, tape, like, rows, scaling, drop)
-        self.seen = source_keys(source, like)
+        self.seen = source_keys(source, like, tape.may_ask)
         self.queries = tape.slots(rows, self.first.weight.size(0), like=like)
         size = (self.seen.keys.size(0), 1, self.seen.keys.size(1))
         if keep_probs:
-            self.probs = Slots(like.new_empty((tape.num_steps, *size)), tape.num_steps)
+            self.probs = Slots(tape.empty((tape.num_steps, *size), like), tape.num_steps)
         else:
             self.probs = tape.slots(*size, like=like)
         self.probs_grads: Tensor | None = None
@@ -204,15 +204,16 @@ class SourceAttention(Attention):
         return None if self.drop is None else self.drop[t]
 
 
-def source_keys(source: CrossMemory, like: Tensor) -> Keys:
-    """A layer's source `(B, H, S, D)` as keys `(N, S, D)` in the dtype of `like`."""
+def source_keys(source: CrossMemory, like: Tensor, may_ask: bool) -> Keys:
+    """A layer's source `(B, H, S, D)` as keys `(N, S, D)` in the dtype of `like`.
+
+    If the mask may be asked whether every sentence has a key, rows without any cost nothing.
+    """
     keys, values = (x.flatten(0, 1).to(like.dtype) for x in (source.keys, source.values))
     if source.padding_mask is None:
         return Keys(keys, values)
     # (B, S) -> (N, 1, S)
     hidden = source.padding_mask.repeat_interleave(source.keys.size(1), dim=0).unsqueeze(1)
     bias = like.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
-    # On an accelerator the question would wait for all work queued before it.
-    ask = source.padding_mask.device.type == "cpu"
-    all_have_keys = ask and not bool(source.padding_mask.all(dim=1).any())
+    all_have_keys = may_ask and not bool(source.padding_mask.all(dim=1).any())
     return Keys(keys, values, bias, None if all_have_keys else hidden)

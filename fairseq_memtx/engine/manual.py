@@ -14,17 +14,54 @@ L layers, of which K are not left out by layer drop.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .gradients import Weights
 from .interface import Recurrence, RecurrenceOutput
 from .stack_run import StackRun
 
 
-def run(r: Recurrence) -> RecurrenceOutput:
-    """Run the recurrence; where no gradient can be asked for, nothing is kept for one."""
+class Run(Protocol):
+    """A forward that can go back once; `StackRun` is one."""
+
+    def backward(
+        self, state_grads: Sequence[Tensor | None], probs_grad: Tensor | None, wanted: set[str], /
+    ) -> Weights:
+        """The gradients of the wanted weights, as far as anything read them."""
+
+
+class Begin(Protocol):
+    """Runs a recurrence forward, from its weights by name.
+
+    Returns a run that can go back if `keep`, its K + 1 states `(T, B, C)`, and the probabilities
+    or None. Products are in `dtype`.
+    """
+
+    def __call__(
+        self, r: Recurrence, weights: Weights, dtype: torch.dtype, keep: bool, /
+    ) -> tuple[Run, list[Tensor], Tensor | None]: ...
+
+
+def begin_loop(
+    r: Recurrence, weights: Weights, dtype: torch.dtype, keep: bool
+) -> tuple[Run, list[Tensor], Tensor | None]:
+    """The loop, step by step; see `Begin`."""
+    with _no_autocast(r.inputs), torch.no_grad():
+        stack = StackRun(r, weights, dtype, keep)
+        return stack, *stack.forward()
+
+
+def run(r: Recurrence, begin: Begin = begin_loop) -> RecurrenceOutput:
+    """Run the recurrence; where no gradient can be asked for, nothing is kept for one.
+
+    Args:
+        r: the recurrence.
+        begin: runs the loop forward.
+    """
     kept = [i for i, layer in enumerate(r.layers) if layer is not None]
     if not kept:
         return RecurrenceOutput([r.inputs] * (len(r.layers) + 1), None)
@@ -33,11 +70,9 @@ def run(r: Recurrence) -> RecurrenceOutput:
     weights = dict(_weights(r, kept, numbers))
     if torch.is_grad_enabled() and any(x.requires_grad for x in weights.values()):
         names, tensors = zip(*weights.items(), strict=True)
-        *states, probs = _Feedback.apply(r, _compute_dtype(r), names, *tensors)
+        *states, probs = _Feedback.apply(r, begin, _compute_dtype(r), names, *tensors)
     else:
-        with _no_autocast(r.inputs), torch.no_grad():
-            stack = StackRun(r, weights, _compute_dtype(r), keep=False)
-            states, probs = stack.forward()
+        _, states, probs = begin(r, weights, _compute_dtype(r), False)
     return RecurrenceOutput([states[number] for number in numbers], probs)
 
 
@@ -77,9 +112,10 @@ class _Feedback(torch.autograd.Function):
     """From weights, inputs and sources to K + 1 states `(T, B, C)` and probabilities or None."""
 
     @staticmethod
-    def forward(ctx, r, dtype, names, *tensors):
+    def forward(ctx, r, begin, dtype, names, *tensors):
         ctx.r, ctx.dtype, ctx.names = r, dtype, names
-        ctx.stack, states, probs = _forward(r, dtype, names, tensors)
+        weights = dict(zip(names, tensors, strict=True))
+        ctx.run, states, probs = begin(r, weights, dtype, True)
         ctx.set_materialize_grads(False)
         # Other objects than those the run holds: a cycle would keep all buffers alive.
         states = [x.detach() for x in states]
@@ -92,14 +128,16 @@ class _Feedback(torch.autograd.Function):
     def backward(ctx, *grads):
         tensors = ctx.saved_tensors[: len(ctx.names)]
         # The backward overwrites what the forward kept: after retain_graph, run that again.
-        stack, ctx.stack = ctx.stack, None
-        if stack is None:
-            stack, _, _ = _forward(ctx.r, ctx.dtype, ctx.names, tensors)
+        run, ctx.run = ctx.run, None
+        if run is None:
+            weights = dict(zip(ctx.names, tensors, strict=True))
+            run, _, _ = begin_loop(ctx.r, weights, ctx.dtype, True)
         *state_grads, probs_grad = grads
-        wanted = {n for n, need in zip(ctx.names, ctx.needs_input_grad[3:], strict=True) if need}
+        wanted = {n for n, need in zip(ctx.names, ctx.needs_input_grad[4:], strict=True) if need}
         with _no_autocast(tensors[0]):
-            found = stack.backward(state_grads, probs_grad, wanted)
+            found = run.backward(state_grads, probs_grad, wanted)
         return (
+            None,
             None,
             None,
             None,
@@ -108,15 +146,6 @@ class _Feedback(torch.autograd.Function):
                 for name, x in zip(ctx.names, tensors, strict=True)
             ),
         )
-
-
-def _forward(
-    r: Recurrence, dtype: torch.dtype, names: Sequence[str], tensors: Sequence[Tensor]
-) -> tuple[StackRun, list[Tensor], Tensor | None]:
-    """A run that can go back, its states and its probabilities."""
-    with _no_autocast(r.inputs):
-        stack = StackRun(r, dict(zip(names, tensors, strict=True)), dtype, keep=True)
-        return stack, *stack.forward()
 
 
 def _or_zeros(grad: Tensor | None, like: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ class Windows:
     Before the first memory lie `front` empty entries, so that on a CPU no window is narrow.
 
     Args:
-        num_steps: T.
+        tape: for T, and whether the mask may be looked at.
         span: 0 for all.
         padding_mask: `(B, T)`, True at padding, or None.
         num_heads: H.
@@ -33,10 +33,9 @@ class Windows:
     """
 
     def __init__(
-        self, num_steps: int, span: int, padding_mask: Tensor | None, num_heads: int, like: Tensor
+        self, tape: Tape, span: int, padding_mask: Tensor | None, num_heads: int, like: Tensor
     ):
-        on_cpu = like.device.type == "cpu"
-        self.num_steps = num_steps
+        on_cpu, num_steps = like.device.type == "cpu", tape.num_steps
         self.reach = min(span, num_steps) if span > 0 else num_steps
         self.front = MIN_WIDTH if on_cpu and not 0 < span < MIN_WIDTH else 0
         self.widest = self.width(num_steps)
@@ -49,7 +48,7 @@ class Windows:
             hidden = torch.nn.functional.pad(hidden, (self.front, 0), value=True)
             self._bias = like.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
             if padding_mask is not None and (
-                span > 0 or not on_cpu or bool(padding_mask[:, 0].any())
+                span > 0 or not tape.may_ask or bool(padding_mask[:, 0].any())
             ):
                 self._hidden = hidden
 
@@ -117,11 +116,12 @@ class MemoryReads:
 
     def start_backward(self, tape: Tape) -> None:
         """Make the buffers of the backward."""
-        self._context_grads = torch.empty_like(self._queries)
+        self._context_grads = tape.empty(tuple(self._queries.shape), self._queries)
         self.context_grads = self._by_reader(self._context_grads, tape)
         # With relative positions all columns are summed over, also those before the first memory.
-        make = torch.empty_like if self._positions is None else torch.zeros_like
-        self._scores_grads = make(self._probs)
+        self._scores_grads = tape.empty(tuple(self._probs.shape), self._probs)
+        if self._positions is not None:
+            self._scores_grads.zero_()
         self._scores_of = self._by_reader(self._scores_grads, tape)
         reach = self.windows.reach
         self._gathers = (

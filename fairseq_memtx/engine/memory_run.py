@@ -54,7 +54,8 @@ class MemoryRun:
         self.norm = self._norm(eps)
         self._project = self._projection(like.dtype, tape)
         # Zeros: the empty entries before the first memory are multiplied by zero.
-        self._entries = like.new_zeros(windows.front + tape.num_steps, 2 * len(groups), *like.shape)
+        shape = (windows.front + tape.num_steps, 2 * len(groups), *like.shape)
+        self._entries = tape.empty(shape, like).zero_()
         self._distances, position_keys = self._position_keys(like.dtype)
         self.reads = [
             MemoryReads(

@@ -21,7 +21,7 @@ from .memory_reads import MemoryReads, Windows
 from .memory_run import MemoryRun
 from .norm import Norm
 from .sublayers import FeedForward, Residual
-from .tape import Slots, Tape
+from .tape import Make, Slots, Tape
 
 
 class StackRun:
@@ -32,17 +32,26 @@ class StackRun:
         weights: all that a gradient can be asked for, named as in `manual`.
         dtype: of products.
         keep: keep what the backward needs.
+        make: see `Tape`.
     """
 
-    def __init__(self, r: Recurrence, weights: Weights, dtype: torch.dtype, keep: bool):
+    def __init__(
+        self,
+        r: Recurrence,
+        weights: Weights,
+        dtype: torch.dtype,
+        keep: bool,
+        make: Make | None = None,
+    ):
         self.r, self.weights = r, weights
         self.kept = [i for i, layer in enumerate(r.layers) if layer is not None]
         inputs = weights["inputs"].detach().contiguous()
         num_steps = len(inputs)
-        self.tape = Tape(num_steps, inputs, keep)
+        self.tape = Tape(num_steps, inputs, keep, make)
         self.like = inputs.new_empty(inputs.shape[1:], dtype=dtype)
         self.states = [Slots(inputs, num_steps)]
-        self.states += [Slots(torch.empty_like(inputs), num_steps) for _ in self.kept]
+        shape = tuple(inputs.shape)
+        self.states += [Slots(self.tape.empty(shape, inputs), num_steps) for _ in self.kept]
         self.memory = self._memory_run()
         self.layers = [self._layer_run(number, i) for number, i in enumerate(self.kept)]
 
@@ -75,7 +84,8 @@ class StackRun:
             layer.start_backward(self.tape)
         sums = GradientSums(wanted)
         given = [None if x is None else x.contiguous().unbind(0) for x in state_grads]
-        inputs_grad = Slots(torch.empty_like(self.states[0].all), self.tape.num_steps)
+        inputs = self.states[0].all
+        inputs_grad = Slots(self.tape.empty(tuple(inputs.shape), inputs), self.tape.num_steps)
         for chunk in reversed(self.tape.chunks()):
             self._back_chunk(chunk, given, inputs_grad)
             self._add_gradients(chunk, sums)
@@ -129,9 +139,7 @@ class StackRun:
 
     def _memory_run(self) -> MemoryRun:
         memory = self.r.memory
-        windows = Windows(
-            self.tape.num_steps, memory.span, self.r.padding_mask, memory.num_heads, self.like
-        )
+        windows = Windows(self.tape, memory.span, self.r.padding_mask, memory.num_heads, self.like)
         shared = len(memory.k_proj) == 1
         groups = [(0, len(self.kept))] if shared else [(i, 1) for i in self.kept]
         eps = 0.0 if memory.layer_norm is None else memory.layer_norm.eps

@@ -3,7 +3,12 @@
 Size legend: T target positions, B sentences.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor
+
+# Makes an uninitialised tensor of a shape, with dtype and device like a tensor.
+Make = Callable[[tuple[int, ...], Tensor], Tensor]
 
 # Rows (positions times sentences) that the weights' gradients take at once: enough for a product
 # to be efficient, few enough for the buffers of the backward to stay small.
@@ -47,11 +52,19 @@ class Tape:
         num_steps: T.
         like: `(T, B, C)`, for the device and B.
         keep: False where no backward will follow: positions then share one entry.
+        make: makes what lives longer than a step; None for ordinary tensors. With it the run is
+            one that is recorded, to be repeated on other data in the same memory.
+
+    Attributes:
+        may_ask: the run may look at its data to choose what to do. On an accelerator the answer
+            would wait for all work queued before it; in a recording it would be the first data's.
     """
 
-    def __init__(self, num_steps: int, like: Tensor, keep: bool):
+    def __init__(self, num_steps: int, like: Tensor, keep: bool, make: Make | None = None):
         self.num_steps = num_steps
         self.keep = keep
+        self.may_ask = make is None and like.device.type == "cpu"
+        self._make = make or _ordinary
         rows = CHUNK_ROWS.get(like.device.type, CHUNK_ROWS_ELSEWHERE)
         self._chunk = min(max(rows // like.size(1), 1), num_steps)
 
@@ -68,8 +81,16 @@ class Tape:
 
     def chunk_slots(self, *shape: int, like: Tensor) -> Slots:
         """An entry for each position of a chunk; not initialised."""
-        return Slots(like.new_empty((self._chunk, *shape)), self.num_steps)
+        return Slots(self.empty((self._chunk, *shape), like), self.num_steps)
 
     def block(self, *shape: int, like: Tensor) -> Tensor:
         """`(T, *shape)`, or `(1, *shape)` where nothing is kept."""
-        return like.new_empty((self.num_steps if self.keep else 1, *shape))
+        return self.empty((self.num_steps if self.keep else 1, *shape), like)
+
+    def empty(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A tensor that lives as long as the run; not initialised."""
+        return self._make(shape, like)
+
+
+def _ordinary(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    return like.new_empty(shape)

@@ -265,7 +265,7 @@ def test_a_state_changed_before_the_backward_is_an_error():
 def test_buffers_are_freed_with_the_graph():
     stack = Stack(Case())
     out = manual(stack.recurrence())
-    run = weakref.ref(out.states[-1].grad_fn.stack)
+    run = weakref.ref(out.states[-1].grad_fn.run)
     assert run() is not None
     gc.disable()
     try:
