@@ -97,6 +97,7 @@ class MemoryAttention(Attention):
         super().__init__(weights, tape, like, rows, scaling, drop)
         self.reads, self.reader = reads, reader
         self.queries = reads.queries[reader]
+        self.first_reader = reads.windows.first_reader
         self.asked = False
 
     def ask_all(self, entered: Tensor) -> None:
@@ -109,16 +110,16 @@ class MemoryAttention(Attention):
         self.asked = True
 
     def forward(self, t: int, x: Tensor) -> Tensor:
-        if t == 0:
-            return self.last(self.last_inputs[0].zero_())
+        if t < self.first_reader:
+            return self.last(self.last_inputs[t].zero_())
         if not self.asked:
             torch.mul(self.first(x), self.scaling, out=self.queries[t])
         return self.read(t, *self._seen(t), self.reads.probs(self.reader, t))
 
     def back(self, t: int, grad: Tensor) -> None:
-        if t == 0:
-            self.last_grads[0].copy_(grad)
-            self.first_grads[0].zero_()
+        if t < self.first_reader:
+            self.last_grads[t].copy_(grad)
+            self.first_grads[t].zero_()
             return
         seen, drop = self._seen(t)
         probs, scores_grad = self.reads.probs(self.reader, t), self.reads.scores(self.reader, t)
@@ -130,8 +131,7 @@ class MemoryAttention(Attention):
     def _seen(self, t: int) -> tuple[Keys, Tensor | None]:
         if self.drop is None:
             return self.reads.window(t), None
-        num_seen = self.reads.windows.count(t)
-        return self.reads.window(t), self.drop[t][..., t - num_seen : t]
+        return self.reads.window(t), self.drop[t][..., self.reads.windows.seen(t)]
 
 
 class SourceAttention(Attention):

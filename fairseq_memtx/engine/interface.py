@@ -1,7 +1,7 @@
 """What every engine takes and returns.
 
 Size legend: T target positions, B sentences, C model dimension, H heads, S source positions, L
-layers.
+layers, P positions before the target.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from ..modules.carried_memory import CarriedMemory
 from ..modules.cross_attention import CrossMemory
 from ..modules.dropout import LayerMasks
 from ..modules.layer import FeedbackLayer
@@ -26,7 +27,10 @@ class Recurrence:
         inputs: `(T, B, C)`, embeddings of the target positions, after dropout.
         sources: keys and values of the source for each layer, or empty without cross-attention.
         padding_mask: `(B, T)`, True at target padding, or None where there is none.
-        masks: dropout masks for each layer, or empty for no dropout.
+        masks: dropout masks for each layer, or empty for no dropout; those of the memory's
+            probabilities count the P carried memories first.
+        past: memories of P positions before the target, read but not taught, or None. Not every
+            engine takes them.
         probs_layer: the layer whose cross-attention probabilities are returned, or None.
     """
 
@@ -37,6 +41,7 @@ class Recurrence:
     padding_mask: Tensor | None = None
     masks: Sequence[LayerMasks] = field(default_factory=list)
     probs_layer: int | None = None
+    past: CarriedMemory | None = None
 
 
 class RecurrenceOutput(NamedTuple):

@@ -1,12 +1,14 @@
 """Keys and values of the memories, and the buffers of the layers that read them.
 
-Size legend: T target positions, B sentences, H heads, N = B * H, C model dimension, D = C / H,
-R layers that read the same keys and values, W entries of the widest window.
+Size legend: T target positions, P carried memories before them, B sentences, H heads, N = B * H,
+C model dimension, D = C / H, R layers that read the same keys and values, W entries of the widest
+window.
 """
 
 import torch
 from torch import Tensor
 
+from ..modules.carried_memory import CarriedMemory
 from .attention_step import Keys
 from .memory_gather import MemoryGather
 from .tape import Slots, Tape
@@ -18,7 +20,8 @@ MIN_WIDTH = 16
 class Windows:
     """Which memories a position sees: the last `span` ones that exist and are no padding.
 
-    Before the first memory lie `front` empty entries, so that on a CPU no window is narrow.
+    The entries are those of `front` that are empty, so that on a CPU no window is narrow, then P
+    carried ones, then one for each position.
 
     Args:
         tape: for T, and whether the mask may be looked at.
@@ -26,35 +29,52 @@ class Windows:
         padding_mask: `(B, T)`, True at padding, or None.
         num_heads: H.
         like: for dtype and device of scores.
+        past: the carried memories, or None.
 
     Attributes:
+        first: the entry of position 0.
+        first_reader: the first position that sees a memory: 0, or 1 where none is carried.
         reach: the largest distance seen.
         widest: W.
     """
 
     def __init__(
-        self, tape: Tape, span: int, padding_mask: Tensor | None, num_heads: int, like: Tensor
+        self,
+        tape: Tape,
+        span: int,
+        padding_mask: Tensor | None,
+        num_heads: int,
+        like: Tensor,
+        past: CarriedMemory | None = None,
     ):
         on_cpu, num_steps = like.device.type == "cpu", tape.num_steps
-        self.reach = min(span, num_steps) if span > 0 else num_steps
+        self._carried = 0 if past is None else len(past)
+        entries = self._carried + num_steps
+        self.reach = min(span, entries) if span > 0 else entries
         self.front = MIN_WIDTH if on_cpu and not 0 < span < MIN_WIDTH else 0
+        self.first = self.front + self._carried
+        self.first_reader = 0 if self._carried > 0 else 1
         self.widest = self.width(num_steps)
         self._bias = self._hidden = None
-        self._padded = padding_mask is not None
-        if padding_mask is not None or self.front > 0:
-            hidden = torch.zeros(1, 1, num_steps, dtype=torch.bool, device=like.device)
-            if padding_mask is not None:
-                hidden = padding_mask.repeat_interleave(num_heads, dim=0).unsqueeze(1)
+        mask = _joined_masks(past, padding_mask, num_steps)
+        self._padded = mask is not None
+        if mask is not None or self.front > 0:
+            hidden = torch.zeros(1, 1, entries, dtype=torch.bool, device=like.device)
+            if mask is not None:
+                hidden = mask.repeat_interleave(num_heads, dim=0).unsqueeze(1)
             hidden = torch.nn.functional.pad(hidden, (self.front, 0), value=True)
             self._bias = like.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
-            if padding_mask is not None and (
-                span > 0 or not tape.may_ask or bool(padding_mask[:, 0].any())
-            ):
+            if mask is not None and (span > 0 or not tape.may_ask or bool(mask[:, 0].any())):
                 self._hidden = hidden
 
     def count(self, t: int) -> int:
         """Number of memories that position t sees, padding included."""
-        return min(t, self.reach)
+        return min(self._carried + t, self.reach)
+
+    def seen(self, t: int) -> slice:
+        """These memories by number, the carried ones counted first."""
+        end = self._carried + t
+        return slice(end - self.count(t), end)
 
     def width(self, t: int) -> int:
         """Number of entries of its window."""
@@ -63,7 +83,7 @@ class Windows:
     def cut(self, t: int, x: Tensor, dim: int) -> Tensor:
         """The window of position t from entries along `dim`."""
         width = self.width(t)
-        return x.narrow(dim, self.front + t - width, width)
+        return x.narrow(dim, self.first + t - width, width)
 
     def bias(self, t: int) -> Tensor | None:
         """`(N or 1, 1, width)`, -inf at what is not seen, or None."""
@@ -75,11 +95,23 @@ class Windows:
         return None if self._hidden is None else self.cut(t, self._hidden, 2)
 
 
+def _joined_masks(
+    past: CarriedMemory | None, padding_mask: Tensor | None, num_steps: int
+) -> Tensor | None:
+    """`(B, P + T)`, True at what must not be read, or None."""
+    if past is None or (past.padding_mask is None and padding_mask is None):
+        return padding_mask
+    hidden = past.hidden()
+    if padding_mask is None:
+        padding_mask = hidden.new_zeros(len(hidden), num_steps)
+    return torch.cat([hidden, padding_mask], dim=1)
+
+
 class MemoryReads:
     """Keys and values of one pair of projections, as the layers that share it read them.
 
     Args:
-        keys, values: `(front + T, B, C)`, written by the memory step by step.
+        keys, values: `(front + P + T, B, C)`, written by the memory step by step.
         windows: what a position sees.
         position_keys: `(W, D)`, the keys of the distances W .. 1, or None.
         num_readers: R.
@@ -103,7 +135,7 @@ class MemoryReads:
         _, num_sentences, dim = keys.shape
         self.windows, self._positions = windows, position_keys
         self._num_rows, self._num_readers = num_sentences * num_heads, num_readers
-        # (front + T, B, C) -> (N, front + T, D): windows of it are views
+        # (front + P + T, B, C) -> (N, front + P + T, D): windows of it are views
         self._keys, self._values = (
             x.view(len(x), self._num_rows, -1).transpose(0, 1) for x in (keys, values)
         )
@@ -159,9 +191,10 @@ class MemoryReads:
 
     def position_gradients(self) -> Tensor:
         """Of the position keys, `(W, D)`."""
-        # Position 0 sees nothing and has written nothing.
-        scores = self._scores_grads[1:].reshape(-1, self._scores_grads.size(-1))
-        return scores.t().mm(self._queries[1:].reshape(-1, self._keys.size(2)))
+        # A position that sees nothing has written nothing.
+        first = self.windows.first_reader
+        scores = self._scores_grads[first:].reshape(-1, self._scores_grads.size(-1))
+        return scores.t().mm(self._queries[first:].reshape(-1, self._keys.size(2)))
 
     def _by_reader(self, block: Tensor, tape: Tape) -> list[Slots]:
         return [Slots(x, tape.num_steps) for x in block.unbind(1)]

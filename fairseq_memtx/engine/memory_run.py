@@ -2,7 +2,8 @@
 
 Fan et al. 2020 (arXiv 2002.09402), section 3: m_t = sum_l w_l x_t^l, k_t = W_k m_t, v_t = W_v m_t.
 
-Size legend: T target positions, B sentences, C model dimension, L layers, G pairs of projections.
+Size legend: T target positions, P carried memories before them, B sentences, C model dimension,
+L layers, G pairs of projections, H heads, D = C / H.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..modules.carried_memory import CarriedMemory
 from .gemm import Projection
 from .gradients import GradientSums, Weights
 from .memory_reads import MemoryReads, Windows
@@ -30,6 +32,7 @@ class MemoryRun:
         tape: makes the buffers.
         like: `(B, C)`, for the dtype of products.
         states_like: for the dtype of states.
+        past: the carried memories, or None.
 
     Attributes:
         reads: one for each of `groups`.
@@ -45,6 +48,7 @@ class MemoryRun:
         tape: Tape,
         like: Tensor,
         states_like: Tensor,
+        past: CarriedMemory | None = None,
     ):
         num_rows, dim = like.shape
         self.weights, self.groups, self.windows = weights, groups, windows
@@ -54,8 +58,10 @@ class MemoryRun:
         self.norm = self._norm(eps)
         self._project = self._projection(like.dtype, tape)
         # Zeros: the empty entries before the first memory are multiplied by zero.
-        shape = (windows.front + tape.num_steps, 2 * len(groups), *like.shape)
+        shape = (windows.first + tape.num_steps, 2 * len(groups), *like.shape)
         self._entries = tape.empty(shape, like).zero_()
+        if past is not None:
+            self._write_past(past)
         self._distances, position_keys = self._position_keys(like.dtype)
         self.reads = [
             MemoryReads(
@@ -77,7 +83,15 @@ class MemoryRun:
             memory = self.norm(memory)
         # (B, 2 G C) -> (2 G, B, C)
         projected = self._project(memory).view(len(memory), -1, memory.size(1))
-        self._entries[self.windows.front + t].copy_(projected.transpose(0, 1))
+        self._entries[self.windows.first + t].copy_(projected.transpose(0, 1))
+
+    def _write_past(self, past: CarriedMemory) -> None:
+        """Put the carried memories before those of position 0."""
+        numbers = [number for number, _ in self.groups]
+        for i, carried in enumerate((past.keys, past.values)):
+            # (G, B, H, P, D) -> (P, G, B, C)
+            entries = carried[numbers].permute(3, 0, 1, 2, 4).flatten(3)
+            self._entries[self.windows.first - len(past) : self.windows.first, i::2] = entries
 
     def start_backward(self, tape: Tape) -> None:
         """Make the buffers of the backward."""

@@ -13,7 +13,7 @@ def run(r: Recurrence) -> RecurrenceOutput:
     Time and activations are those of the step; the past is stacked anew at each position, so
     memory grows with T squared. Use it for tests and short targets.
     """
-    past = MemoryTrace(r.memory, r.inputs[0])
+    past = MemoryTrace(r.memory, r.inputs[0], r.past)
     states, probs = [], []
     for t, x in enumerate(r.inputs):
         padding = None if r.padding_mask is None else r.padding_mask[:, t]

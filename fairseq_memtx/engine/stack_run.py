@@ -139,14 +139,16 @@ class StackRun:
 
     def _memory_run(self) -> MemoryRun:
         memory = self.r.memory
-        windows = Windows(self.tape, memory.span, self.r.padding_mask, memory.num_heads, self.like)
+        windows = Windows(
+            self.tape, memory.span, self.r.padding_mask, memory.num_heads, self.like, self.r.past
+        )
         shared = len(memory.k_proj) == 1
         groups = [(0, len(self.kept))] if shared else [(i, 1) for i in self.kept]
         eps = 0.0 if memory.layer_norm is None else memory.layer_norm.eps
         weights = under_prefix("memory.", self.weights)
         return MemoryRun(
             weights, groups, windows, memory.num_heads, eps, self.tape, self.like,
-            self.states[0].all,
+            self.states[0].all, self.r.past,
         )  # fmt: skip
 
     def _reads(self, number: int) -> tuple[MemoryReads, int]:

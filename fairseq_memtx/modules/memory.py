@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .attention import attend, attention_linear, split_heads
+from .carried_memory import CarriedMemory
 from .mixture import LayerMixture
 from .relative_positions import key_of_distance
 
@@ -139,6 +140,29 @@ class FeedbackMemory(nn.Module):
         distances = torch.arange(last, nearest - 1, -1, device=self.distance_keys.device)
         return key_of_distance(self.distance_keys, (distances - 1).clamp(min=0))
 
+    @torch.no_grad()
+    def carry(
+        self,
+        states: Sequence[Tensor],
+        padding_mask: Tensor | None,
+        before: CarriedMemory | None,
+        size: int,
+    ) -> CarriedMemory:
+        """The last `size` memories after a text, or fewer where there are not so many.
+
+        Args:
+            states: L + 1 tensors `(T, B, C)`, those of all layers at the text's positions.
+            padding_mask: `(B, T)`, True at padding, or None.
+            before: the memories before the text, or None.
+            size: how many.
+        """
+        first = max(len(states[0]) - size, 0)
+        # (G, T, B, H, D) -> (G, B, H, T, D)
+        keys, values = (x.permute(0, 2, 3, 1, 4) for x in self([x[first:] for x in states]))
+        padding_mask = None if padding_mask is None else padding_mask[:, first:]
+        new = CarriedMemory(keys, values, padding_mask)
+        return new if before is None else before.followed_by(new).last(size)
+
     def views(
         self, keys: Tensor, values: Tensor, padding_mask: Tensor | None
     ) -> Sequence[MemoryView]:
@@ -158,17 +182,23 @@ class MemoryTrace:
     Args:
         memory: the parameters.
         like: `(B, C)`, for the batch size, dtype and device.
+        past: the memories before the first position, or None.
     """
 
-    def __init__(self, memory: FeedbackMemory, like: Tensor):
+    def __init__(self, memory: FeedbackMemory, like: Tensor, past: CarriedMemory | None = None):
         self.memory = memory
         num_rows, embed_dim = like.shape
         head_dim = embed_dim // memory.num_heads
         shape = (len(memory.k_proj), num_rows, memory.num_heads, 0, head_dim)
         self._empty = like.new_zeros(shape)
+        self._no_padding = like.new_zeros(num_rows, dtype=torch.bool)
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
-        self._padding: list[Tensor] = []
+        self._padding: list[Tensor | None] = []
+        if past is not None:
+            keys, values = (x.type_as(like).unbind(3) for x in (past.keys, past.values))
+            for entry in zip(keys, values, past.hidden().unbind(1), strict=True):
+                self.append(*entry)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -176,12 +206,17 @@ class MemoryTrace:
     def views(self) -> Sequence[MemoryView]:
         if not self._keys:
             return self.memory.views(self._empty, self._empty, None)
-        padding_mask = torch.stack(self._padding, dim=1) if self._padding else None
         keys, values = torch.stack(self._keys, dim=3), torch.stack(self._values, dim=3)
-        return self.memory.views(keys, values, padding_mask)
+        return self.memory.views(keys, values, self._padding_mask())
+
+    def _padding_mask(self) -> Tensor | None:
+        """`(B, t)`, or None where nothing is padding."""
+        if all(padding is None for padding in self._padding):
+            return None
+        padding = [self._no_padding if x is None else x for x in self._padding]
+        return torch.stack(padding, dim=1)
 
     def append(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
         self._keys.append(keys)
         self._values.append(values)
-        if padding is not None:
-            self._padding.append(padding)
+        self._padding.append(padding)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fairseq_memtx.engine import ENGINES, Engine, Recurrence, RecurrenceOutput
+from fairseq_memtx.modules.carried_memory import CarriedMemory
 from fairseq_memtx.modules.dropout import DropoutRates, draw_layer_masks
 from fairseq_memtx.modules.layer import FeedbackLayer, LayerSizes
 from fairseq_memtx.modules.memory import FeedbackMemory
@@ -24,6 +25,8 @@ class Case:
         padding: side on which targets are padded, or None.
         source_lengths: of the sentences, or None for no padding; the batch has as many.
         dropped: layers left out.
+        carried: memories before the target.
+        anew: the second sentence reads none of them, the third not the oldest two.
     """
 
     layers: int = 2
@@ -42,6 +45,8 @@ class Case:
     ffn_dim: int = 10
     heads: int = 2
     dtype: torch.dtype = torch.float64
+    carried: int = 0
+    anew: bool = False
 
 
 class Stack(nn.Module):
@@ -69,10 +74,11 @@ class Stack(nn.Module):
         self.masks = [
             draw_layer_masks(
                 rates, self.inputs.detach(), case.heads, case.ffn_dim, 4 if case.cross else 0,
-                case.length,
+                case.carried + case.length,
             )
             for _ in self.layers
         ] if case.dropout else []  # fmt: skip
+        self.past = self._carried() if case.carried else None
 
     def recurrence(self) -> Recurrence:
         case = self.case
@@ -89,7 +95,17 @@ class Stack(nn.Module):
             padding_mask=self._padding(),
             masks=self.masks,
             probs_layer=case.probs_layer if case.cross else None,
+            past=self.past,
         )
+
+    def _carried(self) -> CarriedMemory:
+        case = self.case
+        # (G, B, H, P, D)
+        shape = (len(self.memory.k_proj), case.batch, case.heads, case.carried)
+        keys, values = torch.randn(2, *shape, case.dim // case.heads, dtype=case.dtype)
+        mask = torch.zeros(case.batch, case.carried, dtype=torch.bool)
+        mask[1:2], mask[2:3, :2] = True, True
+        return CarriedMemory(keys, values, mask if case.anew else None)
 
     def _padding(self) -> Tensor | None:
         case = self.case

@@ -67,6 +67,21 @@ CASES = {
     "first layer dropped": Case(layers=3, dropped=frozenset({0}), probs_layer=1),
     "last layer dropped": Case(layers=3, dropped=frozenset({2}), memory={"shared_kv": False}),
     "all layers dropped": Case(dropped=frozenset({0, 1})),
+    "carried": Case(carried=3),
+    "carried, one position": Case(carried=4, length=1),
+    "carried, some begin anew": Case(carried=3, anew=True, pre_norm=True),
+    "carried, all but some begin anew, no padding": Case(carried=20, anew=True, padding=None),
+    "carried, left padding": Case(carried=5, anew=True, padding="left"),
+    "carried, per-layer, layer dropped": Case(
+        carried=4, layers=3, memory={"shared_kv": False}, dropped=frozenset({1})
+    ),
+    "carried, span within the target": Case(carried=4, memory={"span": 2}, length=7),
+    "carried, span beyond": Case(carried=6, memory={"span": 5}, length=9, anew=True),
+    "carried, wide span": Case(carried=18, memory={"span": 17}, length=21, padding="left"),
+    "carried, relative positions": Case(carried=4, memory={"num_distances": 5}, anew=True),
+    "carried, relative positions, span, per-layer": Case(
+        carried=3, memory={"num_distances": 9, "span": 4, "shared_kv": False}, padding=None
+    ),
 }
 
 
@@ -92,6 +107,8 @@ def random_case(seed: int) -> Case:
         padding=draw.choice([None, "left", "right"]),
         source_padding=draw.random() < 0.5,
         dropped=frozenset(i for i in range(layers) if draw.random() < 0.15),
+        carried=draw.choice([0, 0, 1, 3, 20]),
+        anew=draw.random() < 0.5,
         probs_layer=draw.choice([None, 0, layers - 1]),
         memory={
             "mixture": draw.choice(mixtures),

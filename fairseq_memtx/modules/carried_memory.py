@@ -1,0 +1,77 @@
+"""Feedback memories that outlive their text: the keys and values of the positions before it.
+
+Fan et al. 2020 (arXiv 2002.09402) train their language model on consecutive blocks of text, each of
+which reads the memories that the blocks before have left; gradients end there.
+
+Size legend: B rows, P positions, G pairs of projections, H heads, D head dimension.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class CarriedMemory:
+    """The memories of P positions before a text, the position just before it last.
+
+    Attributes:
+        keys, values: `(G, B, H, P, D)`, without gradient history.
+        padding_mask: `(B, P)`, True where an entry must not be read: a padding symbol, or a
+            position of another text, where a row begins anew; None where all may be read.
+    """
+
+    keys: Tensor
+    values: Tensor
+    padding_mask: Tensor | None = None
+
+    def __len__(self) -> int:
+        """P."""
+        return self.keys.size(3)
+
+    def detach(self) -> "CarriedMemory":
+        """The same memory without its gradient history: gradients end here."""
+        return self._map(torch.Tensor.detach, torch.Tensor.detach)
+
+    def reorder(self, new_order: Tensor) -> "CarriedMemory":
+        """Row i of the result is row `new_order[i]` (int64, any length, repeats allowed)."""
+        return self._map(
+            lambda x: x.index_select(1, new_order), lambda mask: mask.index_select(0, new_order)
+        )
+
+    def begin_anew(self, rows: Tensor) -> "CarriedMemory":
+        """The same memory, of which `rows` `(B,)` (True) may read nothing."""
+        return replace(self, padding_mask=self.hidden() | rows[:, None])
+
+    def last(self, size: int) -> "CarriedMemory":
+        """The last `size` entries, or all if there are fewer."""
+        first = max(len(self) - size, 0)
+        return self._map(lambda x: x[:, :, :, first:], lambda mask: mask[:, first:])
+
+    def followed_by(self, later: "CarriedMemory") -> "CarriedMemory":
+        """The entries of both, in order, in the dtype of the later ones."""
+        mask = None
+        if self.padding_mask is not None or later.padding_mask is not None:
+            mask = torch.cat([self.hidden(), later.hidden()], dim=1)
+        keys = torch.cat([self.keys.to(later.keys.dtype), later.keys], dim=3)
+        values = torch.cat([self.values.to(later.values.dtype), later.values], dim=3)
+        return CarriedMemory(keys, values, mask)
+
+    def hidden(self) -> Tensor:
+        """`padding_mask`, also where that is None."""
+        if self.padding_mask is not None:
+            return self.padding_mask
+        return self.keys.new_zeros((self.keys.size(1), len(self)), dtype=torch.bool)
+
+    def size_bytes(self) -> int:
+        """Bytes of all tensors."""
+        tensors = [x for x in (self.keys, self.values, self.padding_mask) if x is not None]
+        return sum(x.numel() * x.element_size() for x in tensors)
+
+    def _map(
+        self, entries: Callable[[Tensor], Tensor], mask: Callable[[Tensor], Tensor]
+    ) -> "CarriedMemory":
+        hidden = None if self.padding_mask is None else mask(self.padding_mask)
+        return CarriedMemory(entries(self.keys), entries(self.values), hidden)
