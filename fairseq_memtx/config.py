@@ -42,6 +42,12 @@ class FeedbackOptions:
         "learn a key embedding for each distance up to this number of positions, shared by heads"
         " and layers; usually with --no-token-positional-embeddings; 0 means none",
     )
+    carry_len: int = option(
+        -1,
+        "past positions whose memories a language model carries from one block of a text to the"
+        " next; -1 means those of the span or, without one, as many as a block has, but none with"
+        " absolute positions",
+    )
     engine: str = option(
         "manual",
         "how the recurrence is run in training: manual (hand-written backward, fast), reference"
@@ -69,6 +75,7 @@ class FeedbackOptions:
     def __post_init__(self) -> None:
         _one_of_choices(self, "memory_kv", "engine")
         _at_least(0, self, "memory_span", "relative_positions", "sweep_block", "sweep_grads")
+        _at_least(-1, self, "carry_len")
         _at_least(1, self, "sweeps")
         if self.engine != "parallel":
             _left_out(
@@ -190,7 +197,7 @@ class CompressiveOptions(SegmentOptions):
 
 @dataclass(frozen=True)
 class LengthOptions:
-    """Of the curriculum over sequence lengths; lengths are in subwords, the end symbol included."""
+    """Of the curriculum over sequence lengths, the end symbol included."""
 
     length_schedule: str = option(
         "none",
@@ -211,6 +218,12 @@ class LengthOptions:
         "the length of a pair: that of its target, its source, or the longer of both",
         choices=("target", "source", "both"),
     )
+    length_unit: str = option(
+        "subwords",
+        "what start, end and step count: subwords, or segments of a decoder that works in them: the"
+        " limit is then always a whole number of segments",
+        choices=("subwords", "segments"),
+    )
     length_start: int = option(
         0, "length at the first update; 0 means the shortest that allows a hundredth of the pairs"
     )
@@ -224,7 +237,7 @@ class LengthOptions:
     length_stages: int = option(4, "number of lengths of the schedule `stages`")
 
     def __post_init__(self) -> None:
-        _one_of_choices(self, "length_schedule", "length_mode", "length_by")
+        _one_of_choices(self, "length_schedule", "length_mode", "length_by", "length_unit")
         _at_least(0, self, "length_start", "length_end", "length_updates")
         _at_least(1, self, "length_step")
         _at_least(2, self, "length_stages")
@@ -237,6 +250,11 @@ class LengthOptions:
             raise ValueError(
                 f"{flag('length_by')} must be target with {flag('length_mode')} prefix, which cuts"
                 f" targets, but is {self.length_by}"
+            )
+        if self.length_unit == "segments" and self.length_by != "target":
+            raise ValueError(
+                f"{flag('length_by')} must be target with {flag('length_unit')} segments, which are"
+                f" those of targets, but is {self.length_by}"
             )
 
 

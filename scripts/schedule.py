@@ -136,7 +136,8 @@ def make_curriculum(args: argparse.Namespace) -> Curriculum:
         options = config.from_namespace(args, config.LengthOptions)
         if options.length_schedule == "none":
             raise UserError("--memtx-length-schedule must be given, or there is none to show")
-        return curriculum.make_curriculum(options, pairs, batching, 1, epoch_updates)
+        unit = args.memtx_segment_len if options.length_unit == "segments" else 1
+        return curriculum.make_curriculum(options, pairs, batching, 1, epoch_updates, unit)
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -165,6 +166,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--plot", type=Path, metavar="FILE", help="draw it, for example as FILE.png or FILE.svg")
     config = load_config()
     config.add_flags(parser, config.LengthOptions)
+    segment = config.SegmentOptions.segment_len
+    add("--memtx-segment-len", type=whole, default=segment,
+        help="of fairseq-train: subwords of a segment (default: %(default)s)")  # fmt: skip
     args = parser.parse_args(argv)
     if args.max_tokens is None and args.batch_size is None:
         parser.error("one of --max-tokens and --batch-size is needed")

@@ -11,7 +11,15 @@ many tokens as without a schedule, and a short one takes a recurrent decoder few
   place. For a schedule of several epochs, or where the short pairs alone are plenty.
 - prefix: targets are cut to the limit, without an end of sentence, and trained against the whole
   source. For data with few short pairs: no pair is left out, but batches are no fuller than their
-  sources allow.
+  sources allow. Where those are as long as the targets, an update takes fewer steps but a token
+  does not.
+
+The limit may be told in segments of a decoder that works in them, such as Transformer-XL. In the
+mode prefix the schedule then drives over how many segments such a decoder is unrolled.
+
+What a length counts matters nowhere but in `Pairs`: training on documents would hold the number of
+sentences of each document there, and cut a document to its first sentences where `PrefixDataset`
+cuts a target.
 
 A curriculum is a pure function of the data, the seed, the epoch and the number of updates made
 before it: the same on every rank, and the same again when training is resumed.
@@ -219,20 +227,27 @@ def cut(batch: np.ndarray, limit: int) -> Batch:
 
 
 def make_schedule(
-    options: LengthOptions, data: LengthDistribution, epoch_updates: int
+    options: LengthOptions, data: LengthDistribution, epoch_updates: int, unit: int = 1
 ) -> LengthSchedule:
     """Fill in what the options leave to the data.
+
+    Args:
+        options: lengths in units.
+        data: lengths in subwords, as those of the schedule.
+        epoch_updates: updates of an epoch.
+        unit: subwords of a unit.
 
     Raises:
         UserError: where no pair is as short as the schedule's start.
     """
-    start = options.length_start or data.shortest_limit(FIRST_SHARE)
-    if start < data.shortest and options.length_mode != "prefix":
+    shortest, longest = math.ceil(data.shortest / unit), math.ceil(data.longest / unit)
+    start = options.length_start or math.ceil(data.shortest_limit(FIRST_SHARE) / unit)
+    if start < shortest and options.length_mode != "prefix":
         raise UserError(
-            f"{flag('length_start')} must be at least {data.shortest}, the length of the shortest"
+            f"{flag('length_start')} must be at least {shortest}, the length of the shortest"
             f" pair, but is {start}"
         )
-    end = options.length_end or max(start, data.longest)
+    end = options.length_end or max(start, longest)
     if end < start:
         raise UserError(
             f"{flag('length_end')} must be at least {start}, which a hundredth of the pairs keep"
@@ -240,21 +255,26 @@ def make_schedule(
         )
     return LengthSchedule(
         kind=options.length_schedule,
-        start=start,
-        end=end,
+        start=start * unit,
+        end=end * unit,
         updates=options.length_updates or epoch_updates,
-        step=options.length_step,
+        step=options.length_step * unit,
         stages=options.length_stages,
         data=data,
     )
 
 
 def make_curriculum(
-    options: LengthOptions, pairs: Pairs, batching: Batching, seed: int, epoch_updates: int
+    options: LengthOptions,
+    pairs: Pairs,
+    batching: Batching,
+    seed: int,
+    epoch_updates: int,
+    unit: int = 1,
 ) -> Curriculum:
-    """The curriculum that `options` describe, for epochs of `epoch_updates` updates."""
+    """The curriculum that `options`, whose lengths are in units of `unit` subwords, describe."""
     data = LengthDistribution(pairs.lengths(options.length_by)[pairs.indices])
-    schedule = make_schedule(options, data, epoch_updates)
+    schedule = make_schedule(options, data, epoch_updates, unit)
     common = (pairs, schedule, batching, options.length_by, seed)
     if options.length_mode == "prefix":
         return PrefixCurriculum(*common)

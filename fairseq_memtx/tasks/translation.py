@@ -63,6 +63,8 @@ class MemtxTranslationTask(TranslationTask):
         self.warm_start_options = from_namespace(cfg, WarmStartOptions)
         self.memtx_training: TrainingState | None = None
         self.curriculum: Curriculum | None = None
+        #: Subwords of a segment of the model, where it works in segments.
+        self.segment_len: int | None = None
         self._updates = 0
         self._curriculum_iterators: dict[Any, CurriculumBatchIterator] = {}
 
@@ -74,6 +76,7 @@ class MemtxTranslationTask(TranslationTask):
     def build_model(self, cfg, from_checkpoint=False):
         """fairseq's hook; a training that starts afresh takes its first weights where told."""
         model = super().build_model(cfg, from_checkpoint)
+        self.segment_len = getattr(getattr(model.decoder, "options", None), "segment_len", None)
         if self.warm_start_options.init_from and not from_checkpoint:
             if self.is_resumed():
                 logger.info("no warm start: this training was begun before and goes on")
@@ -150,11 +153,23 @@ class MemtxTranslationTask(TranslationTask):
             ),
             settings.get("seed", 1),
             epoch_updates=math.ceil(num_batches / per_update),
+            unit=self._unit(),
         )
         self._announce(self.curriculum, training)
         return CurriculumBatchIterator(
             stock, self.curriculum, lambda: self._updates, training.update_freq
         )
+
+    def _unit(self) -> int:
+        """Subwords of a unit of the schedule."""
+        if self.length_options.length_unit == "subwords":
+            return 1
+        if self.segment_len is None:
+            raise UserError(
+                f"{flag('length_unit')} must be subwords with a decoder that does not work in"
+                " segments, but is segments"
+            )
+        return self.segment_len
 
     def _pairs_of(self, dataset, settings: dict[str, Any]) -> Pairs:
         """The pairs that fairseq would train on: not those longer than the model takes."""
@@ -174,13 +189,13 @@ class MemtxTranslationTask(TranslationTask):
             raise UserError(f"--grouped-shuffling cannot be used with {schedule}")
 
     def _announce(self, curriculum: Curriculum, training: TrainingState) -> None:
-        schedule = curriculum.schedule
+        schedule, unit = curriculum.schedule, self._unit()
         logger.info(
-            "length schedule %s (%s): %s length from %d to %d over %d updates, at first %.1f %% of"
-            " the data",
+            "length schedule %s (%s): %s length from %d to %d%s over %d updates, at first %.1f %%"
+            " of the data",
             schedule.kind, self.length_options.length_mode, self.length_options.length_by,
-            schedule.start, schedule.end, schedule.updates,
-            100 * curriculum.share(schedule.at(0)),
+            schedule.start, schedule.end, f" in segments of {unit}" if unit > 1 else "",
+            schedule.updates, 100 * curriculum.share(schedule.at(0)),
         )  # fmt: skip
         if 0 < training.max_update < schedule.updates:
             logger.warning(
@@ -197,6 +212,9 @@ class MemtxTranslationTask(TranslationTask):
             share = self.curriculum.share(length)
             metrics.log_scalar("length", length, weight=0, priority=210, round=0)
             metrics.log_scalar("data_share", share, weight=0, priority=211, round=3)
+            if self.length_options.length_unit == "segments":
+                segments = math.ceil(length / self._unit())
+                metrics.log_scalar("segments", segments, weight=0, priority=212, round=0)
         return super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)
 
 

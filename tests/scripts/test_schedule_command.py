@@ -34,6 +34,13 @@ def test_an_epoch_is_as_long_as_in_training(prepared_sample: Path) -> None:
     assert abs(alone - 2 * shared) <= 1 and alone > 10
 
 
+def test_a_schedule_in_segments_needs_their_length(prepared_sample: Path) -> None:
+    flags = ["linear", "--memtx-length-unit", "segments", "--memtx-length-start", "1"]
+    for length, flag in ((32, []), (6, ["--memtx-segment-len", "6"])):
+        schedule = make(prepared_sample / "bin", *flags, *flag).schedule
+        assert schedule.start == length and schedule.end % length == 0
+
+
 def test_the_plot_is_written(prepared_sample: Path, tmp_path: Path) -> None:
     curriculum = make(prepared_sample / "bin", "competence")
     for name in ("plot.png", "plot.svg"):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,91 @@ def test_each_shard_of_the_data_has_its_own_schedule(data: Path, tmp_path: Path)
     assert numbers == [list(range(300)), list(range(80)), list(range(300))]
 
 
+SEGMENTS = "--arch memtx_transformer_xl --memtx-segment-len 4 --memtx-length-unit segments"
+
+
+def make_segment_task(data: Path, *flags: str) -> Any:
+    """The task, once it has built a decoder that works in segments of four subwords."""
+    cfg = config_of(data, Path("unused"), *SEGMENTS.split(), *flags)
+    task = tasks.setup_task(cfg.task)
+    task.build_model(cfg.model)
+    task.load_dataset("train", combine=True, epoch=1)
+    return task
+
+
+@pytest.mark.parametrize("kind", ["linear", "root", "stages", "competence"])
+def test_the_schedule_may_drive_the_number_of_segments(data: Path, kind: str) -> None:
+    flags = f"--memtx-length-schedule {kind} --memtx-length-updates 20 --memtx-length-mode prefix"
+    task = make_segment_task(data, *flags.split(), "--memtx-length-start", "1")
+    batches = list(make_iterator(task).next_epoch_itr())
+    longest = task.dataset("train").sizes[:, 1].max()
+    assert task.curriculum.schedule.end == 4 * math.ceil(longest / 4)
+    seen = []
+    for batch, limit in itertools.islice(zip(batches, limits(task), strict=False), 20):
+        assert limit % 4 == 0
+        assert target_lengths(batch).max() <= limit
+        seen.append(limit // 4)
+    assert seen[0] == 1 and seen == sorted(seen) and len(set(seen)) > 2
+    assert sorted(ids(batches)) == list(range(300))
+
+
+def test_segments_are_counted_in_start_end_and_step(data: Path) -> None:
+    counted = "--memtx-length-start 1 --memtx-length-end 5 --memtx-length-step 2"
+    task = make_segment_task(data, *SCHEDULE.split(), *counted.split())
+    make_iterator(task)
+    schedule = task.curriculum.schedule
+    assert (schedule.start, schedule.end, schedule.step) == (4, 20, 8)
+    assert {schedule.at(update) for update in range(20)} == {4, 12}
+
+
+def test_segments_need_a_decoder_that_works_in_them(data: Path) -> None:
+    task = make_task(data, *SCHEDULE.split(), "--memtx-length-unit", "segments")
+    with pytest.raises(UserError, match="--memtx-length-unit must be subwords with a decoder that"):
+        make_iterator(task)
+
+
+def steps_per_token(batches: list[dict[str, Any]]) -> float:
+    """Positions of the batches, each a step of a recurrent decoder, for each target token."""
+    return sum(b["target"].size(1) for b in batches) / sum(b["ntokens"] for b in batches)
+
+
+@pytest.mark.parametrize("mode", ["order", "filter"])
+def test_short_stages_take_fewer_steps_for_each_token(tmp_path: Path, mode: str) -> None:
+    """Batches stay full, so that a step is of more sentences the shorter they are."""
+    write_pairs(tmp_path, "train", [(n, n) for n in range(1, 40)] * 40, seed=1)
+    stages = "--memtx-length-schedule stages --memtx-length-start 10 --memtx-length-updates 60"
+    task = make_task(tmp_path, *stages.split(), "--memtx-length-mode", mode)
+    batches = list(make_iterator(task, max_tokens=400).next_epoch_itr())
+    assert [task.curriculum.schedule.at(update) for update in (0, 15, 30, 45)] == [10, 20, 30, 40]
+    steps = []
+    for stage in range(4):
+        own = batches[15 * stage : 15 * (stage + 1)]
+        tokens = sum(batch["ntokens"] for batch in own)
+        assert tokens / len(own) > 0.85 * 400
+        padding = 1 - tokens / sum(batch["target"].numel() for batch in own)
+        assert padding < (0.15 if stage == 0 else 0.05)  # a batch may hold 1, 2 and 3 words
+        steps.append(steps_per_token(own))
+    assert steps == sorted(steps)
+    plain = list(make_iterator(make_task(tmp_path), max_tokens=400).next_epoch_itr())
+    assert steps[0] < 0.5 * steps_per_token(plain)
+
+
+def test_prefixes_take_fewer_steps_only_where_sources_leave_room(tmp_path: Path) -> None:
+    """The whole source counts towards `--max-tokens`: as long as the target it leaves none."""
+    flags = "--memtx-length-schedule linear --memtx-length-start 5 --memtx-length-mode prefix"
+    per_token = {}
+    for words in (3, 15):
+        folder = tmp_path / str(words)
+        folder.mkdir()
+        write_pairs(folder, "train", [(words, 15)] * 60, seed=1)
+        first = next(iter(make_iterator(make_task(folder, *flags.split())).next_epoch_itr()))
+        assert first["target"].size(1) == 5
+        plain = list(make_iterator(make_task(folder)).next_epoch_itr())
+        per_token[words] = steps_per_token([first]) / steps_per_token(plain)
+    assert per_token[3] < 0.4
+    assert per_token[15] == pytest.approx(1.0, abs=0.15)
+
+
 def test_the_start_and_the_end_come_from_the_data(data: Path) -> None:
     task = make_task(data, "--memtx-length-schedule", "competence")
     iterator = make_iterator(task)
@@ -284,6 +370,7 @@ def test_a_schedule_that_cannot_work_is_refused(
         ("--memtx-length-schedule sudden", "must be one of none, linear, root, .*, but is sudden"),
         ("--memtx-length-start 9 --memtx-length-end 8", "-end must be at least .* 9, but is 8"),
         ("--memtx-length-mode prefix --memtx-length-by source", "-by must be target with"),
+        ("--memtx-length-unit segments --memtx-length-by both", "-by must be target with"),
         ("--memtx-length-step 0", "--memtx-length-step must be at least 1, but is 0"),
         ("--memtx-length-stages 1", "--memtx-length-stages must be at least 2, but is 1"),
     ],
