@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..modules.attention import masked_softmax
 from ..modules.dropout import drop
-from ..modules.memory import FeedbackMemory
 from ..modules.relative_positions import by_key
+from .interface import Recurrence
+from .memory_reads import joined_masks
 
 
 class BlockView(NamedTuple):
@@ -45,26 +46,31 @@ class BlockPast:
     A `memory.Past`, whose `append` sets the memories of the whole block anew.
 
     Args:
-        memory: the parameters.
-        padding_mask: `(B, T)`, True at target padding, or None.
+        r: the recurrence, for the memory's parameters, the padding and the carried memories.
     """
 
-    def __init__(self, memory: FeedbackMemory, padding_mask: Tensor | None):
-        self.memory, self.padding_mask = memory, padding_mask
-        self.block = range(0)
+    def __init__(self, r: Recurrence):
+        self.memory = r.memory
+        self.padding_mask = joined_masks(r.past, r.padding_mask, len(r.inputs))
+        self._num_carried = 0 if r.past is None else len(r.past)
+        # Entries of the block in hand, counted from the first carried memory.
+        self._entries = range(self._num_carried, self._num_carried)
         self._settled: list[tuple[Tensor, Tensor]] = []
+        if r.past is not None:
+            self._settled.append((r.past.keys.type_as(r.inputs), r.past.values.type_as(r.inputs)))
         self._current: tuple[Tensor, Tensor] | None = None
         self._hidden: Tensor | None = None
 
     def __len__(self) -> int:
-        """Number of positions to the end of the block."""
-        return self.block.stop
+        """Number of entries to the end of the block."""
+        return self._entries.stop
 
     def begin(self, block: range) -> None:
-        """Settle the memories of the block in hand and take the one that follows it."""
+        """Settle the memories of the block in hand and take the positions that follow it."""
         if self._current is not None:
             self._settled.append(self._current)
-        self.block, self._current, self._hidden = block, None, None
+        self._entries = range(block.start + self._num_carried, block.stop + self._num_carried)
+        self._current = self._hidden = None
 
     def views(self) -> Sequence[BlockView]:
         assert self._current is not None, "a block begins with a guess of its memories"
@@ -82,23 +88,24 @@ class BlockPast:
 
     def append(self, keys: Tensor, values: Tensor, padding: Tensor | None = None) -> None:
         """Set the block's keys and values `(G, N, H, D)`; padding is known from the start."""
-        size = len(self.block)
+        size = len(self._entries)
         # (G, N, H, D) -> (G, B, Q, H, D) -> (G, B, H, Q, D)
         keys, values = (x.unflatten(1, (-1, size)).transpose(2, 3) for x in (keys, values))
         self._current = keys, values
 
     def _first(self) -> int:
-        """The first position that any position of the block sees."""
+        """The first entry that any position of the block sees."""
         span = self.memory.span
-        return max(self.block.start - span, 0) if span > 0 else 0
+        return max(self._entries.start - span, 0) if span > 0 else 0
 
     def _not_seen(self, device: torch.device) -> Tensor:
         """`(B or 1, 1, Q, K)`: the position itself, later ones, those beyond the span, padding."""
-        position = torch.arange(self.block.start, self.block.stop, device=device)[:, None]
-        entry = torch.arange(self._first(), self.block.stop, device=device)
+        first, stop = self._first(), self._entries.stop
+        position = torch.arange(self._entries.start, stop, device=device)[:, None]
+        entry = torch.arange(first, stop, device=device)
         hidden = entry >= position
         if self.memory.span > 0:
             hidden = hidden | (entry < position - self.memory.span)
         if self.padding_mask is None:
             return hidden[None, None]
-        return hidden | self.padding_mask[:, None, None, self._first() : self.block.stop]
+        return hidden | self.padding_mask[:, None, None, first:stop]

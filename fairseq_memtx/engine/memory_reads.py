@@ -56,7 +56,7 @@ class Windows:
         self.first_reader = 0 if self._carried > 0 else 1
         self.widest = self.width(num_steps)
         self._bias = self._hidden = None
-        mask = _joined_masks(past, padding_mask, num_steps)
+        mask = joined_masks(past, padding_mask, num_steps)
         self._padded = mask is not None
         if mask is not None or self.front > 0:
             hidden = torch.zeros(1, 1, entries, dtype=torch.bool, device=like.device)
@@ -95,7 +95,7 @@ class Windows:
         return None if self._hidden is None else self.cut(t, self._hidden, 2)
 
 
-def _joined_masks(
+def joined_masks(
     past: CarriedMemory | None, padding_mask: Tensor | None, num_steps: int
 ) -> Tensor | None:
     """`(B, P + T)`, True at what must not be read, or None."""

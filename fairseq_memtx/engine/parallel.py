@@ -47,7 +47,7 @@ class Sweeps:
     def __call__(self, r: Recurrence) -> RecurrenceOutput:
         """Run the recurrence; a gradient needs memory in proportion to the sweeps it goes
         through."""
-        past = BlockPast(r.memory, r.padding_mask)
+        past = BlockPast(r)
         steps = [self._run_block(r, past, block) for block in self._blocks(len(r.inputs))]
         states, num_sentences = [r.inputs], r.inputs.size(1)
         for parts in zip(*(step.states[1:] for step in steps), strict=True):

@@ -6,51 +6,29 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from fairseq_memtx.config import FeedbackOptions
 from fairseq_memtx.engine import ENGINES, Sweeps, block_memory
 from fairseq_memtx.modules.feedback import feedback_step
 from fairseq_memtx.modules.memory import MemoryTrace
 from tests.fairseq_memtx.engine.stacks import Case, Stack, check_equal, gradients, random_loss
+from tests.fairseq_memtx.engine.test_manual import CASES, random_case
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
 
 reference = ENGINES["reference"]
 
-CASES = {
-    "plain": Case(),
-    "pre-norm": Case(pre_norm=True, layers=3),
-    "one position": Case(length=1),
-    "one sentence": Case(batch=1, padding=None, source_padding=False),
-    "left padding": Case(padding="left", length=9),
-    "no cross-attention": Case(cross=False, pre_norm=True),
-    "no alignment": Case(probs_layer=None),
-    "per-layer": Case(memory={"shared_kv": False}, layers=3, padding="left"),
-    "span 1": Case(memory={"span": 1}, length=9),
-    "span 4": Case(memory={"span": 4}, length=12, padding="left"),
-    "span beyond the target": Case(memory={"span": 50}),
-    "mean": Case(memory={"mixture": "mean"}),
-    "first": Case(memory={"mixture": "first"}, pre_norm=True),
-    "last": Case(memory={"mixture": "last"}),
-    "state 1": Case(memory={"mixture": "1"}),
-    "relative positions": Case(memory={"num_distances": 3}, length=9),
-    "relative positions, all distances": Case(memory={"num_distances": 40}, length=9),
-    "relative positions, span, per-layer": Case(
-        memory={"num_distances": 9, "span": 3, "shared_kv": False}, length=11, padding="left"
-    ),
-    "gelu": Case(activation=F.gelu),
-    "first layer dropped": Case(layers=3, dropped=frozenset({0}), probs_layer=1),
-    "alignment layer dropped": Case(layers=3, dropped=frozenset({0, 1}), probs_layer=1),
-    "last layer dropped": Case(layers=3, dropped=frozenset({2}), memory={"shared_kv": False}),
-    "all layers dropped": Case(dropped=frozenset({0, 1})),
-}
 
-
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("block", [0, 1, 2, 4])
+@pytest.mark.parametrize("block", [0, 1, 4])
 @pytest.mark.parametrize("name", CASES)
-def test_as_many_sweeps_as_a_block_has_positions_are_exact(name, block, dropout):
-    case = replace(CASES[name], dropout=dropout)
+def test_as_many_sweeps_as_a_block_has_positions_are_exact(name, block):
+    case = replace(CASES[name], dropout=0.3)
+    check_equal(case, Sweeps(block or case.length, block))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_options_together_are_exact_after_enough_sweeps(seed):
+    block = seed % 6
+    case = random_case(seed)
     check_equal(case, Sweeps(block or case.length, block))
 
 
