@@ -1,0 +1,80 @@
+"""Vocabulary shortlists: the words that a batch's translations may have.
+
+A projection to the whole vocabulary is most of the work of a shallow decoder. A lexical table names
+the likely translations of each source word; these, the most frequent words of the language, and the
+dictionary's symbols are all that is projected to (Jean et al. 2015, arXiv 1412.2007, section 3).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+FORMAT = "memtx-shortlist-1"
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """What is allowed for each source word.
+
+    Attributes:
+        translations: `(V_source, k)` int32, likely target words of each source word, -1 for none.
+        always: `(n,)` int64, target words that are always allowed.
+        num_targets: V of the target side.
+    """
+
+    translations: Tensor
+    always: Tensor
+    num_targets: int
+
+    def words(self, src_tokens: Tensor) -> Tensor:
+        """The words allowed for a batch of sources `(B, S)`, sorted, `(n,)` int64.
+
+        Its padding is a source word without translations.
+        """
+        allowed = torch.zeros(self.num_targets + 1, dtype=torch.bool)
+        # -1 marks the place after the last word
+        allowed[self.translations[src_tokens.unique().cpu()].flatten().long()] = True
+        allowed[self.always] = True
+        return allowed[:-1].nonzero().squeeze(1).to(src_tokens.device)
+
+    def save(self, path: Path) -> None:
+        """Write it as numpy's compressed arrays, by way of a temporary name."""
+        temporary = path.with_name(path.name + ".tmp")
+        with temporary.open("wb") as file:
+            np.savez_compressed(
+                file,
+                format=np.array(FORMAT),
+                translations=self.translations.numpy(),
+                always=self.always.numpy(),
+                num_targets=np.array(self.num_targets),
+            )
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, num_sources: int, num_targets: int) -> "Shortlist":
+        """Read it; the sizes are those of the model's dictionaries.
+
+        Raises:
+            ValueError: where the file is none, or was made for other dictionaries.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays: dict[str, Any] = dict(file)
+        except FileNotFoundError:
+            raise ValueError(f"`{path}` must be a shortlist, but there is no such file") from None
+        except Exception as error:  # zipfile, numpy and zlib each have their own
+            raise ValueError(f"`{path}` must be a shortlist, but is damaged: {error}") from error
+        if str(arrays.get("format")) != FORMAT:
+            raise ValueError(f"`{path}` must be a shortlist, but is another file")
+        found = (len(arrays["translations"]), int(arrays["num_targets"]))
+        if found != (num_sources, num_targets):
+            raise ValueError(
+                f"`{path}` must be made for dictionaries of {num_sources} and {num_targets} words,"
+                f" but was for {found[0]} and {found[1]}"
+            )
+        translations, always = (torch.from_numpy(arrays[n]) for n in ("translations", "always"))
+        return cls(translations, always, num_targets)
