@@ -3,6 +3,7 @@
 Encoder, embeddings, output and training are fairseq's; the decoder's layers read one shared memory.
 """
 
+import torch
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig
 from torch import Tensor
@@ -17,6 +18,7 @@ from ..modules.layer import FeedbackLayer
 from ..modules.memory import FeedbackMemory
 from ..modules.mixture import fold_left_out
 from .memory_decoder import LayersOutput, MemoryDecoder, layer_sizes, layers_kept
+from .mixture_log import log_mixture
 from .translation_model import MemoryTransformerModel, register_sizes
 
 
@@ -101,6 +103,8 @@ class FeedbackDecoder(MemoryDecoder):
             probs_layer=align,
         )
         states, cross_probs = self.engine()(recurrence)
+        if self.training and torch.is_grad_enabled():
+            log_mixture(self.memory.mixture)
         if x.size(0) == 1 and self.training:
             # A single position reads no memory, but distributed training wants every gradient.
             states[-1] = states[-1] + 0.0 * sum(p.sum() for p in self.memory.parameters())

@@ -18,6 +18,7 @@ COMMANDS = (
     "experiment",
     "hypotheses",
     "measure",
+    "mixture",
     "remedies",
     "report",
     "schedule",
