@@ -110,12 +110,8 @@ def build(case: Case, name: str, **settings: Any) -> Any:
 
 def decoder_step(case: Case, decoder: nn.Module) -> Step:
     """Features from target tokens and a ready-made source, and back."""
-    tokens = random_tokens(case)
-    source = torch.randn(case.length, case.batch, case.dim, requires_grad=True)
-    encoder_out = {
-        "encoder_out": [source],
-        "encoder_padding_mask": [torch.zeros(case.batch, case.length, dtype=torch.bool)],
-    }
+    tokens, encoder_out = random_tokens(case), random_source(case)
+    (source,) = encoder_out["encoder_out"]
     grad = torch.randn(case.batch, case.length, case.dim)
 
     def step() -> None:
@@ -206,6 +202,14 @@ def installed(peer: str) -> bool:
     """Whether a peer's package is here."""
     name = peer.removesuffix(" KV").replace("-", "_")
     return importlib.util.find_spec(name) is not None
+
+
+def random_source(case: Case) -> dict[str, list[Tensor]]:
+    """An encoder's output, of which gradients can be taken; no padding."""
+    return {
+        "encoder_out": [torch.randn(case.length, case.batch, case.dim, requires_grad=True)],
+        "encoder_padding_mask": [torch.zeros(case.batch, case.length, dtype=torch.bool)],
+    }
 
 
 def random_tokens(case: Case) -> Tensor:

@@ -25,9 +25,9 @@ from statistics import median
 from typing import Any
 
 from data_prep.files import write_bytes
-from scripts import command_line, records
-from scripts.bench_segments import OUT, add_record, conditions, provenance
-from scripts.bench_training import read_records
+from scripts import benchmark, command_line
+from scripts.bench_segments import OUT, conditions
+from scripts.benchmark import add_record, read_records
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def bench(name: str, tokens: Sequence[int]) -> dict:
 
     torch.set_num_threads(1)
     torch.manual_seed(1)
-    commit, dirty = records.git_state()
+    made = benchmark.provenance("bench_decoding_cost", threads=1)
     with torch.no_grad():
         measured = measure(name, sorted(tokens))
     return {
@@ -68,11 +68,7 @@ def bench(name: str, tokens: Sequence[int]) -> dict:
         "sizes": {"dim": DIM, "depth": DEPTH, "rows": ROWS, "source": SOURCE},
         "settings": SETTINGS[name][1],
         "after": measured,
-        "threads": 1,
-        "clock": "processor",
-        **provenance("bench_decoding_cost"),
-        "commit": commit,
-        "dirty": dirty,
+        **made,
     }
 
 

@@ -14,19 +14,15 @@ Each length is one line of ``training.jsonl``; ``training.md`` is made from the 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from data_prep.cli import versions
 from data_prep.files import write_bytes
-from scripts import command_line, records
-from scripts.bench_training import measure, read_records
+from scripts import benchmark, command_line
+from scripts.benchmark import add_record, measure, read_records
 
 logger = logging.getLogger(__name__)
 
@@ -83,46 +79,22 @@ def training_step(name: str, settings: dict[str, Any], length: int) -> Callable[
 
 def bench(length: int, rounds: int, threads: int) -> dict:
     """Time all contenders at one target length; the record."""
-    import time
-
     import torch
 
     torch.set_num_threads(threads)
     torch.manual_seed(1)
-    commit, dirty = records.git_state()
+    made = benchmark.provenance("bench_segments", threads)
     found = contenders(length)
     steps = {name: training_step(*which, length) for name, which in found.items()}
-    clock = time.process_time if threads == 1 else time.perf_counter
     return {
         "schema": SCHEMA,
         "length": length,
         "batch": TOKENS // length,
         "sizes": {"dim": DIM, "depth": DEPTH, "source": SOURCE},
         "settings": {name: settings for name, (_, settings) in found.items()},
-        "contenders": measure(steps, rounds, clock),
-        "threads": threads,
-        "clock": "processor" if threads == 1 else "wall",
-        **provenance("bench_segments"),
-        "commit": commit,
-        "dirty": dirty,
+        "contenders": measure(steps, rounds, benchmark.clock(threads)),
+        **made,
     }
-
-
-def provenance(script: str) -> dict:
-    """What a record says of its making."""
-    return {
-        "command": " ".join([f"python -m scripts.{script}", *sys.argv[1:]]),
-        "versions": versions(),
-        "hardware": records.hardware("cpu"),
-    }
-
-
-def add_record(path: Path, record: dict, key: str) -> None:
-    """Write a record in the place of an older one with the same ``key``."""
-    old = read_records(path) if path.exists() else []
-    kept = [r for r in old if r[key] != record[key]] + [record]
-    kept.sort(key=lambda r: r[key])
-    write_bytes(path, "".join(json.dumps(r) + "\n" for r in kept).encode())
 
 
 def table(found: Sequence[dict]) -> str:
@@ -147,13 +119,8 @@ def table(found: Sequence[dict]) -> str:
 
 def conditions(record: dict) -> str:
     """What a table rests on."""
-    hardware, sizes = record["hardware"], record["sizes"]
-    return (
-        f"{sizes['depth']} layers, dimension {sizes['dim']}, {record['threads']} thread(s),"
-        f" {record['clock']} time, float32, torch {record['versions'].get('torch', '?')},"
-        f" {hardware['cpu']}, {hardware['cores']} cores, commit {record['commit'][:12]}"
-        f"{' with changes' if record['dirty'] else ''}."
-    )
+    sizes = record["sizes"]
+    return f"{sizes['depth']} layers, dimension {sizes['dim']}, {benchmark.conditions(record)}."
 
 
 def run(out: Path, lengths: Sequence[int], rounds: int, threads: int) -> None:
@@ -178,27 +145,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog="scripts.bench_segments", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--lengths", type=number, nargs="+", default=[64, 2048], help="of targets")
-    parser.add_argument("--rounds", type=number, default=5, help="default: 5")
-    parser.add_argument("--threads", type=number, default=1, help="default: 1")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"folder; default: {OUT}")
-    parser.add_argument(
-        "--table-only", action="store_true", help="make the table from the records there are"
-    )
+    benchmark.add_flags(parser, OUT, rounds=5)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.bench_segments``."""
     args = parse_args(argv)
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before torch is imported
-
-    def work() -> None:
-        if args.table_only:
-            write_table(args.out)
-        else:
-            run(args.out, args.lengths, args.rounds, args.threads)
-
-    return command_line.run(work)
+    return benchmark.main(
+        args, lambda: run(args.out, args.lengths, args.rounds, args.threads), write_table
+    )
 
 
 if __name__ == "__main__":

@@ -19,23 +19,16 @@ Each case is one line of ``records.jsonl``; ``table.md`` is made from the record
 from __future__ import annotations
 
 import argparse
-import ctypes
-import json
 import logging
-import os
-import re
-import sys
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from data_prep.cli import versions
-from data_prep.errors import UserError
 from data_prep.files import write_bytes
-from scripts import command_line, records
+from scripts import benchmark
+from scripts.benchmark import measure, read_records
 
 if TYPE_CHECKING:
     from scripts.bench_contenders import Case
@@ -59,8 +52,6 @@ FULL = [
 CASES = {"quick": QUICK, "full": FULL}
 UPDATE_VOCAB = 32_000
 
-Step = Callable[[], None]
-
 
 def make_case(what: str, depth: int, dim: int, batch: int, length: int) -> Case:
     """A case by its numbers."""
@@ -80,82 +71,11 @@ def bench(case: Case, rounds: int, threads: int) -> dict:
 
     keep_freed_memory()
     torch.set_num_threads(threads)
-    steps = contenders(case)
-    commit, dirty = records.git_state()
-    measured = measure(steps, rounds, time.process_time if threads == 1 else time.perf_counter)
+    made = benchmark.provenance("bench_training", threads)
+    measured = measure(contenders(case), rounds, benchmark.clock(threads))
     for name, found in measured.items():
         logger.info("%s: %.3f s", name, median(found["seconds"]))
-    return {
-        "schema": SCHEMA,
-        "case": asdict(case),
-        "threads": threads,
-        "clock": "processor" if threads == 1 else "wall",
-        "contenders": measured,
-        "commit": commit,
-        "dirty": dirty,
-        "command": " ".join(["python -m scripts.bench_training", *sys.argv[1:]]),
-        "versions": versions(),
-        "hardware": records.hardware("cpu"),
-    }
-
-
-def measure(steps: dict[str, Step], rounds: int, clock: Callable[[], float]) -> dict[str, dict]:
-    """Seconds of each round and peak memory in bytes (None: unknown), by contender."""
-    peaks = {}
-    for name, step in steps.items():
-        step()
-        peaks[name] = peak_bytes(step)
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    names = list(steps)
-    for number in range(rounds):
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
-            start = clock()
-            steps[name]()
-            seconds[name].append(round(clock() - start, 4))
-    return {name: {"seconds": seconds[name], "peak_bytes": peaks[name]} for name in names}
-
-
-def peak_bytes(step: Step) -> int | None:
-    """By how much a step raises the process's resident memory at its peak; None off Linux."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets VmHWM
-        before = memory_line("VmRSS")
-        step()
-        return memory_line("VmHWM") - before
-    except (OSError, AttributeError):
-        step()
-        return None
-
-
-def memory_line(name: str) -> int:
-    """A line of the process's status, in bytes."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
-    if found is None:
-        raise OSError(f"{name} is not in /proc/self/status")
-    return 1024 * int(found[1])
-
-
-def read_records(path: Path) -> list[dict]:
-    """The records of a file.
-
-    Raises:
-        UserError: if there is none, or a line is damaged.
-    """
-    if not path.exists():
-        raise UserError(f"`{path}` must hold records, but does not exist: run the benchmark first")
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
-        if line:
-            try:
-                found.append(json.loads(line))
-            except ValueError as error:
-                raise UserError(f"line {number} of `{path}` must be JSON: {error}") from None
-    if not found:
-        raise UserError(f"`{path}` must hold records, but is empty: run the benchmark first")
-    return found
+    return {"schema": SCHEMA, "case": asdict(case), "contenders": measured, **made}
 
 
 HEADER = ("timed", "layers", "dim", "B x T", "decoder", "seconds", "of fairseq's", "peak MiB")
@@ -208,20 +128,12 @@ def conditions(found: Sequence[dict]) -> list[str]:
 
 def run(out: Path, cases: Sequence[tuple[Any, ...]], rounds: int, threads: int) -> None:
     """Bench the cases; each is written when it is done, in the place of an older record of it."""
-    path = out / "records.jsonl"
-    kept = read_records(path) if path.exists() else []
     for number, numbers in enumerate(cases, start=1):
         case = make_case(*numbers)
         logger.info("case %d of %d: %s", number, len(cases), case)
         record = bench(case, rounds, threads)
-        kept = [old for old in kept if identity(old) != identity(record)] + [record]
-        write_bytes(path, "".join(json.dumps(r) + "\n" for r in kept).encode())
+        benchmark.add_record(out / "records.jsonl", record, "case", "threads")
     write_table(out)
-
-
-def identity(record: dict) -> tuple:
-    """What makes two records the same measurement."""
-    return tuple(record["case"].items()), record["threads"]
 
 
 def write_table(out: Path) -> None:
@@ -237,28 +149,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--cases", choices=sorted(CASES), default="quick", help="default: quick")
     parser.add_argument("--only", choices=("decoder", "peers", "update"), help="part of the cases")
-    parser.add_argument("--rounds", type=command_line.positive_int, default=5, help="default: 5")
-    parser.add_argument("--threads", type=command_line.positive_int, default=1, help="default: 1")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"folder; default: {OUT}")
-    parser.add_argument(
-        "--table-only", action="store_true", help="make the table from the records there are"
-    )
+    benchmark.add_flags(parser, OUT, rounds=5)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.bench_training``."""
     args = parse_args(argv)
-    os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before torch is imported
-
-    def work() -> None:
-        if args.table_only:
-            write_table(args.out)
-        else:
-            cases = [c for c in CASES[args.cases] if args.only in (None, c[0])]
-            run(args.out, cases, args.rounds, args.threads)
-
-    return command_line.run(work)
+    cases = [case for case in CASES[args.cases] if args.only in (None, case[0])]
+    return benchmark.main(
+        args, lambda: run(args.out, cases, args.rounds, args.threads), write_table
+    )
 
 
 if __name__ == "__main__":

@@ -57,3 +57,8 @@ def comma_list(text: str) -> tuple[str, ...]:
 def int_list(text: str) -> tuple[int, ...]:
     """An argument type: whole numbers of at least 1, separated by commas."""
     return tuple(positive_int(name) for name in comma_list(text))
+
+
+def int_or_zero_list(text: str) -> tuple[int, ...]:
+    """An argument type: whole numbers of at least 0, separated by commas."""
+    return tuple(0 if name == "0" else positive_int(name) for name in comma_list(text))

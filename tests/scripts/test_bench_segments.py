@@ -1,6 +1,5 @@
 """The benchmarks of the segment decoders: what they measure at a tiny size, and their tables."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -44,17 +43,6 @@ def test_the_decoding_table_is_made_from_the_records_alone():
     )
     assert "| decoder | after 100: ms | KiB | after 10,000: ms | KiB |" in page
     assert "| xl | 2.00 | 2 | 2.00 | 4 |" in page
-
-
-def test_a_record_takes_the_place_of_the_older_one(tmp_path: Path):
-    path = tmp_path / "training.jsonl"
-    for length, value in ((2048, 1), (64, 2), (2048, 3)):
-        bench_segments.add_record(path, {"length": length, "value": value}, "length")
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    assert [json.loads(line) for line in lines] == [
-        {"length": 64, "value": 2},
-        {"length": 2048, "value": 3},
-    ]
 
 
 @pytest.mark.parametrize("name", ["transformer", "transformer-xl", "compressive"])

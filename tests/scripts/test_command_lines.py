@@ -23,6 +23,7 @@ COMMANDS = (
     "report",
     "schedule",
     "score",
+    "sweep_error",
     "train_staged",
 )
 
