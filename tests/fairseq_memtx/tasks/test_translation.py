@@ -1,10 +1,13 @@
 """Trainings with the task: what it keeps of fairseq's, what it logs, and two ranks against one."""
 
 import json
+import math
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
+from fairseq.logging import progress_bar
 
 from tests.fairseq_memtx.tasks.training import (
     assert_equal,
@@ -57,6 +60,48 @@ def test_length_and_share_are_logged(
     assert shares == sorted(shares) and shares[0] < 0.2
     assert lengths[6:] == [lengths[6]] * 2 and shares[6:] == [1.0, 1.0]
     assert "length schedule linear (filter): target length from" in caplog.text
+
+
+class Writer:
+    """Stands for TensorBoard's writer: remembers what it is given."""
+
+    scalars: ClassVar[dict[str, list[tuple[int, float]]]] = {}
+
+    def __init__(self, folder: str):
+        self.name = Path(folder).name
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        self.scalars.setdefault(f"{self.name}/{tag}", []).append((step, value))
+
+    def add_text(self, *unused: str) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def test_length_and_share_appear_in_tensorboard_and_the_progress_line(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress_bar, "SummaryWriter", Writer)
+    monkeypatch.setattr(progress_bar, "_tensorboard_writers", {})
+    monkeypatch.setattr(Writer, "scalars", {})
+    xl = "--arch memtx_transformer_xl --memtx-segment-len 4 --memtx-length-unit segments"
+    flags = [*SHORT, *SCHEDULE, *xl.split(), "--max-update", "8", "--no-save"]
+    flags += ["--log-interval", "2", "--tensorboard-logdir", str(tmp_path / "tensorboard")]
+    run_training(data, tmp_path, *flags, "--log-format", "simple")
+    tags = ("length", "data_share", "segments")
+    steps, lengths = zip(*Writer.scalars["train_inner/length"], strict=True)
+    assert steps == (2, 4, 6, 8) and lengths[0] % 4 == 0 and lengths[0] < lengths[2] < lengths[3]
+    shares, segments = (dict(Writer.scalars[f"train_inner/{tag}"]) for tag in tags[1:])
+    assert 0 < shares[2] < shares[6] < shares[8] == 1.0
+    assert segments[2] == lengths[0] / 4 and segments[8] == math.ceil(lengths[3] / 4)
+    (line,) = [r.message for r in caplog.records if " num_updates=2," in r.message]
+    for tag, value in zip(tags, (lengths[0], round(shares[2], 3), segments[2]), strict=True):
+        assert f" {tag}={value:g}," in line
 
 
 def test_bleu_while_validating_and_cut_sources_are_kept(
