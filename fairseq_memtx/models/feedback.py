@@ -12,6 +12,7 @@ from ..config import FeedbackOptions, add_flags, flag, from_namespace
 from ..engine import ENGINES, Engine, Recurrence, Sweeps
 from ..errors import UserError
 from ..modules.cache import DecodingState, MemoryCache
+from ..modules.carried_memory import CarriedMemory, num_past
 from ..modules.dropout import LayerMasks, draw_layer_masks
 from ..modules.feedback import feedback_step
 from ..modules.layer import FeedbackLayer
@@ -52,6 +53,10 @@ def prune_memory(state_dict: dict[str, Tensor], name: str, kept: list[int]) -> N
 class FeedbackDecoder(MemoryDecoder):
     """Decoder whose layers all read one memory per past position, a mixture of all states.
 
+    Beyond fairseq's contract, `forward` takes two options, with or without which nothing is kept on
+    the module: `memory`, a `CarriedMemory` of the text before (also at the start of a search), and
+    `keep_memory`, to find the memory after the target under "memory" beside the features.
+
     Args:
         cfg: fairseq's `TransformerConfig`, with the `memtx_` settings of `FeedbackOptions`.
         dictionary: the target dictionary.
@@ -78,6 +83,11 @@ class FeedbackDecoder(MemoryDecoder):
             )
         except ValueError as error:
             raise UserError(f"{flag('memory_mixture')}: {error}") from None
+        if self.options.carry_len > 0 and self.embed_positions is not None:
+            raise UserError(
+                f"{flag('carry_len')} must be 0 with absolute positions, which begin anew in each"
+                f" block (--no-token-positional-embeddings), but is {self.options.carry_len}"
+            )
 
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         """fairseq's hook: one layer."""
@@ -91,16 +101,18 @@ class FeedbackDecoder(MemoryDecoder):
             prune_memory(state_dict, f"{name}.memory", kept)
         return state_dict
 
-    def run_layers(self, x, source, padding_mask, align):
+    def run_layers(self, x, source, padding_mask, align, memory=None, keep_memory=False):
         source_len = 0 if source is None else source.encoder_out.size(0)
+        past = self.in_reach(memory)
         recurrence = Recurrence(
             layers=self.kept_layers(),
             memory=self.memory,
             inputs=x,
             sources=self.read_source(source),
             padding_mask=padding_mask,
-            masks=self.draw_masks(x, source_len, memory_len=x.size(0)),
+            masks=self.draw_masks(x, source_len, memory_len=num_past(past) + x.size(0)),
             probs_layer=align,
+            past=past,
         )
         states, cross_probs = self.engine()(recurrence)
         if self.training and torch.is_grad_enabled():
@@ -108,7 +120,24 @@ class FeedbackDecoder(MemoryDecoder):
         if x.size(0) == 1 and self.training:
             # A single position reads no memory, but distributed training wants every gradient.
             states[-1] = states[-1] + 0.0 * sum(p.sum() for p in self.memory.parameters())
-        return LayersOutput(states, cross_probs)
+        if not keep_memory:
+            return LayersOutput(states, cross_probs)
+        kept = self.memory.carry(states, padding_mask, past, self.carry_len(x.size(0)))
+        return LayersOutput(states, cross_probs, {"memory": kept})
+
+    def in_reach(self, memory: CarriedMemory | None) -> CarriedMemory | None:
+        """What the first position sees of the memories before the target; None for nothing."""
+        if memory is not None and self.options.memory_span > 0:
+            memory = memory.last(self.options.memory_span)
+        return None if num_past(memory) == 0 else memory
+
+    def carry_len(self, block: int) -> int:
+        """Memories to keep after a block of so many positions."""
+        given = self.options.carry_len
+        if given >= 0:
+            return given
+        # Absolute positions begin anew in each block: they would be the wrong ones in the next.
+        return 0 if self.embed_positions is not None else self.options.memory_span or block
 
     def engine(self) -> Engine:
         """The engine chosen for training; outside of it losses and scores are always exact."""
@@ -138,8 +167,9 @@ class FeedbackDecoder(MemoryDecoder):
             None if probs is None else probs.transpose(0, 1).unsqueeze(2),
         )
 
-    def new_state(self, x, source, beam_size):
-        return DecodingState(MemoryCache(self.memory, x), self.read_source(source), beam_size)
+    def new_state(self, x, source, beam_size, memory=None):
+        past = MemoryCache(self.memory, x, self.in_reach(memory))
+        return DecodingState(past, self.read_source(source), beam_size)
 
     def draw_masks(self, x: Tensor, source_len: int, memory_len: int) -> list[LayerMasks]:
         """Every layer's dropout masks for positions x `(T, B, C)`; empty for no dropout."""

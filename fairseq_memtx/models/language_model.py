@@ -1,9 +1,9 @@
 """The memory decoders as language models, without cross-attention: the setting of their papers.
 
 They work with fairseq's `--task language_modeling`, which shuffles blocks of text, so that a memory
-ends with its block, and with `--task memtx_language_modeling`, which reads the text in order: there
-Transformer-XL and Compressive carry their memory from block to block. The Feedback memory ends with
-its block in both.
+ends with its block, and with `--task memtx_language_modeling`, which reads the text in order and
+carries their memory from block to block. The Feedback memory is carried as far as
+`--memtx-carry-len` says, and only without absolute positions.
 """
 
 from fairseq.dataclass.utils import gen_parser_from_dataclass
@@ -28,7 +28,6 @@ class MemoryLanguageModel(TransformerLanguageModel):
 
     options_type: type
     decoder_type: type[MemoryDecoder]
-    carries_memory = False
 
     @classmethod
     def hub_models(cls):
@@ -64,7 +63,7 @@ class MemoryLanguageModel(TransformerLanguageModel):
 
     def forward(self, src_tokens, src_lengths=None, stream=None, **options):
         """Logits and extras of blocks `(B, T)`; `stream`, a `StreamBlock`, carries the memory."""
-        if stream is None or not self.carries_memory:
+        if stream is None:
             return self.decoder(src_tokens, **options)
         options.update(memory=stream.read(id(self)), keep_memory=True)
         logits, extra = self.decoder(src_tokens, **options)
@@ -83,14 +82,14 @@ class FeedbackLanguageModel(MemoryLanguageModel):
 class TransformerXLLanguageModel(MemoryLanguageModel):
     """A language model with a `TransformerXLDecoder`."""
 
-    options_type, decoder_type, carries_memory = SegmentOptions, TransformerXLDecoder, True
+    options_type, decoder_type = SegmentOptions, TransformerXLDecoder
 
 
 @register_model("memtx_compressive_lm")
 class CompressiveLanguageModel(MemoryLanguageModel):
     """A language model with a `CompressiveDecoder`."""
 
-    options_type, decoder_type, carries_memory = CompressiveOptions, CompressiveDecoder, True
+    options_type, decoder_type = CompressiveOptions, CompressiveDecoder
 
 
 for _name in ("memtx_feedback_lm", "memtx_transformer_xl_lm", "memtx_compressive_lm"):

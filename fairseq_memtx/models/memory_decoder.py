@@ -174,7 +174,16 @@ class MemoryDecoder(TransformerDecoderBase):
         """The state before the first position of a search with rows x `(N, C)`.
 
         fairseq repeats the source for each beam; its keys and values are kept once a sentence.
+
+        Raises:
+            ValueError: where a memory of the text before has another number of rows.
         """
+        memory = memory_options.get("memory")
+        if memory is not None and memory.num_rows != x.size(0):
+            raise ValueError(
+                f"the memory must have a row for each of the {x.size(0)} rows of the search, but"
+                f" has {memory.num_rows}"
+            )
         beam_size = getattr(self, "_beam_size", 1)
         shared = None if source is None else share_source(source, beam_size)
         if shared is None:

@@ -25,7 +25,7 @@ from ..modules.segment_attention import SegmentAttention, SegmentPass
 from ..modules.segment_cache import SegmentCache
 from ..modules.segment_layer import SegmentLayer
 from ..modules.segment_memory import LayerMemory, SegmentLengths, SegmentMemory
-from .memory_decoder import LayersOutput, MemoryDecoder, Source, layer_sizes, layers_kept
+from .memory_decoder import LayersOutput, MemoryDecoder, layer_sizes, layers_kept
 
 
 class SegmentDecoder(MemoryDecoder):
@@ -158,16 +158,6 @@ class SegmentDecoder(MemoryDecoder):
         layers = zip(self.all_layers(), before, strict=True)
         caches = [layer.new_cache(self.lengths(layer), past) for layer, past in layers]
         return DecodingState(SegmentCache(caches), self.read_source(source), beam_size)
-
-    def first_state(self, x: Tensor, source: Source | None, **memory_options: Any):
-        """The state before the first position of a search with rows x `(N, C)`."""
-        memory = memory_options.get("memory")
-        if memory is not None and memory.layers[0].recent.size(0) != x.size(0):
-            raise ValueError(
-                f"the memory must have a row for each of the {x.size(0)} rows of the search, but"
-                f" has {memory.layers[0].recent.size(0)}"
-            )
-        return super().first_state(x, source, **memory_options)
 
 
 def memory_of_layers(cfg, options: SegmentOptions) -> list[bool]:

@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .carried_memory import CarriedMemory
 from .cross_attention import CrossMemory
 from .memory import FeedbackMemory, MemoryView
 
@@ -68,9 +69,10 @@ class MemoryCache:
     Args:
         memory: the parameters.
         like: `(N, C)`, for the number of rows, dtype and device.
+        past: memories of the text before, or None.
     """
 
-    def __init__(self, memory: FeedbackMemory, like: Tensor):
+    def __init__(self, memory: FeedbackMemory, like: Tensor, past: CarriedMemory | None = None):
         self.memory = memory
         head_dim = like.size(-1) // memory.num_heads
         # (N, G, H, D): rows outermost, so that one gather reorders the keys of all projections
@@ -79,6 +81,12 @@ class MemoryCache:
         self._values = GrowingTensor(no_entry)
         self._padding = GrowingTensor(no_entry.new_empty(like.size(0), dtype=torch.bool))
         self._has_padding = False
+        if past is not None:
+            # (G, N, H, P, D) -> (P, N, G, H, D)
+            self._keys.replace(past.keys.permute(3, 1, 0, 2, 4).type_as(like))
+            self._values.replace(past.values.permute(3, 1, 0, 2, 4).type_as(like))
+            self._padding.replace(past.hidden().t())
+            self._has_padding = past.padding_mask is not None
 
     def __len__(self) -> int:
         return self._keys.length

@@ -31,6 +31,11 @@ class CarriedMemory:
         """P."""
         return self.keys.size(3)
 
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return self.keys.size(1)
+
     def detach(self) -> "CarriedMemory":
         """The same memory without its gradient history: gradients end here."""
         return self._map(torch.Tensor.detach, torch.Tensor.detach)
@@ -63,7 +68,7 @@ class CarriedMemory:
         """`padding_mask`, also where that is None."""
         if self.padding_mask is not None:
             return self.padding_mask
-        return self.keys.new_zeros((self.keys.size(1), len(self)), dtype=torch.bool)
+        return self.keys.new_zeros((self.num_rows, len(self)), dtype=torch.bool)
 
     def size_bytes(self) -> int:
         """Bytes of all tensors."""
@@ -75,3 +80,8 @@ class CarriedMemory:
     ) -> "CarriedMemory":
         hidden = None if self.padding_mask is None else mask(self.padding_mask)
         return CarriedMemory(entries(self.keys), entries(self.values), hidden)
+
+
+def num_past(memory: CarriedMemory | None) -> int:
+    """P, 0 for None."""
+    return 0 if memory is None else len(memory)

@@ -88,6 +88,11 @@ class SegmentMemory:
     def __init__(self, layers: list[LayerMemory]):
         self.layers = layers
 
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return self.layers[0].recent.size(0)
+
     def detach(self) -> "SegmentMemory":
         """The same memory without its gradient history: gradients end here."""
         return self._map(torch.Tensor.detach)

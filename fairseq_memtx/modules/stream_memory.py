@@ -8,13 +8,16 @@ earlier block that comes out of order (fairseq's dummy batches) changes nothing.
 from collections.abc import Hashable
 from typing import NamedTuple
 
+from .carried_memory import CarriedMemory
 from .segment_memory import SegmentMemory
+
+Memory = SegmentMemory | CarriedMemory
 
 
 class _Place(NamedTuple):
     block: int
-    before: SegmentMemory | None
-    after: SegmentMemory | None
+    before: Memory | None
+    after: Memory | None
 
 
 class StreamMemory:
@@ -23,7 +26,7 @@ class StreamMemory:
     def __init__(self):
         self._places: dict[Hashable, _Place] = {}
 
-    def read(self, reader: Hashable, block: int) -> SegmentMemory | None:
+    def read(self, reader: Hashable, block: int) -> Memory | None:
         """The memory before `block` (from 0); None at the start, or where the block before is not
         known, as after resuming in the middle."""
         place = self._places.get(reader)
@@ -31,7 +34,7 @@ class StreamMemory:
             return None
         return {place.block: place.before, place.block + 1: place.after}.get(block)
 
-    def write(self, reader: Hashable, block: int, memory: SegmentMemory) -> None:
+    def write(self, reader: Hashable, block: int, memory: Memory) -> None:
         """The memory after `block`; its gradient history is dropped."""
         place = self._places.get(reader)
         if place is None or block > place.block:
@@ -44,10 +47,10 @@ class StreamBlock:
     def __init__(self, memory: StreamMemory, number: int):
         self.memory, self.number = memory, number
 
-    def read(self, reader: Hashable) -> SegmentMemory | None:
+    def read(self, reader: Hashable) -> Memory | None:
         """The memory before this block."""
         return self.memory.read(reader, self.number)
 
-    def write(self, reader: Hashable, memory: SegmentMemory) -> None:
+    def write(self, reader: Hashable, memory: Memory) -> None:
         """The memory after this block."""
         self.memory.write(reader, self.number, memory)

@@ -24,21 +24,27 @@ from tests.fairseq_memtx.tiny import scatter_weights, tiny_dictionary
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 SEGMENTS = {"memtx_segment_len": 4, "memtx_mem_len": 4}
+RELATIVE = {"memtx_relative_positions": 9, "no_token_positional_embeddings": True}
 MODELS = {
-    "memtx_feedback_lm": {},
-    "memtx_transformer_xl_lm": SEGMENTS,
-    "memtx_compressive_lm": {**SEGMENTS, "memtx_cmem_len": 3, "memtx_compression_rate": 2},
+    "feedback": ("memtx_feedback_lm", {}),
+    "feedback, relative": ("memtx_feedback_lm", {**RELATIVE, "memtx_memory_span": 6}),
+    "transformer-xl": ("memtx_transformer_xl_lm", SEGMENTS),
+    "compressive": (
+        "memtx_compressive_lm",
+        {**SEGMENTS, "memtx_cmem_len": 3, "memtx_compression_rate": 2},
+    ),
 }
-WITH_MEMORY = [name for name in MODELS if name != "memtx_feedback_lm"]
+WITH_MEMORY = [name for name in MODELS if name != "feedback"]
 
 
-def build(model: str, **settings):
+def build(name: str, **settings):
+    model, options = MODELS[name]
     sizes = {"decoder_embed_dim": 8, "decoder_ffn_embed_dim": 10, "decoder_attention_heads": 2}
     args = Namespace(
         **{
             **{"arch": model, "decoder_layers": 2, "dropout": 0.0, "tokens_per_sample": 64},
             **sizes,
-            **MODELS[model],
+            **options,
             **settings,
         }
     )
@@ -79,6 +85,75 @@ def test_blocks_with_carried_memory_equal_the_text_in_one_piece(model):
         torch.testing.assert_close(found, whole[:, 8 * number : 8 * number + 8], **EXACT)
         assert "memory" not in extra
     assert not torch.allclose(lm(tokens[:, 8:16])[0], whole[:, 8:16])
+
+
+def in_blocks(lm, tokens: torch.Tensor) -> torch.Tensor:
+    """The logits of a text read in blocks of 8."""
+    memory = StreamMemory()
+    parts = [
+        lm(block, stream=StreamBlock(memory, number))[0]
+        for number, block in enumerate(tokens.split(8, dim=1))
+    ]
+    return torch.cat(parts, dim=1)
+
+
+@torch.no_grad()
+def test_feedback_carries_as_much_as_it_is_told():
+    tokens, settings = words(48).view(2, 24), {**RELATIVE, "memtx_memory_span": 6}
+    model = build("feedback", **settings)
+    whole, alone = model(tokens)[0], model(tokens[:, 8:16])[0]
+    for length, same in ((6, True), (20, True), (5, False), (0, False)):
+        lm = build("feedback", **settings, memtx_carry_len=length)
+        lm.load_state_dict(model.state_dict())
+        found = in_blocks(lm, tokens)
+        assert torch.allclose(found, whole, **EXACT) == same
+    torch.testing.assert_close(found[:, 8:16], alone, **EXACT)  # none carried
+    unlimited = build("feedback", **RELATIVE)  # as many as a block has: enough for two blocks
+    found = in_blocks(unlimited, tokens)
+    torch.testing.assert_close(found[:, :16], unlimited(tokens[:, :16])[0], **EXACT)
+    assert not torch.allclose(found[:, 16:], unlimited(tokens)[0][:, 16:], **EXACT)
+
+
+@torch.no_grad()
+def test_absolute_positions_are_not_carried():
+    lm, tokens = build("feedback"), words(32).view(2, 16)
+    torch.testing.assert_close(in_blocks(lm, tokens)[:, 8:], lm(tokens[:, 8:])[0], **EXACT)
+    with pytest.raises(UserError, match="--memtx-carry-len must be 0 with absolute positions"):
+        build("feedback", memtx_carry_len=3)
+
+
+@pytest.mark.parametrize("engine", ["reference", "parallel"])
+def test_every_engine_carries_memory_in_training(engine):
+    tokens, settings = words(32).view(2, 16), {**RELATIVE, "memtx_memory_span": 6}
+    lm = build("feedback", **settings).train()
+    other = build("feedback", **settings, memtx_engine=engine).train()
+    other.load_state_dict(lm.state_dict())
+    torch.testing.assert_close(in_blocks(other, tokens), in_blocks(lm, tokens), **EXACT)
+
+
+@pytest.mark.parametrize("model", WITH_MEMORY)
+@torch.no_grad()
+def test_a_search_goes_on_from_the_text_before(model):
+    lm, tokens, state = build(model), words(40).view(2, 20), {}
+    whole, _ = lm(tokens)
+    _, extra = lm.decoder(tokens[:, :12], keep_memory=True)
+    for t in range(12, 20):
+        prefix = tokens[:, 12 : t + 1]
+        found, _ = lm.decoder(prefix, incremental_state=state, memory=extra["memory"])
+        torch.testing.assert_close(found[:, 0], whole[:, t], **EXACT)
+    with pytest.raises(ValueError, match="a row for each of the 1 rows of the search, but has 2"):
+        lm.decoder(tokens[:1, :1], incremental_state={}, memory=extra["memory"])
+
+
+@pytest.mark.parametrize("model", WITH_MEMORY)
+def test_gradients_end_with_the_block(model):
+    """Its own loss teaches the memory's parameters, not the block that left the memory."""
+    lm, tokens, memory = build(model).train(), words(32).view(2, 16), StreamMemory()
+    lm(tokens[:, :8], stream=StreamBlock(memory, 0))
+    out, _ = lm(tokens[:, 8:], stream=StreamBlock(memory, 1))
+    out.sum().backward()
+    used = lm.decoder.embed_tokens.weight.grad.abs().sum(dim=1) > 0
+    assert used.nonzero().flatten().tolist() == sorted(set(tokens[:, 8:].flatten().tolist()))
 
 
 def memory_number(value: float) -> SegmentMemory:
@@ -179,7 +254,7 @@ def test_the_number_of_rows_must_be_given():
 @pytest.mark.parametrize("option", ["character_embeddings", "adaptive_input"])
 def test_embeddings_that_are_not_supported_are_refused(option):
     with pytest.raises(UserError, match=f"--{option.replace('_', '-')} cannot be used"):
-        build("memtx_feedback_lm", **{option: True})
+        build("feedback", **{option: True})
 
 
 def fairseq(command: str, *flags: object) -> str:
