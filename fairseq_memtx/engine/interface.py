@@ -29,7 +29,7 @@ class Recurrence:
         padding_mask: `(B, T)`, True at target padding, or None where there is none.
         masks: dropout masks for each layer, or empty for no dropout; those of the memory's
             probabilities count the P carried memories first.
-        past: memories of P positions before the target, read but not taught, or None.
+        past: memories of P positions before the target, or None.
         probs_layer: the layer whose cross-attention probabilities are returned, or None.
     """
 

@@ -86,6 +86,9 @@ def _weights(r: Recurrence, kept: list[int], numbers: list[int]) -> Iterator[tup
     for name, parameter in r.memory.named_parameters():
         if not name.startswith("mixture."):
             yield f"memory.{name}", parameter
+    if r.past is not None:
+        yield "past.keys", r.past.keys
+        yield "past.values", r.past.values
     for i in kept:
         layer = r.layers[i]
         assert layer is not None

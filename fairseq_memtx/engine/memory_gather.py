@@ -54,6 +54,19 @@ class MemoryGather:
             return known
         return self._sum(range(t, t + 1), near, known)
 
+    def sum_before(self, count: int) -> Tensor:
+        """`(N, count, D)`, for as many memories before position 0, in order."""
+        reached = min(count, self._reach)
+        if self._reach >= reached + self._num_steps - 1:
+            sums = self._sum(range(-reached, 0), range(self._num_steps))
+        else:  # the last position that reads a memory is another one for each
+            sums = torch.cat([self._sum_one_before(d) for d in range(reached, 0, -1)], dim=1)
+        return torch.nn.functional.pad(sums, (0, 0, count - reached, 0))
+
+    def _sum_one_before(self, distance: int) -> Tensor:
+        last = min(self._reach - distance + 1, self._num_steps)
+        return self._sum(range(-distance, 1 - distance), range(last))
+
     def _sum(self, memories: range, later: range, known: Tensor | None = None) -> Tensor:
         """Over the positions `later`, for consecutive memories `(N, len(memories), D)`."""
         weights = self._diagonals(memories, later)

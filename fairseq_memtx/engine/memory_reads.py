@@ -189,6 +189,11 @@ class MemoryReads:
         keys, values = self._gathers
         return keys.sum(t), values.sum(t)
 
+    def gather_before(self, count: int) -> tuple[Tensor, Tensor]:
+        """The gradients `(N, count, D)` of the carried keys and values, once all steps are done."""
+        keys, values = self._gathers
+        return keys.sum_before(count), values.sum_before(count)
+
     def position_gradients(self) -> Tensor:
         """Of the position keys, `(W, D)`."""
         # A position that sees nothing has written nothing.

@@ -154,6 +154,17 @@ class MemoryRun:
             table.index_add_(0, self._distances, reads.position_gradients().to(table.dtype))
         sums.add("distance_keys", table)
 
+    def add_past_gradients(self, past: CarriedMemory, sums: GradientSums) -> None:
+        """Add those of the carried `keys` and `values`, once the loop has ended."""
+        if not sums.want("keys", "values"):
+            return
+        grads = [torch.zeros_like(x) for x in (past.keys, past.values)]
+        for (number, _), reads in zip(self.groups, self.reads, strict=True):
+            for total, found in zip(grads, reads.gather_before(len(past)), strict=True):
+                total[number] = found.view(total[number].shape)  # (N, P, D) -> (B, H, P, D)
+        sums.add("keys", grads[0])
+        sums.add("values", grads[1])
+
     def _names(self) -> list[str]:
         """Of the maps whose outputs lie side by side in one product."""
         return [f"{kind}_proj.{g}" for g, _ in self.groups for kind in "kv"]

@@ -90,6 +90,8 @@ class StackRun:
             self._back_chunk(chunk, given, inputs_grad)
             self._add_gradients(chunk, sums)
         self.memory.add_position_gradients(sums.under("memory."))
+        if self.r.past is not None:
+            self.memory.add_past_gradients(self.r.past, sums.under("past."))
         sums.add("inputs", inputs_grad.all)
         return sums.sums
 
