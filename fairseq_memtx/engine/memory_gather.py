@@ -83,4 +83,6 @@ class MemoryGather:
         size = (self._num_rows, len(memories), len(later), self._num_readers)
         first = later.start * step + x.size(-1) - (later.start - memories.start)
         strides = (row, 1, step - 1, reader)
-        return x.as_strided(size, strides, x.storage_offset() + first).flatten(2)
+        diagonals = x.as_strided(size, strides, x.storage_offset() + first).flatten(2)
+        # With strides like these, torch would multiply the matrices one by one.
+        return diagonals.contiguous()
