@@ -50,11 +50,12 @@ class FeedbackOptions:
     )
     engine: str = option(
         "manual",
-        "how the recurrence is run in training: manual (hand-written backward, fast), reference"
-        " (the plain loop; same results) or parallel (sweeps over many positions at once, an"
-        " approximation for devices that are busy launching the loop's small operations;"
-        " validation, scoring and decoding stay exact)",
-        choices=("manual", "parallel", "reference"),
+        "how the recurrence is run in training: manual (hand-written backward, fast), cuda-graphs"
+        " (the same on a GPU, recorded once for each shape of batch and replayed; elsewhere"
+        " manual), reference (the plain loop; same results) or parallel (sweeps over many positions"
+        " at once, an approximation for devices that are busy launching the loop's small"
+        " operations; validation, scoring and decoding stay exact)",
+        choices=("cuda-graphs", "manual", "parallel", "reference"),
     )
     sweeps: int = option(
         8,

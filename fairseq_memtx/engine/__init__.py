@@ -4,11 +4,12 @@ All but `parallel`, which approximates, have the same result. An engine is a fun
 `interface.Recurrence` to an `interface.RecurrenceOutput`. Nothing here imports fairseq.
 """
 
-from . import manual, reference
+from . import cuda_graphs, manual, reference
 from .interface import Engine, Recurrence, RecurrenceOutput
 from .parallel import Sweeps
 
 ENGINES: dict[str, Engine] = {
+    "cuda-graphs": cuda_graphs.run,
     "manual": manual.run,
     "parallel": Sweeps(),
     "reference": reference.run,

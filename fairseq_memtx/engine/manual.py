@@ -37,20 +37,20 @@ class Run(Protocol):
 class Begin(Protocol):
     """Runs a recurrence forward, from its weights by name.
 
-    Returns a run that can go back if `keep`, its K + 1 states `(T, B, C)`, and the probabilities
-    or None. Products are in `dtype`.
+    Returns a run that can go back (or None, if not `keep`), its K + 1 states `(T, B, C)`, and the
+    probabilities or None. Products are in `dtype`.
     """
 
     def __call__(
         self, r: Recurrence, weights: Weights, dtype: torch.dtype, keep: bool, /
-    ) -> tuple[Run, list[Tensor], Tensor | None]: ...
+    ) -> tuple[Run | None, list[Tensor], Tensor | None]: ...
 
 
 def begin_loop(
     r: Recurrence, weights: Weights, dtype: torch.dtype, keep: bool
 ) -> tuple[Run, list[Tensor], Tensor | None]:
     """The loop, step by step; see `Begin`."""
-    with _no_autocast(r.inputs), torch.no_grad():
+    with no_autocast(r.inputs), torch.no_grad():
         stack = StackRun(r, weights, dtype, keep)
         return stack, *stack.forward()
 
@@ -106,7 +106,7 @@ def _compute_dtype(r: Recurrence) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else r.inputs.dtype
 
 
-def _no_autocast(x: Tensor) -> torch.autocast:
+def no_autocast(x: Tensor) -> torch.autocast:
     """Dtypes are chosen by hand inside."""
     return torch.autocast(x.device.type, enabled=False)
 
@@ -137,7 +137,7 @@ class _Feedback(torch.autograd.Function):
             run, _, _ = begin_loop(ctx.r, weights, ctx.dtype, True)
         *state_grads, probs_grad = grads
         wanted = {n for n, need in zip(ctx.names, ctx.needs_input_grad[4:], strict=True) if need}
-        with _no_autocast(tensors[0]):
+        with no_autocast(tensors[0]):
             found = run.backward(state_grads, probs_grad, wanted)
         return (
             None,

@@ -87,10 +87,11 @@ class MemoryRun:
 
     def _write_past(self, past: CarriedMemory) -> None:
         """Put the carried memories before those of position 0."""
-        numbers = [number for number, _ in self.groups]
         for i, carried in enumerate((past.keys, past.values)):
+            # A list of numbers as the index would be copied from the host to the device.
+            chosen = torch.stack([carried[number] for number, _ in self.groups])
             # (G, B, H, P, D) -> (P, G, B, C)
-            entries = carried[numbers].permute(3, 0, 1, 2, 4).flatten(3)
+            entries = chosen.permute(3, 0, 1, 2, 4).flatten(3)
             self._entries[self.windows.first - len(past) : self.windows.first, i::2] = entries
 
     def start_backward(self, tape: Tape) -> None:

@@ -71,10 +71,15 @@ class Stack(nn.Module):
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw the dropout masks and the carried memories."""
+        case, (layer, *_) = self.case, self.layers
         self.masks = [
             draw_layer_masks(
-                rates, self.inputs.detach(), case.heads, case.ffn_dim, 4 if case.cross else 0,
-                case.carried + case.length,
+                layer.sizes.dropout, self.inputs.detach(), case.heads, case.ffn_dim,
+                4 if case.cross else 0, case.carried + case.length,
             )
             for _ in self.layers
         ] if case.dropout else []  # fmt: skip
