@@ -216,7 +216,8 @@ def resolve(args: argparse.Namespace) -> Comparison:
         save_interval_updates=0,
         extra=(*every, *args.train_args),
     )
-    base = replace(base, name=f"remedies-{args.name}", training=training)
+    data = replace(base.data, documents=args.documents) if args.documents else base.data
+    base = replace(base, name=f"remedies-{args.name}", data=data, training=training)
     return Comparison(
         base=base,
         folder=(args.runs_dir / base.name).resolve(),
@@ -255,6 +256,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--curriculum-updates", type=whole, help="until all lengths (default: a third as many)")
     add("--log-every", type=whole, default=25, help="updates between lines of the log")
     add("--validate-every", type=whole, default=100, help="updates between validations")
+    add("--documents", type=whole, help="size of the sample (default: the generator's)")
     add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
     add("--runs-dir", type=Path, default=Path("runs"))
     add("--results-dir", type=Path, default=Path("results"))
