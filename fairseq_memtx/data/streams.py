@@ -1,14 +1,23 @@
 """A text cut into parallel streams, read in order: block after block, row by row.
 
 Row r of every batch goes on where row r of the batch before ended, so that a model can carry a
-memory for each row.
+memory for each row. A checkpoint within an epoch holds that memory beside the position.
 
 Size legend: N tokens, B rows, R = ceil(N / B) tokens of a row, T tokens of a block.
 """
 
+import logging
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from fairseq.data import FairseqDataset
+from fairseq.data.iterators import EpochBatchIterator
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+State = dict[str, Any]
 
 
 class StreamBatches(FairseqDataset):
@@ -33,6 +42,7 @@ class StreamBatches(FairseqDataset):
         shard: int = 0,
     ):
         self.rows, self.block, self.pad = rows, block, pad
+        self.num_shards, self.shard = num_shards, shard
         total = rows * num_shards
         length = -(-tokens.numel() // total)
         target = tokens.new_full((total * length,), pad)
@@ -71,3 +81,51 @@ class StreamBatches(FairseqDataset):
     def size(self, index: int) -> int:
         """Tokens of a row of a batch."""
         return self.block
+
+
+class StreamBatchIterator(EpochBatchIterator):
+    """fairseq's iterator over epochs of `StreamBatches`, in order.
+
+    Args:
+        batches: of this rank.
+        restore: is given the memory's state at the position where a training goes on.
+        others: arguments of fairseq's iterator.
+
+    Attributes:
+        memories: the states of all ranks at the position, to be set before saving; None for none.
+    """
+
+    def __init__(self, batches: StreamBatches, restore: Callable[[State], None], **others: Any):
+        super().__init__(
+            dataset=batches,
+            collate_fn=batches.collater,
+            batch_sampler=[[index] for index in range(len(batches))],
+            disable_shuffling=True,
+            **others,
+        )
+        self.ranks, self.rank = batches.num_shards, batches.shard
+        self.restore = restore
+        self.memories: list[State | None] | None = None
+
+    def state_dict(self) -> State:
+        """fairseq's state, the memories of all ranks, and the shape of what was read."""
+        own = {"memories": self.memories, "rows": self.dataset.rows, "block": self.dataset.block}
+        return {**super().state_dict(), **({"memtx": own} if self.memories else {})}
+
+    def load_state_dict(self, state_dict: State) -> None:
+        """Go on in the middle of an epoch, with the memory of then where the streams are the
+        same."""
+        super().load_state_dict(state_dict)
+        saved = state_dict.get("memtx")
+        if saved is None:
+            return
+        before = saved["rows"], saved["block"], len(saved["memories"])
+        now = self.dataset.rows, self.dataset.block, self.ranks
+        if before != now:
+            logger.warning(
+                "goes on with empty memories: rows, tokens of a row and ranks were %s, are %s",
+                before,
+                now,
+            )
+        elif saved["memories"][self.rank] is not None:
+            self.restore(saved["memories"][self.rank])

@@ -65,7 +65,7 @@ class MemoryLanguageModel(TransformerLanguageModel):
         """Logits and extras of blocks `(B, T)`; `stream`, a `StreamBlock`, carries the memory."""
         if stream is None:
             return self.decoder(src_tokens, **options)
-        options.update(memory=stream.read(id(self)), keep_memory=True)
+        options.update(memory=stream.read(id(self), src_tokens), keep_memory=True)
         logits, extra = self.decoder(src_tokens, **options)
         stream.write(id(self), extra.pop("memory"))
         return logits, extra

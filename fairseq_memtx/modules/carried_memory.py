@@ -40,6 +40,10 @@ class CarriedMemory:
         """The same memory without its gradient history: gradients end here."""
         return self._map(torch.Tensor.detach, torch.Tensor.detach)
 
+    def to(self, device: torch.device | str) -> "CarriedMemory":
+        """The same memory on `device`."""
+        return self._map(lambda x: x.to(device), lambda mask: mask.to(device))
+
     def reorder(self, new_order: Tensor) -> "CarriedMemory":
         """Row i of the result is row `new_order[i]` (int64, any length, repeats allowed)."""
         return self._map(

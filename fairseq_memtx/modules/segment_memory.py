@@ -97,6 +97,10 @@ class SegmentMemory:
         """The same memory without its gradient history: gradients end here."""
         return self._map(torch.Tensor.detach)
 
+    def to(self, device: torch.device | str) -> "SegmentMemory":
+        """The same memory on `device`."""
+        return self._map(lambda x: x.to(device))
+
     def reorder(self, new_order: Tensor) -> "SegmentMemory":
         """Row i of the result is row `new_order[i]` (int64, any length, repeats allowed)."""
         return self._map(lambda x: x.index_select(0, new_order))

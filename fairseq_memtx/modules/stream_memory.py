@@ -2,14 +2,18 @@
 
 Blocks come in order, each with the memory left by the one before. A block may come again (fairseq
 repeats a batch after running out of memory) and finds the memory it found the first time; an
-earlier block that comes out of order (fairseq's dummy batches) changes nothing.
+earlier block that comes out of order (fairseq's dummy batches) changes nothing. The memory between
+two blocks can be saved and restored.
 """
 
-from collections.abc import Hashable
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
 
 from .carried_memory import CarriedMemory
-from .segment_memory import SegmentMemory
+from .segment_memory import LayerMemory, SegmentMemory
 
 Memory = SegmentMemory | CarriedMemory
 
@@ -25,11 +29,12 @@ class StreamMemory:
 
     def __init__(self):
         self._places: dict[Hashable, _Place] = {}
+        self._restored: _Place | None = None
 
     def read(self, reader: Hashable, block: int) -> Memory | None:
         """The memory before `block` (from 0); None at the start, or where the block before is not
-        known, as after resuming in the middle."""
-        place = self._places.get(reader)
+        known."""
+        place = self._places.get(reader, self._restored)
         if place is None or block == 0:
             return None
         return {place.block: place.before, place.block + 1: place.after}.get(block)
@@ -40,6 +45,38 @@ class StreamMemory:
         if place is None or block > place.block:
             self._places[reader] = _Place(block, self.read(reader, block), memory.detach())
 
+    def state(self, block: int) -> dict[str, Any] | None:
+        """What its only reader has to find before `block`, as plain containers of tensors on the
+        CPU; None where that is nothing or there are several readers."""
+        if len(self._places) != 1:
+            return None
+        memory = self.read(next(iter(self._places)), block)
+        if memory is None:
+            return None
+        if isinstance(memory, SegmentMemory):
+            return {"block": block, "layers": [_packed(layer) for layer in memory.layers]}
+        entries = _packed((memory.keys, memory.values, memory.padding_mask))
+        return {"block": block, "entries": entries}
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> "StreamMemory":
+        """A pass that goes on from `state`, whoever reads."""
+        stream = cls()
+        memory: Memory
+        if "layers" in state:
+            memory = SegmentMemory([LayerMemory(*layer) for layer in state["layers"]])
+        else:
+            memory = CarriedMemory(*state["entries"])
+        stream._restored = _Place(state["block"] - 1, None, memory)
+        return stream
+
+
+def _packed(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
+    """Copies on the CPU, each one block of memory of its own: fairseq sends those of a checkpoint
+    to other ranks by their storage."""
+    contiguous = torch.contiguous_format
+    return [None if x is None else x.cpu().clone(memory_format=contiguous) for x in tensors]
+
 
 class StreamBlock:
     """A block of a stream: what a model is given to read and write its memory."""
@@ -47,9 +84,10 @@ class StreamBlock:
     def __init__(self, memory: StreamMemory, number: int):
         self.memory, self.number = memory, number
 
-    def read(self, reader: Hashable) -> Memory | None:
-        """The memory before this block."""
-        return self.memory.read(reader, self.number)
+    def read(self, reader: Hashable, like: Tensor) -> Memory | None:
+        """The memory before this block, on the device of `like`."""
+        memory = self.memory.read(reader, self.number)
+        return None if memory is None else memory.to(like.device)
 
     def write(self, reader: Hashable, memory: Memory) -> None:
         """The memory after this block."""

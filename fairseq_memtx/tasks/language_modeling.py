@@ -3,22 +3,23 @@
 `--task memtx_language_modeling` takes the data and the flags of fairseq's `language_modeling`. A
 batch has `--batch-size` rows of `--tokens-per-sample` tokens; each row goes on where it ended in
 the batch before, and the model is given its memory from there. The memory lives here, not on the
-model: training, validation and each evaluation have their own. An epoch begins with empty memories,
-and so does a training that is resumed within an epoch.
+model: training, validation and each evaluation have their own. An epoch begins with empty memories;
+a checkpoint within an epoch holds those of all ranks, so that a training goes on exactly.
 """
 
 from typing import Any
 
 import torch
 from fairseq.data import data_utils
-from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
+from fairseq.trainer import Trainer
 from fairseq.utils import split_paths
 
-from ..data.streams import StreamBatches
+from ..data.streams import State, StreamBatches, StreamBatchIterator
 from ..errors import UserError
 from ..modules.stream_memory import StreamBlock, StreamMemory
+from .training import gathered, tell_tasks
 
 
 @register_task("memtx_language_modeling", dataclass=LanguageModelingConfig)
@@ -58,7 +59,7 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
         num_workers=0,
         data_buffer_size=0,
         **unused,
-    ) -> EpochBatchIterator:
+    ) -> StreamBatchIterator:
         """fairseq's hook: all blocks in order.
 
         Raises:
@@ -70,15 +71,23 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
                 " memtx_language_modeling, but is not given"
             )
         batches = self._batches(dataset.target.view(-1), max_sentences, num_shards, shard_id)
-        return EpochBatchIterator(
-            dataset=batches,
-            collate_fn=batches.collater,
-            batch_sampler=[[index] for index in range(len(batches))],
+        return StreamBatchIterator(
+            batches,
+            self._restore,
             epoch=epoch,
             num_workers=num_workers,
             buffer_size=data_buffer_size,
-            disable_shuffling=True,
         )
+
+    def _restore(self, state: State) -> None:
+        self._streams["train"] = StreamMemory.restored(state)
+
+    def memtx_before_saving(self, trainer: Trainer, iterator: StreamBatchIterator) -> None:
+        """Put the memories of all ranks where they are saved; called on all ranks."""
+        block = 0 if iterator.end_of_epoch() else iterator.iterations_in_epoch
+        stream = self._streams.get("train")
+        state = None if stream is None or block == 0 else stream.state(block)
+        iterator.memories = gathered(trainer, state) if block > 0 else None
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """fairseq's hook; a dummy batch (`ignore_grad`) has no memory to read or to spoil."""
@@ -126,3 +135,6 @@ class _Streamed:
 
     def __iter__(self):
         return (with_stream(sample, self.memory) for sample in self.batches)
+
+
+tell_tasks()

@@ -1,15 +1,18 @@
 """What fairseq's trainer knows and its tasks are not told: how far the training has come.
 
 A task makes the iterator of an epoch without knowing the number of updates made, on which the
-epoch's batches depend here. `tell_tasks` lets the trainer say so.
+epoch's batches depend here, and it does not learn when a checkpoint is saved. `tell_tasks` lets the
+trainer say so.
 """
 
 import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
 
@@ -44,23 +47,55 @@ def state_of(trainer: Trainer) -> TrainingState:
     )
 
 
+def gathered(trainer: Trainer, state: Any) -> list[Any]:
+    """The states of all ranks, by rank; every rank must call this."""
+    if trainer.data_parallel_world_size == 1:
+        return [state]
+    states = [None] * trainer.data_parallel_world_size
+    torch.distributed.all_gather_object(states, state, trainer.data_parallel_process_group)
+    return states
+
+
 def tell_tasks() -> None:
-    """Let the trainer set `task.memtx_training`, if there is one, while it asks for an iterator."""
-    stock = Trainer.get_train_iterator
+    """Let the trainer tell its task what the task asks for.
+
+    `task.memtx_training`, if there is one, is set while an iterator is asked for;
+    `task.memtx_before_saving` is called on all ranks before a checkpoint is saved.
+    """
+    _replace(Trainer, "get_train_iterator", _tell_of_updates)
+    _replace(checkpoint_utils, "save_checkpoint", _tell_of_saving)
+
+
+def _tell_of_updates(stock: Callable[..., Any], trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
+    if not hasattr(trainer.task, "memtx_training"):
+        return stock(trainer, *args, **kwargs)
+    trainer.task.memtx_training = state_of(trainer)
+    try:
+        return stock(trainer, *args, **kwargs)
+    finally:
+        trainer.task.memtx_training = None
+
+
+def _tell_of_saving(
+    stock: Callable[..., Any], cfg: Any, trainer: Trainer, iterator: Any, loss: Any
+) -> Any:
+    before = getattr(trainer.task, "memtx_before_saving", None)
+    if before is not None and not cfg.no_save:
+        before(trainer, iterator)
+    return stock(cfg, trainer, iterator, loss)
+
+
+def _replace(owner: Any, name: str, told: Callable[..., Any]) -> None:
+    """Put `told`, which is given the stock function first, in its place, once."""
+    stock = getattr(owner, name)
     if hasattr(stock, "memtx_tells_tasks"):
         return
 
     @functools.wraps(stock)
-    def get_train_iterator(trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
-        if not hasattr(trainer.task, "memtx_training"):
-            return stock(trainer, *args, **kwargs)
-        trainer.task.memtx_training = state_of(trainer)
-        try:
-            return stock(trainer, *args, **kwargs)
-        finally:
-            trainer.task.memtx_training = None
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return told(stock, *args, **kwargs)
 
-    get_train_iterator.memtx_tells_tasks = True  # type: ignore[attr-defined]
+    function.memtx_tells_tasks = True  # type: ignore[attr-defined]
     # As for the repairs: fairseq's own function stays reachable.
-    get_train_iterator.__wrapped__ = inspect.unwrap(stock)
-    Trainer.get_train_iterator = get_train_iterator
+    function.__wrapped__ = inspect.unwrap(stock)
+    setattr(owner, name, function)

@@ -71,10 +71,14 @@ TINY = (
 
 
 def config_of(
-    data: Path | str, save_dir: Path, *flags: str, task: str = "memtx_translation"
+    data: Path | str,
+    save_dir: Path,
+    *flags: str,
+    task: str = "memtx_translation",
+    tiny: str = TINY,
 ) -> Any:
     """fairseq's configuration of a tiny training."""
-    words = (str(data), "--task", task, "--save-dir", str(save_dir), *TINY.split(), *flags)
+    words = (str(data), "--task", task, "--save-dir", str(save_dir), *tiny.split(), *flags)
     return copy.deepcopy(_parse(words))
 
 
