@@ -34,6 +34,7 @@ def apply() -> None:
     require_fairseq()
     allow_checkpoint_classes()
     keep_last_batch()
+    block_repeated_ngrams()
     write_checkpoints_whole()
     explain_unusable_checkpoints()
     resume_from_newest_whole_checkpoint()
@@ -161,6 +162,30 @@ def _batch_all(stock: Callable[..., Any], indices: Any, *args: Any, **kwargs: An
     # Batches are consecutive pieces of `indices`, so that what is missing is the end.
     rest = indices[sum(len(batch) for batch in batches) :]
     return [*batches, rest] if len(rest) else batches
+
+
+# --- Searching ----------------------------------------------------------------------------------
+
+
+def block_repeated_ngrams() -> None:
+    """Let `--no-repeat-ngram-size` forbid what it says, where fairseq's CUDA extension is missing.
+
+    Stock compares with the end of its buffer, which is padding, and so forbids nothing. May go once
+    it compares with the last words.
+    """
+    from fairseq.ngram_repeat_block import NGramRepeatBlock
+
+    _wrap(NGramRepeatBlock, "_no_repeat_ngram", _block_ngrams)
+
+
+def _block_ngrams(
+    stock: Callable[..., Any], blocker: Any, tokens: Any, lprobs: Any, *sizes: int
+) -> Any:
+    from .decoding.words import ban_repeated_ngrams
+
+    step = sizes[2]
+    ban_repeated_ngrams(lprobs, tokens[:, : step + 1], blocker.no_repeat_ngram_size)
+    return lprobs
 
 
 # --- Writing ------------------------------------------------------------------------------------

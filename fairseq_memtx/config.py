@@ -260,6 +260,21 @@ class LengthOptions:
 
 
 @dataclass(frozen=True)
+class GeneratorOptions:
+    """Of decoding."""
+
+    generator: str = option(
+        "fairseq",
+        "what searches for translations: fairseq (its own generator) or fast (ours, which finds the"
+        " same in less time)",
+        choices=("fairseq", "fast"),
+    )
+
+    def __post_init__(self) -> None:
+        _one_of_choices(self, "generator")
+
+
+@dataclass(frozen=True)
 class WarmStartOptions:
     """Of starting from the weights of a Transformer that was trained in parallel."""
 

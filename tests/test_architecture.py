@@ -42,6 +42,7 @@ NO_ADAPTERS = tuple(f"fairseq_memtx.{name}" for name in ADAPTERS)
     [
         ("fairseq_memtx/modules", ("fairseq", "fairseq_cli", *NO_ADAPTERS, "fairseq_memtx.engine")),
         ("fairseq_memtx/engine", ("fairseq", "fairseq_cli", *NO_ADAPTERS)),
+        ("fairseq_memtx/decoding", ("fairseq", "fairseq_cli", *NO_ADAPTERS)),
         ("fairseq_memtx", ("data_prep", "scripts", "tests")),
         ("data_prep", ("scripts", "tests", "fairseq_memtx")),
         ("scripts", ("tests",)),

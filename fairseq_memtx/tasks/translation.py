@@ -18,11 +18,19 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import II
 
-from ..config import PREFIX, LengthOptions, WarmStartOptions, flag, from_namespace
+from ..config import (
+    PREFIX,
+    GeneratorOptions,
+    LengthOptions,
+    WarmStartOptions,
+    flag,
+    from_namespace,
+)
 from ..data.batch_iterator import CurriculumBatchIterator
 from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
 from ..data.prefix_dataset import PrefixDataset
 from ..errors import UserError
+from ..generation.generator import generator_class
 from ..warm_start import start_from
 from .training import TrainingState, tell_tasks
 
@@ -43,7 +51,7 @@ def fairseq_fields(*options: type) -> list[tuple[str, Any, Any]]:
 MemtxTranslationConfig = dataclasses.make_dataclass(
     "MemtxTranslationConfig",
     [
-        *fairseq_fields(LengthOptions, WarmStartOptions),
+        *fairseq_fields(LengthOptions, WarmStartOptions, GeneratorOptions),
         # What fairseq's own flags say: they tell whether a training starts afresh.
         ("save_dir", str, II("checkpoint.save_dir")),
         ("restore_file", str, II("checkpoint.restore_file")),
@@ -61,6 +69,7 @@ class MemtxTranslationTask(TranslationTask):
         super().__init__(cfg, src_dict, tgt_dict)
         self.length_options = from_namespace(cfg, LengthOptions)
         self.warm_start_options = from_namespace(cfg, WarmStartOptions)
+        self.generator_options = from_namespace(cfg, GeneratorOptions)
         self.memtx_training: TrainingState | None = None
         self.curriculum: Curriculum | None = None
         #: Subwords of a segment of the model, where it works in segments.
@@ -203,6 +212,13 @@ class MemtxTranslationTask(TranslationTask):
                 " pairs are not trained on as they are.",
                 flag("length_updates"), schedule.updates, training.max_update,
             )  # fmt: skip
+
+    def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, **how):
+        """fairseq's hook; with `--memtx-generator fast` our generator in place of fairseq's."""
+        extra = dict(extra_gen_cls_kwargs or {})
+        if seq_gen_cls is None and self.generator_options.generator == "fast":
+            seq_gen_cls = generator_class(args, extra, **how)
+        return super().build_generator(models, args, seq_gen_cls, extra, **how)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, *args, **kwargs):
         """fairseq's hook; logs the length allowed and the share of the data that it allows."""

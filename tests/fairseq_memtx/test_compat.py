@@ -22,6 +22,7 @@ from fairseq.data import data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed.utils import _TensorPlaceholder
 from fairseq.file_io import PathManager
+from fairseq.ngram_repeat_block import NGramRepeatBlock
 from fairseq.trainer import Trainer
 from fairseq_cli import preprocess, train
 from omegaconf import OmegaConf
@@ -273,6 +274,32 @@ def test_defect_fairseq_drops_the_last_batch() -> None:
     stock = data_utils.batch_by_size.__wrapped__
     batches = stock(np.arange(14), lambda index: 5, required_batch_size_multiple=8)
     assert sum(len(batch) for batch in batches) == 8
+
+
+# --- Searching ----------------------------------------------------------------------------------
+
+
+def blocked(size: int, words: list[int], kind: str = "") -> list[int]:
+    """The words of 0 .. 9 that may not follow, by fairseq's function for a Python host."""
+    tokens = torch.tensor([[2, *words, 1, 1, 1]])  # the buffer goes on with padding
+    scores = torch.zeros(1, 10)
+    blocker = NGramRepeatBlock(size, use_extension=False)
+    function = NGramRepeatBlock._no_repeat_ngram
+    function = getattr(function, kind) if kind else function
+    found = function(blocker, tokens, scores, 1, 1, len(words))
+    return found[0].eq(-torch.inf).nonzero().flatten().tolist()
+
+
+def test_repeated_ngrams_are_blocked() -> None:
+    assert blocked(2, [5, 6, 5, 7, 5]) == [6, 7]
+    assert blocked(3, [5, 6, 7, 5, 6]) == [7]
+    assert blocked(3, [5, 6, 7, 5, 7]) == []
+    assert blocked(3, [5]) == []
+    assert blocked(1, [5, 6, 5]) == [5, 6]
+
+
+def test_defect_fairseq_blocks_no_ngram() -> None:
+    assert blocked(2, [5, 6, 5, 7, 5], "__wrapped__") == []
 
 
 # --- Writing ------------------------------------------------------------------------------------

@@ -1,0 +1,274 @@
+"""Steps of the Transformer decoder and of the Feedback decoder, in as few operations as it takes.
+
+Projections of the same input are one product, scales are part of weights, residual sums part of
+the products; the source's keys and values are made once a sentence, in one product for all layers;
+the past lies in a `BeamCache`. The decoders are read by the names of their parameters, which are
+the same in both; what they compute is what their own forward passes compute, up to rounding.
+
+Size legend: B sentences, R rows a sentence, N = B * R, C model dimension, H heads, D = C / H, S
+source positions, s slots of the past, L layers, V vocabulary.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .beam_cache import BeamCache, move_sentences
+from .linear import FrozenLinear
+
+
+class Source:
+    """Keys and values of the source for all layers.
+
+    Args:
+        entries: `(2L, B, H, S, D)`, keys and values in turn.
+        padding_mask: `(B, S)`, True at padding, or None for none.
+    """
+
+    def __init__(self, entries: Tensor, padding_mask: Tensor | None):
+        self.entries, self.bias = entries, None
+        if padding_mask is not None:
+            zeros = entries.new_zeros(padding_mask.shape)
+            self.bias = zeros.masked_fill_(padding_mask, -torch.inf).unsqueeze(1)
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values `(B, H, S, D)` of a layer."""
+        return self.entries[2 * layer], self.entries[2 * layer + 1]
+
+    def move(self, kept: Tensor | None) -> None:
+        """Keep the sentences at the places `kept`; see `search.Move`."""
+        if kept is None:
+            return
+        move_sentences(self.entries, 1, kept)
+        self.entries = self.entries[:, : len(kept)]
+        self.bias = None if self.bias is None else self.bias[kept]
+
+    def size_bytes(self) -> int:
+        """Bytes of the keys and values."""
+        return self.entries.numel() * self.entries.element_size()
+
+
+def attend(
+    query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Attention of the rows of each sentence over its slots.
+
+    Args:
+        query: `(N, C)`, scaled.
+        keys, values: `(B, H, s, D)`.
+        bias: `(B, R or 1, s)` added to the scores, or None.
+
+    Returns:
+        The context `(N, C)` and the probabilities `(B, H, R, s)`.
+    """
+    sentences, heads, slots, head_dim = keys.shape
+    # (N, C) -> (B, R, H, D) -> (B * H, R, D)
+    query = query.view(sentences, -1, heads, head_dim).transpose(1, 2).flatten(0, 1)
+    scores = torch.bmm(query, keys.flatten(0, 1).transpose(1, 2)).view(sentences, heads, -1, slots)
+    if bias is not None:
+        scores.add_(bias.unsqueeze(1))
+    # Half precision overflows in the exponential.
+    half = scores.dtype in (torch.float16, torch.bfloat16)
+    probs = scores.softmax(-1, dtype=torch.float32).type_as(scores) if half else scores.softmax(-1)
+    context = torch.bmm(probs.flatten(0, 1), values.flatten(0, 1))
+    # (B * H, R, D) -> (B, R, H, D) -> (N, C)
+    context = context.view(sentences, heads, -1, head_dim).transpose(1, 2)
+    return context.reshape(-1, heads * head_dim), probs
+
+
+class FusedLayer:
+    """A decoder layer ready for many steps.
+
+    Args:
+        layer: fairseq's or ours.
+        own_past: whether it projects keys and values of its past itself, from its input.
+    """
+
+    def __init__(self, layer: Any, own_past: bool):
+        attn, cross = layer.self_attn, layer.encoder_attn
+        self.pre_norm = layer.normalize_before
+        self.own_past = own_past
+        maps = [attn.q_proj, attn.k_proj, attn.v_proj] if own_past else [attn.q_proj]
+        self.inputs = FrozenLinear(maps, scale=attn.scaling)
+        self.out = FrozenLinear([attn.out_proj])
+        self.norm = layer.self_attn_layer_norm
+        self.cross_query = FrozenLinear([cross.q_proj], scale=cross.scaling)
+        self.cross_out = FrozenLinear([cross.out_proj])
+        self.cross_norm = layer.encoder_attn_layer_norm
+        activation = layer.activation_fn if own_past else layer.activation
+        self.activation = None if activation is F.relu else activation
+        self.fc1 = FrozenLinear([layer.fc1], relu=activation is F.relu)
+        self.fc2 = FrozenLinear([layer.fc2])
+        self.final_norm = layer.final_layer_norm
+
+    def step(
+        self, x: Tensor, past: BeamCache, kind: int, source: Source, layer: int
+    ) -> tuple[Tensor, Tensor]:
+        """One position: x `(N, C)` to the layer's output and its attention `(B, H, R, S)`.
+
+        The past's keys and values are of the kinds `kind` and `kind + 1`.
+        """
+        context = self._look_back(normed(self.norm, x, self.pre_norm), past, kind)
+        x = normed(self.norm, self.out.add(context, x), not self.pre_norm)
+        query = self.cross_query(normed(self.cross_norm, x, self.pre_norm))
+        context, probs = attend(query, *source.read(layer), source.bias)
+        x = normed(self.cross_norm, self.cross_out.add(context, x), not self.pre_norm)
+        y = self.fc1(normed(self.final_norm, x, self.pre_norm))
+        y = y if self.activation is None else self.activation(y)
+        return normed(self.final_norm, self.fc2.add(y, x), not self.pre_norm), probs
+
+    def _look_back(self, y: Tensor, past: BeamCache, kind: int) -> Tensor:
+        """The context `(N, C)` of the past for the layer's input y `(N, C)`."""
+        query, dim = self.inputs(y), y.size(1)
+        if self.own_past:
+            past.write(kind, query[:, dim:].unflatten(1, (2, dim)))
+            query = query[:, :dim]
+        elif past.length == 0:
+            return torch.zeros_like(y)
+        return attend(query, past.read(kind), past.read(kind + 1), past.bias)[0]
+
+
+def normed(norm: nn.LayerNorm, x: Tensor, wanted: bool) -> Tensor:
+    """The layer norm of x, where it is wanted."""
+    if not wanted:
+        return x
+    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+
+
+class FusedMemory:
+    """The Feedback decoder's memory, from a position's states to its keys and values."""
+
+    def __init__(self, memory: Any):
+        self.mixture = memory.mixture.probs().tolist()
+        self.norm = memory.layer_norm
+        projections = zip(memory.k_proj, memory.v_proj, strict=True)
+        self.project = FrozenLinear([linear for pair in projections for linear in pair])
+        self.kinds = 2 * len(memory.k_proj)
+
+    def __call__(self, states: list[Tensor]) -> Tensor:
+        """Entries `(N, 2G, C)` of L + 1 states `(N, C)`."""
+        mixed = states[0] * self.mixture[0]
+        for share, state in zip(self.mixture[1:], states[1:], strict=True):
+            mixed.add_(state, alpha=share)
+        mixed = mixed if self.norm is None else normed(self.norm, mixed, True)
+        return self.project(mixed).unflatten(1, (self.kinds, -1))
+
+
+class FusedDecoder:
+    """A decoder ready for many steps; it holds copies of its weights as they are now.
+
+    Args:
+        decoder: fairseq's Transformer decoder or ours with the Feedback memory.
+    """
+
+    def __init__(self, decoder: Any):
+        self.decoder = decoder
+        memory = getattr(decoder, "memory", None)
+        self.memory = None if memory is None else FusedMemory(memory)
+        layers = list(decoder.layers)
+        self.layers = [FusedLayer(layer, own_past=memory is None) for layer in layers]
+        attentions = [layer.encoder_attn for layer in layers]
+        self.num_heads = attentions[0].num_heads
+        self.source = FrozenLinear([p for attn in attentions for p in (attn.k_proj, attn.v_proj)])
+        self.output = None
+        if decoder.adaptive_softmax is None:
+            self.output = FrozenLinear([decoder.output_projection])
+        self._positions: list[Tensor | float] = []
+
+    def start(
+        self, encoder_out: Tensor, padding_mask: Tensor | None, beam_size: int
+    ) -> "FusedSearch":
+        """The state before the first position, for encoder_out `(S, B, C)`, mask `(B, S)`."""
+        length, sentences, _ = encoder_out.shape
+        entries = self.source(encoder_out.flatten(0, 1))
+        # (S * B, 2L * C) -> (2L, B, H, S, D)
+        shape = (length, sentences, 2 * len(self.layers), self.num_heads, -1)
+        entries = entries.view(shape).permute(2, 1, 3, 0, 4).contiguous()
+        if padding_mask is not None and not bool(padding_mask.any()):
+            padding_mask = None
+        kinds = 2 * len(self.layers) if self.memory is None else self.memory.kinds
+        like = entries.new_empty((sentences, entries.size(2) * entries.size(4)))
+        past = BeamCache(kinds, like, self.num_heads, beam_size)
+        return FusedSearch(self, Source(entries, padding_mask), past)
+
+    def embed(self, tokens: Tensor, position: int) -> Tensor:
+        """Tokens `(N,)` at the position, from 0: `(N, C)`."""
+        decoder = self.decoder
+        x = F.embedding(tokens, decoder.embed_tokens.weight)
+        if decoder.project_in_dim is not None:
+            x = decoder.project_in_dim(decoder.embed_scale * x)
+            x = x + self._position(position)
+        elif decoder.embed_positions is None:
+            x = decoder.embed_scale * x
+        else:
+            x = torch.add(self._position(position), x, alpha=decoder.embed_scale)
+        norm = decoder.layernorm_embedding
+        return x if norm is None else norm(x)
+
+    def _position(self, position: int) -> Tensor | float:
+        """What stands for a position, `(C,)`, or zero."""
+        embed = self.decoder.embed_positions
+        if embed is None:
+            return 0.0
+        while len(self._positions) <= position:
+            words = torch.full(
+                (1, len(self._positions) + 1), self.decoder.padding_idx + 1, device=self.device
+            )
+            self._positions.append(embed(words, incremental_state={})[0, 0])
+        return self._positions[position]
+
+    @property
+    def device(self) -> torch.device:
+        return self.decoder.embed_tokens.weight.device
+
+    def finish(self, x: Tensor) -> Tensor:
+        """The last state `(N, C)` to features `(N, C_out)`."""
+        decoder = self.decoder
+        x = x if decoder.layer_norm is None else normed(decoder.layer_norm, x, True)
+        return x if decoder.project_out_dim is None else decoder.project_out_dim(x)
+
+    def log_probs(self, features: Tensor, temperature: float) -> Tensor:
+        """Log-probabilities `(N, V)` of the next word, in float32."""
+        if self.output is None:
+            features = features / temperature  # as fairseq does
+            found = self.decoder.adaptive_softmax.get_log_prob(features.unsqueeze(1), None)
+            return found.squeeze(1).float()
+        logits = self.output(features)
+        logits = logits if temperature == 1.0 else logits.div_(temperature)
+        return logits.log_softmax(-1, dtype=torch.float32)
+
+
+class FusedSearch:
+    """One search with a `FusedDecoder`: the state, and the step that changes it."""
+
+    def __init__(self, weights: FusedDecoder, source: Source, past: BeamCache):
+        self.weights, self.source, self.past = weights, source, past
+        self.position = 0
+
+    def features(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Feed words `(N,)`: features `(N, C)` and the last layer's attention `(B, H, R, S)`."""
+        weights, past = self.weights, self.past
+        x = weights.embed(tokens, self.position)
+        self.position += 1
+        states, rows = [x], len(tokens) // past.num_sentences
+        if weights.memory is None:
+            past.open(rows)
+        for index, layer in enumerate(weights.layers):
+            kind = 2 * index if past.num_kinds > 2 else 0
+            x, probs = layer.step(x, past, kind, self.source, index)
+            states.append(x)
+        if weights.memory is not None:
+            past.open(rows)
+            past.write(0, weights.memory(states))
+        return weights.finish(x), probs
+
+    def move(self, parents: Tensor, kept: Tensor | None) -> None:
+        """Let the state follow the beams; see `search.Move`."""
+        self.past.move(parents, kept)
+        self.source.move(kept)
+
+    def size_bytes(self) -> int:
+        """Bytes of the past and of the source's keys and values."""
+        return self.past.size_bytes() + self.source.size_bytes()

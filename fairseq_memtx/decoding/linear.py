@@ -1,0 +1,79 @@
+"""Linear maps of a model whose weights do not change any more.
+
+Size legend: N rows, I inputs, O outputs.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..engine.gemm import pack, packs
+from ..modules.int8 import Int8Linear
+
+
+class FrozenLinear:
+    """One or several linear maps of the same input as one: `x W^T + b`, outputs side by side.
+
+    In float32 on a CPU the weight is packed into oneDNN's layout, a copy that multiplies a few rows
+    two to three times as fast as torch's own product (see `engine.gemm`). Weights in eight bits
+    stay so.
+
+    Args:
+        maps: of the same I, all in float or all in eight bits; a missing bias counts as zero.
+        scale: multiplied into the first map.
+        relu: apply it to the output.
+    """
+
+    def __init__(
+        self, maps: Sequence[nn.Linear | Int8Linear], scale: float = 1.0, relu: bool = False
+    ):
+        self.bias, self.relu = _biases(maps, scale), relu
+        self.int8 = _join_int8([m for m in maps if isinstance(m, Int8Linear)], self.bias, scale)
+        self.packed = False
+        if self.int8 is None:
+            weights = [m.weight.detach() for m in maps if not isinstance(m, Int8Linear)]
+            weights[0] = weights[0] if scale == 1.0 else weights[0] * scale
+            weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+            self.packed = packs(weight)
+            self.weight = pack(weight) if self.packed else weight
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x `(N, I)` -> `(N, O)`."""
+        if self.packed:
+            after = "relu" if self.relu else "none"
+            return torch.ops.mkldnn._linear_pointwise.default(
+                x, self.weight, self.bias, after, [], None
+            )
+        y = F.linear(x, self.weight, self.bias) if self.int8 is None else self.int8(x)
+        return y.relu_() if self.relu else y
+
+    def add(self, x: Tensor, other: Tensor) -> Tensor:
+        """The output plus `other` `(N, O)`."""
+        if self.packed:
+            return torch.ops.mkldnn._linear_pointwise.binary(
+                x, other, self.weight, self.bias, "add"
+            )
+        return self(x).add_(other)
+
+
+def _biases(maps: Sequence[nn.Linear | Int8Linear], scale: float) -> Tensor | None:
+    """The biases `(O,)` of all maps, the first times `scale`; None where no map has one."""
+    given = [m.bias for m in maps if m.bias is not None]
+    if not given:
+        return None
+    biases = [given[0].new_zeros(m.out_features) if m.bias is None else m.bias for m in maps]
+    return torch.cat([biases[0] * scale, *biases[1:]]).detach()
+
+
+def _join_int8(maps: Sequence[Int8Linear], bias: Tensor | None, scale: float) -> Int8Linear | None:
+    """Maps in eight bits as one; None without any."""
+    if not maps:
+        return None
+    outputs = sum(m.out_features for m in maps)
+    joined = Int8Linear(maps[0].in_features, outputs, bias is not None)
+    joined.weight_int8 = torch.cat([m.weight_int8 for m in maps])
+    joined.scale = torch.cat([maps[0].scale * scale, *(m.scale for m in maps[1:])])
+    joined.bias = bias
+    return joined

@@ -1,0 +1,159 @@
+"""The generator behind `--memtx-generator fast`: fairseq's interface, our search.
+
+It finds what fairseq's generator with its beam search finds (see `decoding.search`), and refuses
+what it does not know. Unlike fairseq's, its hypotheses carry the attention to the source only with
+`--print-alignment`.
+"""
+
+from typing import Any
+
+import torch
+from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
+from torch import Tensor
+
+from ..config import flag
+from ..decoding.history import Hypothesis
+from ..decoding.search import BeamSearch, Limits, SearchOptions
+from ..errors import UserError
+from .steppers import Engine, EnsembleStepper, HowToStep
+
+Sample = dict[str, Any]
+
+
+class FastGenerator(SequenceGenerator):
+    """fairseq's generator with its search replaced; arguments and results are fairseq's.
+
+    Raises:
+        UserError: for a beam that the vocabulary is too small for.
+    """
+
+    wants_attention = False
+
+    def __init__(self, models, tgt_dict, **options):
+        super().__init__(models, tgt_dict, **options)
+        if self.beam_size > self.vocab_size - 2:
+            raise refusal(
+                f"--beam must be at most {self.vocab_size - 2}, the vocabulary's size less 2,"
+                f" but is {options['beam_size']}"
+            )
+        if self.lm_model is not None or self.token_indices_to_suppress is not None:
+            raise refusal("a language model or suppressed words cannot be used")
+        if not (self.model.has_incremental_states() and self.model.has_encoder()):
+            raise refusal("models without an encoder or an incremental state cannot be used")
+        self.engines = [Engine(model) for model in self.model.models]
+
+    def _generate(self, sample, prefix_tokens=None, constraints=None, bos_token=None):
+        if constraints is not None:
+            raise refusal("--constraints cannot be used")
+        net_input = sample["net_input"]
+        source = net_input["src_tokens"]
+        source_lengths = net_input["src_lengths"]
+        encoder_outs = self.model.forward_encoder(net_input)
+        how = HowToStep(self.beam_size, self.temperature, self.wants_attention)
+        started = zip(self.engines, encoder_outs, strict=True)
+        steppers = [engine.start(encoder_out, how) for engine, encoder_out in started]
+        search = BeamSearch(
+            self._search_options(source, source_lengths, bos_token),
+            steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers),
+            len(source),
+            source.device,
+            Limits(prefix_tokens, source_lengths if self.match_source_len else None),
+        )
+        return self._finalized(search.run(), source_lengths)
+
+    def _search_options(self, source: Tensor, source_lengths: Tensor, bos_token) -> SearchOptions:
+        if self.match_source_len:
+            max_len = int(source_lengths.max())
+        else:
+            by_source = int(self.max_len_a * source.size(1) + self.max_len_b)
+            max_len = min(by_source, self.max_len - 1)
+        if self.min_len > max_len:
+            raise UserError(f"--min-len must be at most {max_len}, but is {self.min_len}")
+        blocker = self.repeat_ngram_blocker
+        return SearchOptions(
+            beam_size=self.beam_size,
+            max_len=max_len,
+            min_len=self.min_len,
+            pad=self.pad,
+            unk=self.unk,
+            eos=self.eos,
+            bos=self.eos if bos_token is None else bos_token,
+            unk_penalty=self.unk_penalty,
+            no_repeat_ngram_size=0 if blocker is None else blocker.no_repeat_ngram_size,
+        )
+
+    def _finalized(
+        self, found: list[Hypothesis], source_lengths: Tensor
+    ) -> list[list[dict[str, Tensor]]]:
+        """fairseq's form: for each sentence its hypotheses, best first.
+
+        Raises:
+            FloatingPointError: where a sentence has none, because the model gives no numbers.
+        """
+        finalized: list[list[dict[str, Tensor]]] = [[] for _ in source_lengths]
+        for hypothesis in found:
+            length = source_lengths[hypothesis.sentence]
+            finalized[hypothesis.sentence].append(self._as_dict(hypothesis, length))
+        if not all(finalized):
+            raise FloatingPointError("the decoder's output is NaN: the model has diverged")
+        for hypotheses in finalized:
+            hypotheses.sort(key=lambda hypothesis: -float(hypothesis["score"]))
+        return finalized
+
+    def _as_dict(self, found: Hypothesis, source_length: Tensor) -> dict[str, Tensor]:
+        length, score = len(found.tokens), found.total
+        if self.normalize_scores:
+            score = score / length**self.len_penalty
+        if self.match_source_len and length - 1 > int(source_length):
+            score = torch.full_like(score, -torch.inf)
+        empty = torch.empty(0)
+        return {
+            "tokens": found.tokens,
+            "score": score,
+            "attention": empty if found.attention is None else found.attention,
+            "alignment": empty,
+            "positional_scores": found.word_scores,
+        }
+
+
+class FastGeneratorWithAlignment(SequenceGeneratorWithAlignment, FastGenerator):
+    """The same with fairseq's extraction of alignments (`--print-alignment`)."""
+
+    wants_attention = True
+
+
+def refusal(reason: str) -> UserError:
+    """The error for what the generator does not know."""
+    return UserError(f"{reason} with {flag('generator')} fast: leave {flag('generator')} out")
+
+
+def generator_class(
+    args: Any, extra: dict[str, Any], prefix_allowed_tokens_fn: Any = None
+) -> type[FastGenerator]:
+    """The generator for fairseq's settings of a generation.
+
+    Args:
+        args: these settings.
+        extra: further arguments of the generator; what a kind of generator needs is added.
+        prefix_allowed_tokens_fn: fairseq's hook to restrict the words, which is refused.
+
+    Raises:
+        UserError: for kinds of search that it does not know, naming the flag.
+    """
+    given = {
+        "--sampling": getattr(args, "sampling", False),
+        "--diverse-beam-groups": getattr(args, "diverse_beam_groups", -1) > 0,
+        "--diversity-rate": getattr(args, "diversity_rate", -1) > -1,
+        "--constraints": getattr(args, "constraints", None),
+        "--lm-path": extra.get("lm_model"),
+        "--retain-dropout": getattr(args, "retain_dropout", False),
+        "prefix_allowed_tokens_fn": prefix_allowed_tokens_fn
+        or getattr(args, "prefix_allowed_tokens_fn", None),
+    }
+    for name, value in given.items():
+        if value:
+            raise refusal(f"{name} cannot be used")
+    if not getattr(args, "print_alignment", False):
+        return FastGenerator
+    extra["print_alignment"] = args.print_alignment
+    return FastGeneratorWithAlignment

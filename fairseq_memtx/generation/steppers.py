@@ -1,0 +1,187 @@
+"""fairseq's models as what `decoding.search` steps through: one by one, and as ensembles.
+
+Size legend: B sentences, K beam, R rows a sentence (1 or K), N = B * R, S source positions, V
+vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from fairseq.models.transformer import TransformerDecoder, TransformerDecoderBase
+from fairseq.modules import transformer_layer
+from torch import Tensor, nn
+
+from ..decoding.fused import FusedDecoder
+from ..decoding.search import Move, Stepper
+from ..models.feedback import FeedbackDecoder
+from ..modules.int8 import Int8Linear
+
+EncoderOut = dict[str, list[Tensor]]
+
+
+class HowToStep(NamedTuple):
+    """What steppers are asked for.
+
+    Attributes:
+        beam_size: K.
+        temperature: that logits are divided by.
+        attention: whether the attention to the source is wanted.
+    """
+
+    beam_size: int
+    temperature: float = 1.0
+    attention: bool = False
+
+
+class FusedStepper:
+    """A decoder that `FusedDecoder` can run."""
+
+    def __init__(self, weights: FusedDecoder, encoder_out: EncoderOut, how: HowToStep):
+        self.how = how
+        masks = encoder_out["encoder_padding_mask"]
+        source = encoder_out["encoder_out"][0]
+        self.search = weights.start(source, masks[0] if masks else None, how.beam_size)
+
+    def step(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        features, probs = self.search.features(tokens)
+        log_probs = self.search.weights.log_probs(features, self.how.temperature)
+        if not self.how.attention:
+            return log_probs, None
+        # (B, H, R, S) -> (N, S)
+        return log_probs, probs.mean(dim=1).flatten(0, 1).float()
+
+    def move(self, move: Move) -> None:
+        self.search.move(move.parents, move.kept)
+
+
+class IncrementalStepper:
+    """Any decoder of fairseq's that keeps an incremental state, by its own `forward`.
+
+    All rows of a beam run from the first step on, since decoders expect that of fairseq's
+    generator; of the first step one row a sentence is handed on.
+    """
+
+    def __init__(self, model: Any, encoder_out: EncoderOut, how: HowToStep):
+        self.model, self.how = model, how
+        self.state: dict[str, Any] = {}
+        sentences = encoder_out["encoder_out"][0].size(1)
+        rows = torch.arange(sentences).repeat_interleave(how.beam_size)
+        rows = rows.to(encoder_out["encoder_out"][0].device)
+        self.encoder_out = model.encoder.reorder_encoder_out(encoder_out, rows)
+        self.prefixes: Tensor | None = None
+
+    def step(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        first = self.prefixes is None
+        if self.prefixes is None:
+            self.prefixes = tokens.repeat_interleave(self.how.beam_size).unsqueeze(1)
+        else:
+            self.prefixes = torch.cat([self.prefixes, tokens.unsqueeze(1)], dim=1)
+        logits, extra = self.model.decoder(
+            self.prefixes, encoder_out=self.encoder_out, incremental_state=self.state
+        )
+        logits = logits[:, -1:].div_(self.how.temperature)
+        log_probs = self.model.get_normalized_probs((logits, extra), log_probs=True, sample=None)
+        log_probs, attention = log_probs[:, -1].float(), self._attention(extra)
+        if not first:
+            return log_probs, attention
+        attention = None if attention is None else attention[:: self.how.beam_size]
+        return log_probs[:: self.how.beam_size].contiguous(), attention
+
+    def _attention(self, extra: Any) -> Tensor | None:
+        """`(N, S)` of the newest position, from what the decoder returns beside its output."""
+        if not self.how.attention or extra is None:
+            return None
+        found = extra if isinstance(extra, Tensor) else extra["attn"]
+        found = found[0] if isinstance(found, list) else found
+        return None if found is None else found[:, -1].float()
+
+    def move(self, move: Move) -> None:
+        assert self.prefixes is not None
+        rows = move.rows(self.how.beam_size)
+        self.prefixes = self.prefixes[rows]
+        self.model.decoder.reorder_incremental_state_scripting(self.state, rows)
+        if move.kept is not None:  # the rows of a sentence share its source
+            self.encoder_out = self.model.encoder.reorder_encoder_out(self.encoder_out, rows)
+
+
+class EnsembleStepper:
+    """Several models: the mean of their probabilities."""
+
+    def __init__(self, members: Sequence[Stepper]):
+        self.members = members
+
+    def step(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        found = [member.step(tokens) for member in self.members]
+        log_probs = torch.stack([log_probs for log_probs, _ in found]).logsumexp(dim=0)
+        attentions = [attention for _, attention in found if attention is not None]
+        attention = sum(attentions[1:], attentions[0]) / len(found) if attentions else None
+        return log_probs.sub_(math.log(len(found))), attention
+
+    def move(self, move: Move) -> None:
+        for member in self.members:
+            member.move(move)
+
+
+class Engine:
+    """A model's way to step, with weights prepared for it where that is possible.
+
+    They are prepared anew for each batch as long as the model may still be trained: fairseq's
+    optimisers change weights behind autograd's back, so that no cheaper sign of it is safe.
+    """
+
+    def __init__(self, model: Any):
+        self.model = model
+        self.can_fuse = why_not_fused(model.decoder) is None
+        self._weights: FusedDecoder | None = None
+        self._made_of: list[tuple[int, int]] = []
+
+    def start(self, encoder_out: EncoderOut, how: HowToStep) -> Stepper:
+        """Begin a search for the sentences of `encoder_out`."""
+        if not self.can_fuse:
+            return IncrementalStepper(self.model, encoder_out, how)
+        return FusedStepper(self.weights(), encoder_out, how)
+
+    def weights(self) -> FusedDecoder:
+        """The decoder's weights as they are now."""
+        made_of = [(p.data_ptr(), p._version) for p in self.model.decoder.parameters()]
+        final = getattr(self.model, "_is_generation_fast", False)
+        if self._weights is None or not final or made_of != self._made_of:
+            self._weights, self._made_of = FusedDecoder(self.model.decoder), made_of
+        return self._weights
+
+
+def why_not_fused(decoder: Any) -> str | None:
+    """What about a decoder `FusedDecoder` cannot run; None if it can."""
+    if not isinstance(decoder, TransformerDecoderBase) or len(decoder.layers) == 0:
+        return "it is no Transformer decoder"
+    layers = list(decoder.layers)
+    if any(layer.encoder_attn is None for layer in layers):
+        return "it has no cross-attention"
+    if isinstance(decoder, FeedbackDecoder):
+        bounded = decoder.options.memory_span > 0 or decoder.options.relative_positions > 0
+        return "its memory has a span or relative positions" if bounded else None
+    if type(decoder) not in (TransformerDecoderBase, TransformerDecoder):
+        return "it is no plain Transformer decoder"
+    if decoder.cross_self_attention or not all(is_plain(layer) for layer in layers):
+        return "its layers are none of the plain Transformer's"
+    return None
+
+
+def is_plain(layer: Any) -> bool:
+    """Whether a layer computes what Vaswani et al. 2017 have and nothing else."""
+    plain = (
+        transformer_layer.TransformerDecoderLayerBase,
+        transformer_layer.TransformerDecoderLayer,
+    )
+    if type(layer) not in plain:
+        return False
+    extras = (layer.c_attn, layer.attn_ln, layer.ffn_layernorm, layer.w_resid)
+    return all(extra is None for extra in extras) and all(
+        type(attn.q_proj) in (nn.Linear, Int8Linear)
+        and attn.bias_k is None
+        and not attn.add_zero_attn
+        and not attn.use_xformers
+        for attn in (layer.self_attn, layer.encoder_attn)
+    )
