@@ -12,6 +12,7 @@ from scripts.configs import EXPERIMENTS
 COMMANDS = (
     "average",
     "bench_decoding_cost",
+    "bench_memory",
     "bench_segments",
     "bench_training",
     "distil",
@@ -20,6 +21,7 @@ COMMANDS = (
     "measure",
     "mixture",
     "remedies",
+    "profile_training",
     "report",
     "schedule",
     "score",
