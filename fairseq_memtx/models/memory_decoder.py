@@ -114,7 +114,11 @@ class MemoryDecoder(TransformerDecoderBase):
         align = self.num_layers - 1 if alignment_layer is None else alignment_layer
         align = align if self.need_attn else None
         source = as_source(encoder_out) if self.reads_source else None
-        padding_mask = some_padding(prev_output_tokens.eq(self.padding_idx))
+        looked_at = prev_output_tokens
+        if incremental_state is not None and self.embed_positions is None:
+            # Where only the last word counts, a step must not cost more after a longer prefix.
+            looked_at = looked_at[:, -1:]
+        padding_mask = some_padding(looked_at.eq(self.padding_idx))
         x = self.embed(prev_output_tokens, incremental_state, padding_mask)
         if incremental_state is None:
             out = self.run_layers(x, source, padding_mask, align, **memory_options)
