@@ -36,9 +36,10 @@ def test_without_its_flags_it_trains_as_fairseqs_task(data: Path, tmp_path: Path
     assert_equal(weights(tmp_path / "memtx_translation"), weights(tmp_path / "translation"))
 
 
-def test_two_ranks_train_as_one_with_batches_of_both(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["order", "filter", "prefix"])
+def test_two_ranks_train_as_one_with_batches_of_both(data: Path, tmp_path: Path, mode: str) -> None:
     """Up to rounding, which the order of a sum decides."""
-    flags = [*SHORT, *SCHEDULE, "--max-epoch", "2", "--dropout", "0"]
+    flags = [*SHORT, *SCHEDULE, "--memtx-length-mode", mode, "--max-epoch", "2", "--dropout", "0"]
     run_training(data, tmp_path / "one", *flags, "--update-freq", "2")
     run_two_ranks(data, tmp_path / "two", *flags)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
