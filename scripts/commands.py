@@ -15,6 +15,9 @@ from scripts.configs import ARCHITECTURES, Decoding, Experiment
 CHECKOUT = Path(__file__).resolve().parent.parent
 USER_DIR = CHECKOUT / "fairseq_memtx"
 
+#: Trains as fairseq's `translation` does, but goes on exactly where it was interrupted.
+TASK = "memtx_translation"
+
 #: fairseq's console commands and the modules behind them, so that no PATH is needed to run them.
 _MODULES = {
     "fairseq-preprocess": "fairseq_cli.preprocess",
@@ -86,7 +89,7 @@ def train_command(
 ) -> list[str]:
     """``fairseq-train`` for one run; the same line starts it and resumes it."""
     data = experiment.data
-    command = ["fairseq-train", str(data_bin), *_user_dir(), "--task", "translation"]
+    command = ["fairseq-train", str(data_bin), *_user_dir(), "--task", TASK]
     command += ["--source-lang", data.source_lang, "--target-lang", data.target_lang]
     command += ["--arch", ARCHITECTURES[decoder], "--decoder-layers", str(depth)]
     command += [*_model_flags(experiment), *memory_flags(decoder, experiment.model.segment_len)]

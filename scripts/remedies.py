@@ -116,7 +116,7 @@ class Comparison:
     def training(self, route: Route, seed: int) -> ClockedTraining:
         """The training of one run."""
         training = self.base.training
-        extra = [*training.extra, "--task", "memtx_translation", *route.flags]
+        extra = [*training.extra, *route.flags]
         if route.flags[:2] == CURRICULUM:
             extra += ["--memtx-length-updates", str(self.curriculum_updates)]
         if route.warm:

@@ -100,6 +100,17 @@ def test_a_run_that_died_resumes_by_the_same_call(folder) -> None:
     assert starts(folder) == ["0", "2"]
 
 
+def test_a_run_begun_with_fairseqs_own_task_goes_on(folder, monkeypatch) -> None:
+    assert commands.TASK == "memtx_translation"
+    with monkeypatch.context() as before:
+        before.setattr(commands, "TASK", "translation")
+        train.train_all(experiment(), folder, [RUN], 1, 1)
+    train.train_all(experiment(), folder, [RUN], 1, 1)
+    assert starts(folder) == ["0"]  # done is done
+    train.train_all(experiment(max_update=5), folder, [RUN], 1, 1)
+    assert starts(folder) == ["0", "3"]
+
+
 def test_other_settings_are_refused_and_lose_nothing(folder) -> None:
     train.train_all(experiment(), folder, [RUN], at_once=1, threads=1)
     before = folder.run(RUN).settings.read_bytes()
