@@ -6,12 +6,12 @@ a graph could not hold is refused, and what it must not rely on is destroyed: un
 and all that is left of other runs.
 """
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 # Operations whose answer goes to the host, or whose result has a size that depends on the data,
 # or that draw random numbers, or that copy from the host.
@@ -30,12 +30,16 @@ def spoil(x: Tensor) -> None:
 
 
 def tensors(value: Any) -> list[Tensor]:
-    """All tensors in a nested value."""
-    return [x for x in tree_leaves(value) if isinstance(x, Tensor)]
+    """All tensors among an operation's arguments or results."""
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, (tuple, list)):
+        return [x for part in value for x in tensors(part)]
+    return tensors(list(value.values())) if isinstance(value, dict) else []
 
 
 def storages(value: Any) -> set[int]:
-    """The memory under all tensors in a nested value."""
+    """The memory under all of them."""
     return {x.untyped_storage()._cdata for x in tensors(value)}
 
 
@@ -100,7 +104,7 @@ class OperationRecorder:
         for operation in operations.all:
             for x in operation.fresh:
                 spoil(x)
-        owner = work.__self__  # the run whose forward or backward this is
+        owner = weakref.ref(work.__self__)  # the run whose forward or backward this is
 
         def replay() -> None:
             self.replays += 1

@@ -110,7 +110,11 @@ class Stack(nn.Module):
         keys, values = torch.randn(2, *shape, case.dim // case.heads, dtype=case.dtype)
         mask = torch.zeros(case.batch, case.carried, dtype=torch.bool)
         mask[1:2], mask[2:3, :2] = True, True
-        return CarriedMemory(keys, values, mask if case.anew else None)
+        past = CarriedMemory(keys, values, mask if case.anew else None)
+        return past._map(self._here, self._here)
+
+    def _here(self, x: Tensor) -> Tensor:
+        return x.to(self.inputs.device)
 
     def _padding(self) -> Tensor | None:
         case = self.case
@@ -119,13 +123,13 @@ class Stack(nn.Module):
         # the first sentence is whole, the others ever shorter
         lengths = [max(case.length - 2 * row, 1) for row in range(case.batch)]
         mask = torch.arange(case.length)[None] >= torch.tensor(lengths)[:, None]
-        return mask.flip(1) if case.padding == "left" else mask
+        return self._here(mask.flip(1) if case.padding == "left" else mask)
 
     def _source_padding(self) -> Tensor | None:
         if not self.case.source_padding:
             return None
         lengths = torch.arange(self.case.batch) % 4 + 1
-        return torch.arange(4)[None] >= lengths[:, None]
+        return self._here(torch.arange(4)[None] >= lengths[:, None])
 
 
 def random_loss(out: RecurrenceOutput, seed: int = 1) -> Tensor:
@@ -133,7 +137,10 @@ def random_loss(out: RecurrenceOutput, seed: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     outputs = [*out.states, *([] if out.cross_probs is None else [out.cross_probs])]
     return torch.stack(
-        [(x * torch.randn(x.shape, generator=generator, dtype=x.dtype)).sum() for x in outputs]
+        [
+            (x * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)).sum()
+            for x in outputs
+        ]
     ).sum()
 
 
@@ -151,8 +158,18 @@ def check_equal(
     case: Case, engine: Engine = ENGINES["manual"], rtol: float = 1e-9, atol: float = 1e-10
 ) -> None:
     """Values and all gradients of `engine` are those of the reference."""
-    stack = Stack(case)
-    outs = [run(stack.recurrence()) for run in (engine, ENGINES["reference"])]
+    check_stack(Stack(case), engine, rtol, atol)
+
+
+def check_stack(
+    stack: Stack,
+    engine: Engine,
+    rtol: float = 1e-9,
+    atol: float = 1e-10,
+    change: Callable[[Recurrence], Recurrence] = lambda r: r,
+) -> None:
+    """The same for a stack whose recurrence is first changed."""
+    outs = [run(change(stack.recurrence())) for run in (engine, ENGINES["reference"])]
     close = {"rtol": rtol, "atol": atol}
     for got, want in zip(outs[0].states, outs[1].states, strict=True):
         torch.testing.assert_close(got, want, **close)
