@@ -269,9 +269,21 @@ class GeneratorOptions:
         " same in less time)",
         choices=("fairseq", "fast"),
     )
+    shortlist: str = option(
+        "",
+        "file of scripts.shortlist: look only at the likely translations of each batch's words",
+    )
+    int8: bool = option(
+        False, "round the weights of linear layers to eight bits when a model is loaded; CPU only"
+    )
 
     def __post_init__(self) -> None:
         _one_of_choices(self, "generator")
+        if self.shortlist and self.generator != "fast":
+            raise ValueError(
+                f"{flag('generator')} must be fast with {flag('shortlist')}, but is"
+                f" {self.generator}"
+            )
 
 
 @dataclass(frozen=True)

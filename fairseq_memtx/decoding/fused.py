@@ -9,6 +9,7 @@ Size legend: B sentences, R rows a sentence, N = B * R, C model dimension, H hea
 source positions, s slots of the past, L layers, V vocabulary.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .beam_cache import BeamCache, move_sentences
-from .linear import FrozenLinear
+from .linear import FrozenLinear, select_outputs
 
 
 class Source:
@@ -192,6 +193,13 @@ class FusedDecoder:
         like = entries.new_empty((sentences, entries.size(2) * entries.size(4)))
         past = BeamCache(kinds, like, self.num_heads, beam_size)
         return FusedSearch(self, Source(entries, padding_mask), past)
+
+    def for_words(self, words: Tensor) -> "FusedDecoder":
+        """The same decoder, whose log-probabilities are of the words `(n,)` alone."""
+        assert self.output is not None, "an adaptive softmax has no row for each word"
+        other = copy.copy(self)
+        other.output = FrozenLinear([select_outputs(self.decoder.output_projection, words)])
+        return other
 
     def embed(self, tokens: Tensor, position: int) -> Tensor:
         """Tokens `(N,)` at the position, from 0: `(N, C)`."""

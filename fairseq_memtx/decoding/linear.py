@@ -58,6 +58,35 @@ class FrozenLinear:
         return self(x).add_(other)
 
 
+def select_outputs(linear: nn.Linear | Int8Linear, rows: Tensor) -> nn.Linear | Int8Linear:
+    """The map that computes only the outputs `rows` `(n,)`, in that order."""
+    if isinstance(linear, Int8Linear):
+        return linear.select(rows)
+    made = nn.Linear(linear.in_features, len(rows), linear.bias is not None, device="meta")
+    made.weight = nn.Parameter(linear.weight.detach()[rows], requires_grad=False)
+    if linear.bias is not None:
+        made.bias = nn.Parameter(linear.bias.detach()[rows], requires_grad=False)
+    return made
+
+
+class FrozenCopy:
+    """The `FrozenLinear` of a module's map, made anew when its weight is another one."""
+
+    def __init__(self) -> None:
+        self._made: FrozenLinear | None = None
+        self._made_of: tuple[int, int] | None = None
+
+    def __call__(self, linear: nn.Linear, x: Tensor) -> Tensor:
+        """x `(..., I)` -> `(..., O)`."""
+        made_of = linear.weight.data_ptr(), linear.weight._version
+        if self._made is None or made_of != self._made_of:
+            self._made, self._made_of = FrozenLinear([linear]), made_of
+        return self._made(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return FrozenCopy, ()  # a packed weight can be neither copied nor sent to another process
+
+
 def _biases(maps: Sequence[nn.Linear | Int8Linear], scale: float) -> Tensor | None:
     """The biases `(O,)` of all maps, the first times `scale`; None where no map has one."""
     given = [m.bias for m in maps if m.bias is not None]

@@ -15,7 +15,7 @@ first step, then K), V vocabulary, N = b * R, S source positions.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -83,6 +83,17 @@ class SearchOptions:
     bos: int
     unk_penalty: float = 0.0
     no_repeat_ngram_size: int = 0
+
+    def by_place(self, words: Tensor) -> "SearchOptions":
+        """The same, with the symbols counted by their places in `words` `(n,)`, sorted."""
+        symbols = torch.tensor([self.pad, self.unk, self.eos, self.bos], device=words.device)
+        pad, unk, eos, bos = places(words, symbols).tolist()
+        return replace(self, pad=pad, unk=unk, eos=eos, bos=bos)
+
+
+def places(words: Tensor, tokens: Tensor) -> Tensor:
+    """Where each of the tokens stands in `words` `(n,)`, sorted, which has them all."""
+    return torch.searchsorted(words, tokens)
 
 
 class Limits(NamedTuple):

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..config import flag
 from ..decoding.history import Hypothesis
-from ..decoding.search import BeamSearch, Limits, SearchOptions
+from ..decoding.search import BeamSearch, Limits, SearchOptions, places
+from ..decoding.shortlist import Shortlist
 from ..errors import UserError
 from .steppers import Engine, EnsembleStepper, HowToStep
 
@@ -23,14 +24,19 @@ Sample = dict[str, Any]
 class FastGenerator(SequenceGenerator):
     """fairseq's generator with its search replaced; arguments and results are fairseq's.
 
+    Args:
+        models, tgt_dict, options: fairseq's.
+        shortlist: the words that a batch's translations may have; None for all.
+
     Raises:
         UserError: for a beam that the vocabulary is too small for.
     """
 
     wants_attention = False
 
-    def __init__(self, models, tgt_dict, **options):
+    def __init__(self, models, tgt_dict, shortlist: Shortlist | None = None, **options):
         super().__init__(models, tgt_dict, **options)
+        self.shortlist = shortlist
         if self.beam_size > self.vocab_size - 2:
             raise refusal(
                 f"--beam must be at most {self.vocab_size - 2}, the vocabulary's size less 2,"
@@ -48,18 +54,34 @@ class FastGenerator(SequenceGenerator):
         net_input = sample["net_input"]
         source = net_input["src_tokens"]
         source_lengths = net_input["src_lengths"]
+        options = self._search_options(source, source_lengths, bos_token)
+        words = self._words(source, prefix_tokens, options)
+        how = HowToStep(self.beam_size, self.temperature, self.wants_attention, words)
         encoder_outs = self.model.forward_encoder(net_input)
-        how = HowToStep(self.beam_size, self.temperature, self.wants_attention)
         started = zip(self.engines, encoder_outs, strict=True)
         steppers = [engine.start(encoder_out, how) for engine, encoder_out in started]
+        if words is not None:
+            options = options.by_place(words)
+            prefix_tokens = None if prefix_tokens is None else places(words, prefix_tokens)
         search = BeamSearch(
-            self._search_options(source, source_lengths, bos_token),
+            options,
             steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers),
             len(source),
             source.device,
             Limits(prefix_tokens, source_lengths if self.match_source_len else None),
         )
-        return self._finalized(search.run(), source_lengths)
+        found = search.run()
+        if words is not None:
+            found = [hypothesis._replace(tokens=words[hypothesis.tokens]) for hypothesis in found]
+        return self._finalized(found, source_lengths)
+
+    def _words(self, source: Tensor, prefix: Tensor | None, options: SearchOptions):
+        """The words `(n,)` that this batch may have, sorted; None for all."""
+        if self.shortlist is None:
+            return None
+        needed = torch.tensor([options.pad, options.unk, options.eos, options.bos])
+        needed = [needed.to(source), *([] if prefix is None else [prefix.flatten()])]
+        return torch.cat([self.shortlist.words(source), *needed]).unique()
 
     def _search_options(self, source: Tensor, source_lengths: Tensor, bos_token) -> SearchOptions:
         if self.match_source_len:

@@ -28,11 +28,18 @@ class HowToStep(NamedTuple):
         beam_size: K.
         temperature: that logits are divided by.
         attention: whether the attention to the source is wanted.
+        words: `(n,)`, the words to choose from; steppers then count words by their place in it.
+            None for all.
     """
 
     beam_size: int
     temperature: float = 1.0
     attention: bool = False
+    words: Tensor | None = None
+
+    def named(self, tokens: Tensor) -> Tensor:
+        """The dictionary's numbers of tokens."""
+        return tokens if self.words is None else self.words[tokens]
 
 
 class FusedStepper:
@@ -42,10 +49,11 @@ class FusedStepper:
         self.how = how
         masks = encoder_out["encoder_padding_mask"]
         source = encoder_out["encoder_out"][0]
+        weights = weights if how.words is None else weights.for_words(how.words)
         self.search = weights.start(source, masks[0] if masks else None, how.beam_size)
 
     def step(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        features, probs = self.search.features(tokens)
+        features, probs = self.search.features(self.how.named(tokens))
         log_probs = self.search.weights.log_probs(features, self.how.temperature)
         if not self.how.attention:
             return log_probs, None
@@ -73,7 +81,7 @@ class IncrementalStepper:
         self.prefixes: Tensor | None = None
 
     def step(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        first = self.prefixes is None
+        first, tokens = self.prefixes is None, self.how.named(tokens)
         if self.prefixes is None:
             self.prefixes = tokens.repeat_interleave(self.how.beam_size).unsqueeze(1)
         else:
@@ -84,6 +92,8 @@ class IncrementalStepper:
         logits = logits[:, -1:].div_(self.how.temperature)
         log_probs = self.model.get_normalized_probs((logits, extra), log_probs=True, sample=None)
         log_probs, attention = log_probs[:, -1].float(), self._attention(extra)
+        if self.how.words is not None:  # as if there were no other words
+            log_probs = log_probs[:, self.how.words].log_softmax(-1)
         if not first:
             return log_probs, attention
         attention = None if attention is None else attention[:: self.how.beam_size]
@@ -139,7 +149,7 @@ class Engine:
 
     def start(self, encoder_out: EncoderOut, how: HowToStep) -> Stepper:
         """Begin a search for the sentences of `encoder_out`."""
-        if not self.can_fuse:
+        if not self.can_fuse or (how.words is not None and self.weights().output is None):
             return IncrementalStepper(self.model, encoder_out, how)
         return FusedStepper(self.weights(), encoder_out, how)
 

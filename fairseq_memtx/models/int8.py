@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 # Projects distances, a table that is kept; its weight is read directly.
 KEEP = ("r_proj",)
 
+#: In the model's settings of a checkpoint: its weights are stored in eight bits.
+ROUNDED = "memtx_int8"
+
 
 def round_model(model: nn.Module) -> nn.Module:
     """Round the linear layers in place, for decoding on a CPU; returns the model.

@@ -49,7 +49,13 @@ class Int8Linear(nn.Module):
         return made
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(..., in_features)` to `(..., out_features)` of the same dtype, without a gradient."""
+        """`(..., in_features)` to `(..., out_features)` of the same dtype, without a gradient.
+
+        Raises:
+            RuntimeError: for x on another device than a CPU.
+        """
+        if x.device.type != "cpu":
+            raise RuntimeError(f"weights in eight bits are for a CPU, but x is on {x.device}")
         if self._product is None:
             make = fbgemm_product if hasattr(torch.ops.quantized, "linear_prepack") else int_product
             self._product = make(self.weight_int8, self.scale, self.bias)

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,10 @@ from ..config import (
 from ..data.batch_iterator import CurriculumBatchIterator
 from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
 from ..data.prefix_dataset import PrefixDataset
+from ..decoding.shortlist import Shortlist
 from ..errors import UserError
 from ..generation.generator import generator_class
+from ..models.int8 import ROUNDED, round_model
 from ..warm_start import start_from
 from .training import TrainingState, tell_tasks
 
@@ -85,6 +88,8 @@ class MemtxTranslationTask(TranslationTask):
     def build_model(self, cfg, from_checkpoint=False):
         """fairseq's hook; a training that starts afresh takes its first weights where told."""
         model = super().build_model(cfg, from_checkpoint)
+        if from_checkpoint and (self.generator_options.int8 or getattr(cfg, ROUNDED, False)):
+            round_model(model)
         self.segment_len = getattr(getattr(model.decoder, "options", None), "segment_len", None)
         if self.warm_start_options.init_from and not from_checkpoint:
             if self.is_resumed():
@@ -218,7 +223,23 @@ class MemtxTranslationTask(TranslationTask):
         extra = dict(extra_gen_cls_kwargs or {})
         if seq_gen_cls is None and self.generator_options.generator == "fast":
             seq_gen_cls = generator_class(args, extra, **how)
+            extra["shortlist"] = self.shortlist()
         return super().build_generator(models, args, seq_gen_cls, extra, **how)
+
+    def shortlist(self) -> Shortlist | None:
+        """The shortlist that is asked for.
+
+        Raises:
+            UserError: where the file is unusable or for other dictionaries.
+        """
+        path = self.generator_options.shortlist
+        if not path:
+            return None
+        sizes = len(self.source_dictionary), len(self.target_dictionary)
+        try:
+            return Shortlist.load(Path(path), *sizes)
+        except ValueError as error:
+            raise UserError(f"{flag('shortlist')}: {error}") from None
 
     def train_step(self, sample, model, criterion, optimizer, update_num, *args, **kwargs):
         """fairseq's hook; logs the length allowed and the share of the data that it allows."""

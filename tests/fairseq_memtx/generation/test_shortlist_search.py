@@ -1,0 +1,145 @@
+"""The search over a shortlist, against fairseq's search with all other words made impossible."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fairseq.dataclass.configs import GenerationConfig
+from fairseq.sequence_generator import SequenceGenerator
+
+from fairseq_memtx.decoding.shortlist import Shortlist
+from fairseq_memtx.errors import UserError
+from fairseq_memtx.generation.generator import FastGenerator
+from fairseq_memtx.models.int8 import is_rounded, round_model
+from fairseq_memtx.tasks.translation import MemtxTranslationConfig, MemtxTranslationTask
+from tests.fairseq_memtx.generation.test_generator import MODELS
+from tests.fairseq_memtx.test_generation import DICTIONARY, generate, same_hypotheses, sample
+from tests.fairseq_memtx.tiny import build_model
+
+SIZE = len(DICTIONARY)
+ALWAYS = torch.tensor([DICTIONARY.bos(), DICTIONARY.pad(), DICTIONARY.eos(), DICTIONARY.unk(), 12])
+
+
+def shortlist_of(translations: dict[int, list[int]]) -> Shortlist:
+    table = torch.full((SIZE, 3), -1, dtype=torch.int32)
+    for word, others in translations.items():
+        table[word, : len(others)] = torch.tensor(others, dtype=torch.int32)
+    return Shortlist(table, ALWAYS, SIZE)
+
+
+SOME = shortlist_of({word: [4 + word % 3, 7 + word % 2] for word in range(4, SIZE)})
+ALL = Shortlist(SOME.translations, torch.arange(SIZE), SIZE)
+
+
+def only(model: Any, words: torch.Tensor) -> Any:
+    """The model with every other word's probability taken away."""
+
+    def probs(net_output: Any, log_probs: bool, sample: Any = None) -> torch.Tensor:
+        logits = torch.full_like(net_output[0], -math.inf)
+        logits[..., words] = net_output[0][..., words]
+        return logits.float().log_softmax(-1)
+
+    model.get_normalized_probs = probs
+    return model
+
+
+def build(name: str, seed: int = 1) -> Any:
+    architecture, settings = MODELS[name]
+    return build_model(architecture, seed=seed, **settings)
+
+
+def without_attention(found: Any) -> Any:
+    for hypotheses in found:
+        for hypothesis in hypotheses:
+            hypothesis["attention"] = torch.empty(0)
+    return found
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "beam": {},
+    "greedy": {"beam_size": 1},
+    "unknown penalty, minimum": {"unk_penalty": 1.0, "min_len": 3},
+    "no repeated pair": {"no_repeat_ngram_size": 2},
+    "prefix": {"call": {"prefix_tokens": torch.tensor([[6, 7], [12, 1], [11, 5]])}},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", MODELS)
+def test_it_finds_what_fairseq_finds_without_the_other_words(name: str, way: str) -> None:
+    batch, how = sample(), WAYS[way]
+    words = SOME.words(batch["net_input"]["src_tokens"])
+    prefix = how.get("call", {}).get("prefix_tokens")
+    if prefix is not None:
+        words = torch.cat([words, prefix.flatten()]).unique()
+    assert len(words) < SIZE
+    got = generate([build(name)], batch, FastGenerator, shortlist=SOME, **how)
+    want = generate([only(build(name), words)], batch, SequenceGenerator, **how)
+    same_hypotheses(without_attention(got), without_attention(want))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_list_of_all_words_changes_nothing(name: str) -> None:
+    batch = sample()
+    got = generate([build(name)], batch, FastGenerator, shortlist=ALL)
+    same_hypotheses(got, generate([build(name)], batch, FastGenerator))
+
+
+def test_an_ensemble_with_a_list() -> None:
+    batch = sample()
+    words = SOME.words(batch["net_input"]["src_tokens"])
+    models = [build("feedback"), build("transformer", seed=2), build("transformer-xl", seed=3)]
+    got = generate(models, batch, FastGenerator, shortlist=SOME)
+    restricted = [only(model, words) for model in models]
+    want = generate(restricted, batch, SequenceGenerator)
+    same_hypotheses(without_attention(got), without_attention(want))
+
+
+def test_a_rounded_model_with_a_list() -> None:
+    model, batch = round_model(build("feedback").float()), sample()
+    got = generate([model], batch, FastGenerator, shortlist=ALL)
+    same_hypotheses(got, generate([model], batch, FastGenerator))
+
+
+# --- By flags -----------------------------------------------------------------------------------
+
+
+def task_of(folder: Path, **options: Any) -> Any:
+    for language in ("en", "de"):
+        DICTIONARY.save(str(folder / f"dict.{language}.txt"))
+    names = {f"memtx_{name}": value for name, value in options.items()}
+    config = MemtxTranslationConfig(
+        data=str(folder), source_lang="en", target_lang="de", finetune_from_model=None, **names
+    )
+    return MemtxTranslationTask.setup_task(config)
+
+
+def test_the_flag_hands_the_list_to_the_generator(tmp_path: Path) -> None:
+    path = tmp_path / "list.npz"
+    SOME.save(path)
+    task = task_of(tmp_path, generator="fast", shortlist=str(path))
+    generator = task.build_generator([build("feedback")], GenerationConfig())
+    assert torch.equal(generator.shortlist.translations, SOME.translations)
+    plain = task_of(tmp_path, generator="fast")
+    assert plain.build_generator([build("feedback")], GenerationConfig()).shortlist is None
+
+
+def test_unusable_options_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--memtx-generator must be fast"):
+        task_of(tmp_path, shortlist="list.npz")
+    task = task_of(tmp_path, generator="fast", shortlist=str(tmp_path / "no.npz"))
+    with pytest.raises(UserError, match=r"--memtx-shortlist: .* no such file"):
+        task.build_generator([build("feedback")], GenerationConfig())
+
+
+def test_int8_rounds_what_is_loaded_and_nothing_that_is_trained(tmp_path: Path) -> None:
+    from tests.fairseq_memtx.tiny import tiny_settings
+
+    task = task_of(tmp_path, int8=True)
+    assert is_rounded(task.build_model(tiny_settings(), from_checkpoint=True))
+    assert not is_rounded(task.build_model(tiny_settings()))
+    plain = task_of(tmp_path)
+    assert not is_rounded(plain.build_model(tiny_settings(), from_checkpoint=True))
+    assert is_rounded(plain.build_model(tiny_settings(memtx_int8=True), from_checkpoint=True))
