@@ -45,6 +45,7 @@ class Case:
     ffn_dim: int = 10
     heads: int = 2
     dtype: torch.dtype = torch.float64
+    device: str = "cpu"
     carried: int = 0
     anew: bool = False
 
@@ -67,7 +68,7 @@ class Stack(nn.Module):
         )
         self.inputs = nn.Parameter(torch.randn(case.length, case.batch, case.dim))
         self.encoder_out = nn.Parameter(torch.randn(4, case.batch, ENCODER_DIM))
-        self.to(case.dtype)
+        self.to(case.device, case.dtype)
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.add_(0.3 * torch.randn_like(parameter))
