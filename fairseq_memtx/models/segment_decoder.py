@@ -141,6 +141,7 @@ class SegmentDecoder(MemoryDecoder):
     def step_layers(self, x, state, padding, align):
         dropout = self.layer_dropout_active()
         states, probs = [x], None
+        state.past.begin_step(padding)
         layers = zip(self.kept_layers(), state.past.layers, strict=True)
         for index, (layer, past) in enumerate(layers):
             if layer is not None:
@@ -157,7 +158,8 @@ class SegmentDecoder(MemoryDecoder):
         before = [empty] * self.num_layers if memory is None else memory.layers
         layers = zip(self.all_layers(), before, strict=True)
         caches = [layer.new_cache(self.lengths(layer), past) for layer, past in layers]
-        return DecodingState(SegmentCache(caches), self.read_source(source), beam_size)
+        past = SegmentCache(caches, self.options.segment_len)
+        return DecodingState(past, self.read_source(source), beam_size)
 
 
 def memory_of_layers(cfg, options: SegmentOptions) -> list[bool]:

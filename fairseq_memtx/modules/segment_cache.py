@@ -194,10 +194,34 @@ class LayerCache:
 
 
 class SegmentCache:
-    """The caches of all layers: the `past` of a `DecodingState`."""
+    """The caches of all layers: the `past` of a `DecodingState`.
 
-    def __init__(self, layers: Sequence[LayerCache]):
-        self.layers = list(layers)
+    Segments end for all rows at once, so that they must begin at once: padding on the left of a
+    prefix, after which a row's segments would end later, has to fit into the first segment.
+
+    Args:
+        layers: one for each layer.
+        segment: n_s.
+    """
+
+    def __init__(self, layers: Sequence[LayerCache], segment: int):
+        self.layers, self.segment = list(layers), segment
+        self.num_positions, self.left_padded = 0, False
+
+    def begin_step(self, padding: Tensor | None) -> None:
+        """To be called before the layers' steps; padding `(N,)` or None.
+
+        Raises:
+            ValueError: where a segment ends whose rows began at different positions.
+        """
+        if self.num_positions == 0:
+            self.left_padded = padding is not None
+        elif self.num_positions == self.segment and self.left_padded:
+            raise ValueError(
+                "the prefixes of a search in segments must have no padding on their left, or be no"
+                f" longer than a segment of {self.segment}"
+            )
+        self.num_positions += 1
 
     def reorder(self, new_order: Tensor) -> None:
         """Row i becomes the old row `new_order[i]`."""

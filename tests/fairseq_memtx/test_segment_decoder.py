@@ -103,6 +103,34 @@ def test_padding_on_either_side_changes_nothing(case):
 
 
 @pytest.mark.parametrize("case", CASES)
+@torch.no_grad()
+def test_a_search_with_padding_on_the_left_of_its_prefixes(case):
+    """Within a segment it equals the whole; beyond it the rows' segments would end at once, though
+    they began one after the other: that is refused rather than computed otherwise."""
+    decoder, source, state = build(case).decoder, random_source([4, 5, 1]), {}
+    tokens = random_tokens([5, 2, 4], "left")
+    whole, _ = decoder(tokens[:, :4], source)
+    for t in range(4):
+        found, _ = decoder(tokens[:, : t + 1], source, state)
+        real = tokens[:, t].ne(decoder.padding_idx)
+        torch.testing.assert_close(found[real, 0], whole[real, t], **EXACT)
+    with pytest.raises(ValueError, match="no padding on their left, or be no longer than a segm"):
+        decoder(tokens, source, state)
+
+
+@torch.no_grad()
+def test_padding_on_the_right_of_prefixes_is_no_obstacle():
+    """As of rows that have ended: they see nothing new and disturb nobody."""
+    decoder, source, state = build().decoder, random_source([4, 5, 1]), {}
+    tokens = random_tokens([11, 5, 8], "right")
+    whole, _ = decoder(tokens, source)
+    for t in range(11):
+        found, _ = decoder(tokens[:, : t + 1], source, state)
+        real = tokens[:, t].ne(decoder.padding_idx)
+        torch.testing.assert_close(found[real, 0], whole[real, t], **EXACT)
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_no_position_sees_a_later_word(case):
     decoder, source = build(case).decoder, random_source([4])
     tokens = random_tokens([14])
