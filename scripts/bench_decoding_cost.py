@@ -7,7 +7,8 @@ memory, whose cost must not. Timed: the decoder's step, from the last token to f
 projection to the vocabulary, not the search. Every decoder generates from the start, but for
 fairseq's Transformer, whose cache is filled with random keys and values of the length in question:
 its cost does not depend on their values. Steps are timed in whole segments, so that moving a
-segment into the memory counts with its share.
+segment into the memory counts with its share; the lengths take turns, so that what else the machine
+does falls on all of them alike.
 
 Each decoder is one line of ``decoding.jsonl``; ``decoding.md`` is made from the records alone
 (``--table-only``).
@@ -20,6 +21,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 DIM, DEPTH, ROWS, SOURCE, SEGMENT = 256, 2, 4, 32, 32
-TIMED = 3 * SEGMENT
+ROUNDS = 9
 
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "transformer": ("transformer", {}),
@@ -74,33 +76,69 @@ def bench(name: str, tokens: Sequence[int]) -> dict:
 
 def measure(name: str, tokens: Sequence[int]) -> list[dict]:
     """Seconds of a step and most bytes of the state after each number of tokens."""
-    import torch
+    decoder, step = make_step(name)
+    searches = [Search(step, tokens=count) for count in tokens]
+    for search in searches:
+        search.advance(name)
+    for number in range(ROUNDS):
+        first = number % len(searches)
+        for search in searches[first:] + searches[:first]:
+            search.time_segment(decoder)
+    for search in searches:
+        ms = 1e3 * median(search.seconds)
+        logger.info("%s after %d: %.2f ms, %d bytes", name, search.tokens, ms, search.state_bytes)
+    return [
+        {"tokens": one.tokens, "seconds_per_token": one.seconds, "state_bytes": one.state_bytes}
+        for one in searches
+    ]
 
-    decoder, step, state = make_step(name)
-    prefix = torch.randint(4, 100, (ROWS, tokens[-1] + TIMED))
-    done, measured = 0, []
-    for after in tokens:
+
+@dataclass
+class Search:
+    """Decoding that has come to ``tokens`` words.
+
+    Attributes:
+        step: decodes one position: a prefix ``(rows, t)`` and the state.
+        tokens: how far.
+        state: of the search.
+        seconds: of a step, the mean over each segment that was timed.
+        state_bytes: the most that the state has held.
+    """
+
+    step: Callable[[Any, dict], None]
+    tokens: int
+    state: dict = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    state_bytes: int = 0
+
+    def advance(self, name: str) -> None:
+        """Decode ``tokens`` words."""
+        import torch
+
+        self.done = 0
+        self.prefix = torch.randint(4, 100, (ROWS, self.tokens + ROUNDS * SEGMENT))
         if name == "transformer":
-            state.clear()
-            done = fill_transformer(step, state, after)
-        while done < after:
-            step(prefix[:, : done + 1])
-            done += 1
-        seconds, size = [], 0
-        for _ in range(TIMED):
+            self.done = fill_transformer(self.step, self.state, self.tokens)
+        while self.done < self.tokens:
+            self._next()
+
+    def time_segment(self, decoder: Any) -> None:
+        """Decode a segment and note its time for each word."""
+        total = 0.0
+        for _ in range(SEGMENT):
             start = time.process_time()
-            step(prefix[:, : done + 1])
-            seconds.append(time.process_time() - start)
-            done += 1
-            size = max(size, state_bytes(decoder, state))
-        segments = [sum(seconds[i : i + SEGMENT]) / SEGMENT for i in range(0, TIMED, SEGMENT)]
-        logger.info("%s after %d: %.2f ms, %d bytes", name, after, 1e3 * median(segments), size)
-        measured.append({"tokens": after, "seconds_per_token": segments, "state_bytes": size})
-    return measured
+            self._next()
+            total += time.process_time() - start
+            self.state_bytes = max(self.state_bytes, state_bytes(decoder, self.state))
+        self.seconds.append(total / SEGMENT)
+
+    def _next(self) -> None:
+        self.step(self.prefix[:, : self.done + 1], self.state)
+        self.done += 1
 
 
-def make_step(name: str) -> tuple[Any, Callable, dict]:
-    """A decoder in evaluation mode, its step on a prefix ``(rows, t)``, and the step's state."""
+def make_step(name: str) -> tuple[Any, Callable[[Any, dict], None]]:
+    """A decoder in evaluation mode, and its step on a prefix ``(rows, t)`` with a state."""
     import torch
 
     from scripts.bench_contenders import Case, build
@@ -110,19 +148,18 @@ def make_step(name: str) -> tuple[Any, Callable, dict]:
     model: Any = build(case, arch, **settings)
     decoder = model.decoder.eval()
     encoder_out = {"encoder_out": [torch.randn(SOURCE, ROWS, DIM)], "encoder_padding_mask": []}
-    state: dict = {}
 
-    def step(prefix: torch.Tensor) -> None:
+    def step(prefix: torch.Tensor, state: dict) -> None:
         decoder(prefix, encoder_out, state, features_only=True)
 
-    return decoder, step, state
+    return decoder, step
 
 
 def fill_transformer(step: Callable, state: dict, length: int) -> int:
     """Grow the self-attention caches of fairseq's Transformer to ``length`` positions."""
     import torch
 
-    step(torch.full((ROWS, 1), 4))
+    step(torch.full((ROWS, 1), 4), state)
     for cache in state.values():
         keys = cache.get("prev_key")
         if keys is not None and keys.size(2) == 1:
@@ -148,12 +185,22 @@ def table(found: Sequence[dict]) -> str:
     lines += ["| decoder | " + " | ".join(head) + " |", "|---|" + "---:|---:|" * len(tokens)]
     for record in found:
         cells = [
-            f"{1e3 * median(one['seconds_per_token']):.2f} | {one['state_bytes'] / 1024:.0f}"
+            f"{milliseconds(one['seconds_per_token'])} | {one['state_bytes'] / 1024:.0f}"
             for one in record["after"]
         ]
         lines.append(f"| {record['decoder']} | " + " | ".join(cells) + " |")
-    lines += ["", f"{ROWS} rows, source of {SOURCE} positions; segments and memories of {SEGMENT}."]
+    lines += [
+        "",
+        "Median (least-most) over segments, all lengths in turns."
+        f" {ROWS} rows, source of {SOURCE} positions; segments and memories of {SEGMENT}.",
+    ]
     return "\n".join([*lines, conditions(found[-1]), ""])
+
+
+def milliseconds(seconds: Sequence[float]) -> str:
+    """Median (least-most)."""
+    middle, least, most = (1e3 * find(seconds) for find in (median, min, max))
+    return f"{middle:.2f} ({least:.2f}-{most:.2f})"
 
 
 def run(out: Path, tokens: Sequence[int]) -> None:
