@@ -169,6 +169,55 @@ def naive_dilated(conv, dilation: int, states: list[Tensor], real: list[bool]) -
     return out
 
 
+def naive_reconstruction(naive: NaiveAttention) -> float:
+    """sum over compressions of || attn(h, old_mem) - attn(h, f_c(old_mem)) ||_2 (Algorithm 2)."""
+    total = 0.0
+    for block, segment in naive.lost:
+        old = [s for s in block if s is not None]
+        new = naive_compress(naive.attention.compression, block, [0.0] * len(block))
+        squares = 0.0
+        for h in segment:
+            for head in range(naive.attention.num_heads):
+                change = content_attention(naive, h, old, head) - content_attention(
+                    naive, h, new, head
+                )
+                squares += sum(value.item() ** 2 for value in change)
+        total += math.sqrt(squares)
+    return total
+
+
+def content_attention(naive: NaiveAttention, x: Tensor, states: list[Tensor], h: int) -> Tensor:
+    """Of one query and head, without positions."""
+    a = naive.attention
+
+    def project(layer: torch.nn.Linear, state: Tensor) -> Tensor:
+        return linear(layer, naive.norm(state)).view(a.num_heads, -1)[h]
+
+    query = project(a.q_proj, x)
+    scores = [query @ project(a.k_proj, s) / math.sqrt(len(query)) for s in states]
+    probs = torch.stack(scores).softmax(dim=0)
+    return sum(p * project(a.v_proj, s) for p, s in zip(probs, states, strict=True))
+
+
+def naive_auto_encoding(naive: NaiveAttention) -> float:
+    """sum over compressions of || old_mem - g(f_c(old_mem)) ||_2, g linear for each state."""
+    function, expand = naive.attention.compression, naive.attention.rebuild.expand
+    total, rate = 0.0, function.rate
+    for block, _ in naive.lost:
+        new = iter(naive_compress(function, block, [0.0] * len(block)))
+        squares = 0.0
+        for start in range(0, len(block), rate):
+            group = block[start : start + rate]
+            if all(s is None for s in group):
+                continue
+            rebuilt = linear(expand, next(new)).view(rate, -1)
+            for old, made in zip(group, rebuilt, strict=True):
+                if old is not None:
+                    squares += sum(value.item() ** 2 for value in old - made)
+        total += math.sqrt(squares)
+    return total
+
+
 def memory_of(naive: list[NaiveAttention]) -> LayerMemory:
     """The memories of several sentences as one `LayerMemory`, right-aligned."""
     dim = naive[0].attention.q_proj.weight.size(0)

@@ -13,7 +13,13 @@ from fairseq_memtx.modules.segment_attention import SegmentAttention, SegmentPas
 from fairseq_memtx.modules.segment_cache import LayerCache
 from fairseq_memtx.modules.segment_layer import identity
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentLengths
-from tests.fairseq_memtx.segment_oracle import NaiveAttention, build_attention, memory_of
+from tests.fairseq_memtx.segment_oracle import (
+    NaiveAttention,
+    build_attention,
+    memory_of,
+    naive_auto_encoding,
+    naive_reconstruction,
+)
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 DIM = 8
@@ -245,6 +251,31 @@ def test_padding_changes_nothing_before_it(function):
         torch.testing.assert_close(beside.loss, alone.loss, **EXACT)
     wrong = attention(padded, identity, SegmentPass(lengths, torch.tensor([11]), keep=True))
     assert not torch.allclose(wrong.memory.recent, alone.memory.recent)
+
+
+@pytest.mark.parametrize("lengths", [(4, 4, 3, 2), (4, 6, 3, 4), (3, 0, 9, 1), (6, 9, 2, 3)])
+@pytest.mark.parametrize("function", ["conv", "dilated-conv"])
+@pytest.mark.parametrize(
+    ("loss", "naive_loss"),
+    [("reconstruction", naive_reconstruction), ("auto-encoding", naive_auto_encoding)],
+)
+@torch.no_grad()
+def test_each_loss_equals_a_loop(loss, naive_loss, function, lengths):
+    """Blocks that are not full at first, sentences that end within a segment, a norm before."""
+    lengths = SegmentLengths(*lengths)
+    attention = build_attention(compression=function, rate=lengths.rate, loss=loss)
+    norm = torch.nn.LayerNorm(DIM).double()
+    torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
+    sizes = [19, 10, 4]
+    x = random_states(len(sizes), max(sizes))
+    found = attention(x, norm, SegmentPass(lengths, torch.tensor(sizes), keep=True)).loss
+    expected = 0.0
+    for states, size in zip(x, sizes, strict=True):
+        naive = NaiveAttention(attention, lengths, norm)
+        naive.run(states[:size])
+        expected += naive_loss(naive)
+    assert expected > 0
+    torch.testing.assert_close(found.item(), expected, **EXACT)
 
 
 @pytest.mark.parametrize("loss", ["reconstruction", "auto-encoding"])
