@@ -156,6 +156,47 @@ def test_an_ensemble_finds_what_recomputing_finds(other):
     )
 
 
+SEGMENTS = {"memtx_segment_len": 4, "memtx_mem_len": 4}
+SEGMENT_MODELS: dict[str, dict[str, Any]] = {
+    "memtx_transformer_xl": SEGMENTS,
+    "memtx_compressive": {**SEGMENTS, "memtx_cmem_len": 3, "memtx_compression_rate": 2},
+}
+#: Searches that cross several segments; the prefixes end beyond the first, one of them earlier.
+ACROSS: dict[str, dict[str, Any]] = {
+    "beam": {"max_len_b": 14},
+    "prefix": {
+        "max_len_b": 14,
+        "call": {"prefix_tokens": torch.tensor([[6, 7, 5, 9, 8, 4], [8, 5, 6, 1, 1, 1], [5] * 6])},
+    },
+    "sampling": {"max_len_b": 11, "search": lambda: search.Sampling(DICTIONARY)},
+}
+
+
+def build_segments(name: str, **settings: Any) -> Any:
+    return build_model(name, arch=name, **SEGMENT_MODELS[name], **settings)
+
+
+@pytest.mark.parametrize("way", ACROSS)
+@pytest.mark.parametrize("name", SEGMENT_MODELS)
+def test_a_search_across_segments_finds_what_recomputing_finds(name, way):
+    model, batch = build_segments(name), sample()
+    found = hypotheses([model], batch, ACROSS[way])
+    same_hypotheses(found, hypotheses([Recomputing(model)], batch, ACROSS[way]))
+    assert max(len(hypo["tokens"]) for hypos in found for hypo in hypos) > 8
+    if "call" in ACROSS[way]:
+        assert found[0][0]["tokens"][:6].tolist() == [6, 7, 5, 9, 8, 4]
+
+
+@pytest.mark.parametrize("other", ["transformer", "memtx_feedback"])
+@pytest.mark.parametrize("name", SEGMENT_MODELS)
+def test_a_segment_decoder_may_stand_beside_another(name, other):
+    models, batch = [build_segments(name), build_model(other, seed=5)], sample()
+    same_hypotheses(
+        hypotheses(models, batch, ACROSS["beam"]),
+        hypotheses([Recomputing(model) for model in models], batch, ACROSS["beam"]),
+    )
+
+
 def test_the_comparison_notices_a_reordering_that_is_forgotten():
     model, batch = build_model(), sample()
     model.decoder.reorder_incremental_state = lambda state, order: None
