@@ -21,8 +21,10 @@ from typing import Any
 from data_prep.errors import UserError
 from data_prep.files import atomic_writers, renamed_together, sha256_of, write_bytes, write_json
 from data_prep.layout import Layout
+from data_prep.progress import Progress
 from data_prep.stamps import Stamps
 from scripts import command_line, commands, processes, train_staged
+from scripts.generate import LineCounter
 
 logger = logging.getLogger(__name__)
 
@@ -83,26 +85,37 @@ class Distillation:
         decided = {**self.inputs(), "data": self.report["outputs"]}
         keep_for(folder, json.loads(json.dumps(decided)))
         outputs = [folder / f"{shard}.out" for shard in range(self.args.shards)]
-        jobs = []
-        for shard, output in enumerate(outputs):
-            if output.exists():
-                logger.info("shard %d of %d: decoded before", shard + 1, len(outputs))
-                continue
-            log = output.with_suffix(".log")
-            log.unlink(missing_ok=True)
-            command = commands.executable(self.generate_command(shard))
-            jobs.append(processes.Job(f"shard {shard + 1}", command, log, self.args.threads))
-        if jobs:
-            logger.info("decode: %s", commands.shell_line(self.generate_command(0)))
-        try:
-            failed = processes.run_all(jobs, self.args.jobs)
-        finally:
-            for job in jobs:
-                if job.process is not None and job.process.returncode == 0:
-                    job.log.rename(job.log.with_suffix(".out"))
-        for job in failed:
-            raise UserError(f"decoding {job.name} failed, `{job.log}` ends:\n{job.log_tail()}")
+        waiting = [shard for shard, output in enumerate(outputs) if not output.exists()]
+        if len(waiting) < len(outputs):
+            logger.info(
+                "%d of %d shards: decoded before", len(outputs) - len(waiting), len(outputs)
+            )
+        if not waiting:
+            return outputs
+        logger.info("decode: %s", commands.shell_line(self.generate_command(waiting[0])))
+        sentences = self.report["pairs"]["train"] * len(waiting) // len(outputs)
+        with Progress("decode", total=sentences, unit="sentences") as progress:
+            jobs = [self.shard_job(shard, outputs[shard], progress) for shard in waiting]
+            for job in processes.run_all(jobs, self.args.jobs):
+                tail = f"`{job.log}` ends:\n{job.log_tail()}"
+                raise UserError(f"decoding {job.name} failed, {tail}")
         return outputs
+
+    def shard_job(self, shard: int, output: Path, progress: Progress) -> processes.Job:
+        """The decoding of one shard, which becomes ``output`` once it is whole."""
+        log = output.with_suffix(".log")
+        log.unlink(missing_ok=True)
+        command = commands.executable(self.generate_command(shard))
+        job = processes.Job(f"shard {shard + 1}", command, log, self.args.threads)
+        counter = LineCounter(log, progress)
+
+        def poll() -> None:
+            counter.poll()
+            if job.ended() and not job.failed():
+                log.rename(output)
+
+        job.on_poll = poll
+        return job
 
     def outputs(self) -> list[Path]:
         """All files of the new data but for ``prepared.json``."""

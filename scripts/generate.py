@@ -83,7 +83,7 @@ class Generation:
         self.folder.generate_log.unlink(missing_ok=True)
         lines = len(read_lines(self.reference))
         progress = stack.enter_context(Progress(self.run.name, total=lines, unit="sentences"))
-        follower = _LineCounter(self.folder.generate_log, progress)
+        follower = LineCounter(self.folder.generate_log, progress)
         return processes.Job(
             name=self.run.name,
             command=commands.executable(self.command),
@@ -122,13 +122,14 @@ class Generation:
         logger.info("%s: %s, copying the source %.2f", self.run.name, numbers, found["copy_bleu"])
 
 
-class _LineCounter:
+class LineCounter:
     """Counts the translations in fairseq-generate's output while it grows."""
 
     def __init__(self, log: Path, progress: Progress) -> None:
         self.log, self.progress, self.offset = log, progress, 0
 
     def poll(self) -> None:
+        """Tell of those that came since the last call."""
         with self.log.open("rb") as file:
             file.seek(self.offset)
             chunk = file.read()

@@ -23,6 +23,7 @@ for number in reversed(range(shard, int(sys.argv[3].split("|")[1]), shards)):
     print(f"S-{number}\\tsource")
     if number != 3:
         print(f"H-{number}\\t-0.5\\t{'' if number == 5 else pieces}")
+        print(f"D-{number}\\t-0.5\\ttext")
 """
 
 
@@ -60,10 +61,16 @@ def run(prepared: Path, teacher: Path, out: Path, *flags: str) -> None:
 
 
 def test_translations_become_the_training_targets(
-    prepared_sample: Path, teacher: Path, fake_generate: list, tmp_path: Path
+    prepared_sample: Path,
+    teacher: Path,
+    fake_generate: list,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     out = tmp_path / "out"
-    run(prepared_sample, teacher, out)
+    with caplog.at_level("INFO"):
+        run(prepared_sample, teacher, out)
+    assert f"decode: done, {len(sources(prepared_sample)) - 1} sentences" in caplog.text
     old, new_source, new_target = sources(prepared_sample), sources(out), sources(out, "de")
     kept = [number for number in range(len(old)) if number not in (3, 5)]
     assert len(new_source) == len(new_target) == len(kept)
