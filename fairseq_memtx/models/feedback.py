@@ -3,17 +3,21 @@
 Encoder, embeddings, output and training are fairseq's; the decoder's layers read one shared memory.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import torch
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerConfig
 from torch import Tensor
 
 from ..config import FeedbackOptions, add_flags, flag, from_namespace
-from ..engine import ENGINES, Engine, Recurrence, Sweeps
+from ..engine import ENGINES, Engine, Recurrence, RecurrenceOutput, Sweeps
+from ..engine.checkpointing import Checkpointed
 from ..errors import UserError
 from ..modules.cache import DecodingState, MemoryCache
 from ..modules.carried_memory import CarriedMemory, num_past
-from ..modules.dropout import LayerMasks, draw_layer_masks
+from ..modules.dropout import LayerMasks, PackedMasks, draw_layer_masks
 from ..modules.feedback import feedback_step
 from ..modules.layer import FeedbackLayer
 from ..modules.memory import FeedbackMemory
@@ -21,6 +25,9 @@ from ..modules.mixture import fold_left_out
 from .memory_decoder import LayersOutput, MemoryDecoder, layer_sizes, layers_kept
 from .mixture_log import log_mixture
 from .translation_model import MemoryTransformerModel, register_sizes
+
+#: Engines that can be run again, piece by piece, with the same result.
+CHECKPOINTED_ENGINES = ("manual", "reference")
 
 
 def mixture_of_kept_layers(kind: str, kept: list[int] | None) -> str:
@@ -83,6 +90,11 @@ class FeedbackDecoder(MemoryDecoder):
             )
         except ValueError as error:
             raise UserError(f"{flag('memory_mixture')}: {error}") from None
+        if cfg.checkpoint_activations and self.options.engine not in CHECKPOINTED_ENGINES:
+            raise UserError(
+                f"{flag('engine')} must be {' or '.join(CHECKPOINTED_ENGINES)} with"
+                f" --checkpoint-activations, but is {self.options.engine}"
+            )
         if self.options.carry_len > 0 and self.embed_positions is not None:
             raise UserError(
                 f"{flag('carry_len')} must be 0 with absolute positions, which begin anew in each"
@@ -104,17 +116,17 @@ class FeedbackDecoder(MemoryDecoder):
     def run_layers(self, x, source, padding_mask, align, memory=None, keep_memory=False):
         source_len = 0 if source is None else source.encoder_out.size(0)
         past = self.in_reach(memory)
+        masks = self.draw_masks(x, source_len, memory_len=num_past(past) + x.size(0))
         recurrence = Recurrence(
             layers=self.kept_layers(),
             memory=self.memory,
             inputs=x,
             sources=self.read_source(source),
             padding_mask=padding_mask,
-            masks=self.draw_masks(x, source_len, memory_len=num_past(past) + x.size(0)),
             probs_layer=align,
             past=past,
         )
-        states, cross_probs = self.engine()(recurrence)
+        states, cross_probs = self.run_recurrence(recurrence, masks)
         if self.training and torch.is_grad_enabled():
             log_mixture(self.memory.mixture)
         if x.size(0) == 1 and self.training:
@@ -124,6 +136,13 @@ class FeedbackDecoder(MemoryDecoder):
             return LayersOutput(states, cross_probs)
         kept = self.memory.carry(states, padding_mask, past, self.carry_len(x.size(0)))
         return LayersOutput(states, cross_probs, {"memory": kept})
+
+    def run_recurrence(self, r: Recurrence, masks: Iterator[LayerMasks]) -> RecurrenceOutput:
+        """Run it with these dropout masks, and again for its backward where that is asked for."""
+        if not (self.cfg.checkpoint_activations and self.training and torch.is_grad_enabled()):
+            return self.engine()(replace(r, masks=list(masks)))
+        rates = self.all_layers()[0].sizes.dropout
+        return Checkpointed(self.engine(), [PackedMasks.pack(x, rates) for x in masks])(r)
 
     def in_reach(self, memory: CarriedMemory | None) -> CarriedMemory | None:
         """What the first position sees of the memories before the target; None for nothing."""
@@ -171,16 +190,13 @@ class FeedbackDecoder(MemoryDecoder):
         past = MemoryCache(self.memory, x, self.in_reach(memory))
         return DecodingState(past, self.read_source(source), beam_size)
 
-    def draw_masks(self, x: Tensor, source_len: int, memory_len: int) -> list[LayerMasks]:
-        """Every layer's dropout masks for positions x `(T, B, C)`; empty for no dropout."""
-        if not self.layer_dropout_active():
-            return []
-        return [
-            draw_layer_masks(
-                sizes.dropout, x, sizes.num_heads, sizes.ffn_dim, source_len, memory_len
-            )
-            for sizes in (layer.sizes for layer in self.all_layers())
-        ]
+    def draw_masks(self, x: Tensor, source_len: int, memory_len: int) -> Iterator[LayerMasks]:
+        """The dropout masks of each layer for positions x `(T, B, C)`; none for no dropout."""
+        if self.layer_dropout_active():
+            for sizes in (layer.sizes for layer in self.all_layers()):
+                yield draw_layer_masks(
+                    sizes.dropout, x, sizes.num_heads, sizes.ffn_dim, source_len, memory_len
+                )
 
 
 @register_model("memtx_feedback")

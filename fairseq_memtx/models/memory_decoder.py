@@ -298,7 +298,6 @@ def refuse_what_cannot_apply(cfg, embed_tokens: nn.Embedding) -> None:
     """
     refused = {
         "--offload-activations": cfg.offload_activations,
-        "--checkpoint-activations": cfg.checkpoint_activations,
         "--cross-self-attention": cfg.cross_self_attention,
         "--base-layers": (cfg.base_layers or 0) > 0,
         "--quant-noise-pq": cfg.quant_noise.pq > 0,

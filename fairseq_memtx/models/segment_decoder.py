@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..config import CompressiveOptions, SegmentOptions, flag, from_namespace
 from ..errors import UserError
@@ -23,9 +24,9 @@ from ..modules.relative_positions import (
 )
 from ..modules.segment_attention import SegmentAttention, SegmentPass
 from ..modules.segment_cache import SegmentCache
-from ..modules.segment_layer import SegmentLayer
+from ..modules.segment_layer import SegmentLayer, SegmentLayerOutput
 from ..modules.segment_memory import LayerMemory, SegmentLengths, SegmentMemory
-from .memory_decoder import LayersOutput, MemoryDecoder, layer_sizes, layers_kept
+from .memory_decoder import LayersOutput, MemoryDecoder, Source, layer_sizes, layers_kept
 
 
 class SegmentDecoder(MemoryDecoder):
@@ -103,7 +104,6 @@ class SegmentDecoder(MemoryDecoder):
         x = turn(x.transpose(0, 1), turned)
         num_valid = None if padding_mask is None else (~padding_mask).sum(dim=1)
         dropout = self.layer_dropout_active()
-        sources = self.read_source(source)
         states, losses, memories, probs = [x], [], [], None
         for index, layer in enumerate(self.kept_layers()):
             before = None if memory is None else memory.layers[index]
@@ -112,7 +112,7 @@ class SegmentDecoder(MemoryDecoder):
                 states.append(x)
                 continue
             how = SegmentPass(self.lengths(layer), num_valid, keep_memory, dropout)
-            out = layer(x, how, sources[index] if sources else None, before, dropout)
+            out = self.run_layer(layer, x, how, source, before, dropout)
             x = out.x
             states.append(x)
             memories.append(out.memory)
@@ -126,6 +126,12 @@ class SegmentDecoder(MemoryDecoder):
         states = [turn_back(state, turned).transpose(0, 1) for state in states]
         probs = None if probs is None else turn_back(probs, turned).permute(2, 0, 1, 3)
         return LayersOutput(states, probs, extra)
+
+    def run_layer(self, layer: SegmentLayer, *args: Any) -> SegmentLayerOutput:
+        """A layer, run again for its backward where that is asked for, with the same dropout."""
+        if self.cfg.checkpoint_activations and self.training and torch.is_grad_enabled():
+            return checkpoint(whole_layer, layer, *args, use_reentrant=False)
+        return whole_layer(layer, *args)
 
     def touch_all(self, x: Tensor) -> Tensor:
         """x, with a gradient of zero for parameters that this target may not use.
@@ -160,6 +166,21 @@ class SegmentDecoder(MemoryDecoder):
         caches = [layer.new_cache(self.lengths(layer), past) for layer, past in layers]
         past = SegmentCache(caches, self.options.segment_len)
         return DecodingState(past, self.read_source(source), beam_size)
+
+
+def whole_layer(
+    layer: SegmentLayer,
+    x: Tensor,
+    how: SegmentPass,
+    source: Source | None,
+    memory: LayerMemory | None,
+    dropout: bool,
+) -> SegmentLayerOutput:
+    """`SegmentLayer.forward` from the source itself, not from its keys and values."""
+    attention = layer.encoder_attn
+    if attention is None or source is None:
+        return layer(x, how, None, memory, dropout)
+    return layer(x, how, attention.read_source(*source), memory, dropout)
 
 
 def memory_of_layers(cfg, options: SegmentOptions) -> list[bool]:

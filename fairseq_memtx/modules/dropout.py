@@ -52,8 +52,48 @@ class LayerMasks(NamedTuple):
         """The masks of position t: the same fields without their first axis."""
         return LayerMasks(*(None if mask is None else mask[t] for mask in self))
 
+    def cut(self, positions: range, memories: range) -> "LayerMasks":
+        """The masks of consecutive positions, for a view of consecutive memories."""
+        cut = [None if x is None else x[positions.start : positions.stop] for x in self]
+        if cut[0] is not None:
+            cut[0] = cut[0][..., memories.start : memories.stop]
+        return LayerMasks(*cut)
+
 
 NO_MASKS = LayerMasks()
+
+
+@dataclass(frozen=True)
+class PackedMasks:
+    """The masks of one layer in a byte an entry, for those that are kept for long.
+
+    Attributes:
+        kept: True at entries that are not dropped, False at the others.
+        rates: that they were drawn with.
+        dtype: of the masks.
+    """
+
+    kept: LayerMasks
+    rates: DropoutRates
+    dtype: torch.dtype
+
+    @classmethod
+    def pack(cls, masks: LayerMasks, rates: DropoutRates) -> "PackedMasks":
+        """Masks that were drawn with `rates`."""
+        dtype = next((mask.dtype for mask in masks if mask is not None), torch.float32)
+        return cls(LayerMasks(*(None if x is None else x.ne(0) for x in masks)), rates, dtype)
+
+    def cut(self, positions: range, memories: range) -> LayerMasks:
+        """See `LayerMasks.cut`; bit for bit what was packed."""
+        attention, hidden = self.rates.attention, self.rates.hidden
+        rates = (attention, hidden, attention, hidden, self.rates.activation, hidden)
+        kept = self.kept.cut(positions, memories)
+        return LayerMasks(
+            *(
+                None if x is None else x.to(self.dtype).div_(1.0 - rate)
+                for x, rate in zip(kept, rates, strict=True)
+            )
+        )
 
 
 def draw_mask(rate: float, shape: tuple[int, ...], like: Tensor) -> Tensor | None:

@@ -59,7 +59,7 @@ def test_masks_have_the_documented_shapes_and_none_for_a_missing_source():
 def test_the_same_masks_give_the_same_states_and_others_give_others(tiny_decoder):
     decoder = tiny_decoder(**RATES).train()
     x = torch.randn(4, 2, 8, dtype=torch.float64)
-    masks, others = (decoder.draw_masks(x, source_len=0, memory_len=4) for _ in range(2))
+    masks, others = (list(decoder.draw_masks(x, source_len=0, memory_len=4)) for _ in range(2))
 
     def states(masks):
         recurrence = Recurrence(list(decoder.layers), decoder.memory, x, masks=masks)

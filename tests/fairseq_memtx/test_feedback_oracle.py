@@ -130,7 +130,7 @@ def test_states_and_gradients_equal_the_equations_under_dropout(case):
         dropout=0.3, attention_dropout=0.2, activation_dropout=0.4, **CASES[case]
     ).decoder.train()
     x = torch.zeros(max(TARGET_LENGTHS), len(TARGET_LENGTHS), 8, dtype=torch.float64)
-    masks = decoder.draw_masks(x, source_len=max(SOURCE_LENGTHS), memory_len=len(x))
+    masks = list(decoder.draw_masks(x, source_len=max(SOURCE_LENGTHS), memory_len=len(x)))
     assert all(mask is not None for layer in masks for mask in layer)
     check_stack_equals_oracle(decoder, "both", masks)
 
