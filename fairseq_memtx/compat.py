@@ -17,6 +17,7 @@ import pickle
 import re
 import shutil
 import signal
+import types
 import typing
 import zipfile
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ def apply() -> None:
     allow_checkpoint_classes()
     keep_last_batch()
     block_repeated_ngrams()
+    give_datasets_a_long()
     write_checkpoints_whole()
     explain_unusable_checkpoints()
     resume_from_newest_whole_checkpoint()
@@ -162,6 +164,31 @@ def _batch_all(stock: Callable[..., Any], indices: Any, *args: Any, **kwargs: An
     # Batches are consecutive pieces of `indices`, so that what is missing is the end.
     rest = indices[sum(len(batch) for batch in batches) :]
     return [*batches, rest] if len(rest) else batches
+
+
+def give_datasets_a_long() -> None:
+    """Let two of fairseq's datasets find `np.compat.long`, which numpy 2 no longer has.
+
+    Stock fails at `--sample-break-mode eos`, at `--num-batch-buckets`, and when a language model
+    is to continue a text (fairseq-interactive, fairseq-generate). May go once they say `np.int64`.
+    """
+    import numpy as np
+
+    if hasattr(np, "compat"):
+        return
+    for name in ("token_block_dataset", "language_pair_dataset"):
+        importlib.import_module(f"fairseq.data.{name}").np = _NumpyWithLong()  # type: ignore
+
+
+class _NumpyWithLong:
+    """numpy, and the name that it has lost."""
+
+    compat = types.SimpleNamespace(long=int)
+
+    def __getattr__(self, name: str) -> Any:
+        import numpy as np
+
+        return getattr(np, name)
 
 
 # --- Searching ----------------------------------------------------------------------------------

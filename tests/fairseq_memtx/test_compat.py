@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from fairseq import checkpoint_utils, options, utils
-from fairseq.data import data_utils
+from fairseq.data import data_utils, token_block_dataset
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed.utils import _TensorPlaceholder
 from fairseq.file_io import PathManager
@@ -296,6 +296,26 @@ def test_repeated_ngrams_are_blocked() -> None:
     assert blocked(3, [5, 6, 7, 5, 7]) == []
     assert blocked(3, [5]) == []
     assert blocked(1, [5, 6, 5]) == [5, 6]
+
+
+def cut_at_sentences() -> list[list[int]]:
+    """`--sample-break-mode eos` on two sentences."""
+    sentences = [torch.tensor([5, 6, 2]), torch.tensor([7, 2])]
+    blocks = token_block_dataset.TokenBlockDataset(
+        sentences, [3, 2], block_size=None, pad=1, eos=2, break_mode="eos"
+    )
+    return [blocks[i].tolist() for i in range(len(blocks))]
+
+
+def test_blocks_of_text_may_end_with_sentences() -> None:
+    assert cut_at_sentences() == [[5, 6, 2], [7, 2]]
+
+
+def test_defect_fairseq_asks_numpy_for_a_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails once fairseq, or numpy, needs no repair there."""
+    monkeypatch.setattr(token_block_dataset, "np", np)
+    with pytest.raises(AttributeError, match="compat"):
+        cut_at_sentences()
 
 
 def test_defect_fairseq_blocks_no_ngram() -> None:

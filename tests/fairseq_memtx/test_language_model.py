@@ -9,9 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fairseq.models import ARCH_MODEL_REGISTRY
+from fairseq.models import ARCH_MODEL_REGISTRY, FairseqDecoder
 from fairseq.models.transformer_lm import base_lm_architecture
+from fairseq.sequence_generator import SequenceGenerator
 from fairseq.sequence_scorer import SequenceScorer
+from fairseq.tasks.language_modeling import LanguageModelingTask
 
 import fairseq_memtx  # noqa: F401
 from fairseq_memtx.data.streams import StreamBatches
@@ -242,6 +244,46 @@ def test_validation_does_not_disturb_the_memory_of_training():
     train(2)
     train(0)
     assert seen == [None, 1.0, None, 2.0, 11.0, None]
+
+
+class Recomputing(torch.nn.Module):
+    """A language model without state in a search."""
+
+    class Decoder(FairseqDecoder):
+        def __init__(self, lm):
+            super().__init__(tiny_dictionary())
+            self.whole = lm.decoder
+
+        def forward(self, tokens, encoder_out=None):
+            return self.whole(tokens)
+
+    def __init__(self, lm):
+        super().__init__()
+        self.decoder = self.Decoder(lm)
+        self.get_normalized_probs = lm.get_normalized_probs
+
+
+@pytest.mark.parametrize("kind", [LanguageModelingTask, MemtxLanguageModelingTask])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_search_continues_prefixes_as_recomputing_does(model, kind):
+    """What fairseq-interactive and fairseq-generate do with `--task language_modeling`."""
+    lm, task = build(model), kind(Namespace(tokens_per_sample=64), tiny_dictionary())
+    texts = [words(7), words(3)]
+    sentences = [torch.cat([text, torch.tensor([2])]) for text in texts]
+    dataset = task.build_dataset_for_inference(sentences, [len(x) for x in sentences])
+    sample = dataset.collater([dataset[0], dataset[1]])
+    found, expected = (
+        task.inference_step(
+            SequenceGenerator([one], tiny_dictionary(), beam_size=3, max_len_b=14), [one], sample
+        )
+        for one in (lm, Recomputing(lm))
+    )
+    for hypos, others, text in zip(found, expected, texts, strict=True):
+        for hypo, other in zip(hypos, others, strict=True):
+            assert hypo["tokens"].tolist() == other["tokens"].tolist()
+            torch.testing.assert_close(hypo["score"], other["score"], rtol=1e-5, atol=1e-6)
+            assert hypo["tokens"][: len(text)].tolist() == text.tolist()
+    assert max(len(hypo["tokens"]) for hypo in found[0]) > 8
 
 
 def test_the_number_of_rows_must_be_given():
