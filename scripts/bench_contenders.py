@@ -29,6 +29,28 @@ Step = Callable[[], None]
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a case is timed.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        dtype: "float32", or "bf16" for weights and activations in bfloat16.
+    """
+
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    def put(self, x: Any) -> Any:
+        """A tensor or a module, there; a tensor of whole numbers or of truths keeps its type."""
+        dtype = {"float32": torch.float32, "bf16": torch.bfloat16}[self.dtype]
+        floating = isinstance(x, nn.Module) or x.is_floating_point()
+        return x.to(self.device, dtype) if floating else x.to(self.device)
+
+
+HERE = Place()
+
+
+@dataclass(frozen=True)
 class Case:
     """What is timed.
 
@@ -57,17 +79,21 @@ class Case:
         return max(self.dim // 64, 1)
 
 
-def contenders(case: Case) -> dict[str, Step]:
-    """The steps by name; peers that are not installed are left out."""
+def contenders(case: Case, place: Place = HERE) -> dict[str, Step]:
+    """The steps by name; peers that are not installed, and all of them elsewhere, are left out."""
     ours = {
+        "cuda-graphs": lambda: our_model(case, "cuda-graphs"),
         "manual": lambda: our_model(case, "manual"),
         "reference": lambda: our_model(case, "reference"),
         "fairseq": lambda: build(case, "transformer"),
     }
+    if place.device == "cpu":
+        del ours["cuda-graphs"]
+    models = {name: place.put(make()) for name, make in ours.items()}
     if case.what == "update":
-        return {name: update_step(case, make()) for name, make in ours.items()}
-    steps = {name: decoder_step(case, make().decoder) for name, make in ours.items()}
-    if case.what == "peers":
+        return {name: update_step(case, model, place) for name, model in models.items()}
+    steps = {name: decoder_step(case, model.decoder, place) for name, model in models.items()}
+    if case.what == "peers" and place == HERE:
         steps |= {name: make(case) for name, make in PEERS.items() if installed(name)}
     return steps
 
@@ -108,11 +134,11 @@ def build(case: Case, name: str, **settings: Any) -> Any:
     return ARCH_MODEL_REGISTRY[name].build_model(args, task).train()
 
 
-def decoder_step(case: Case, decoder: nn.Module) -> Step:
+def decoder_step(case: Case, decoder: nn.Module, place: Place = HERE) -> Step:
     """Features from target tokens and a ready-made source, and back."""
-    tokens, encoder_out = random_tokens(case), random_source(case)
+    tokens, encoder_out = place.put(random_tokens(case)), random_source(case, place)
     (source,) = encoder_out["encoder_out"]
-    grad = torch.randn(case.batch, case.length, case.dim)
+    grad = place.put(torch.randn(case.batch, case.length, case.dim))
 
     def step() -> None:
         decoder.zero_grad()
@@ -123,12 +149,12 @@ def decoder_step(case: Case, decoder: nn.Module) -> Step:
     return step
 
 
-def update_step(case: Case, model: Any) -> Step:
+def update_step(case: Case, model: Any, place: Place = HERE) -> Step:
     """A whole update: encoder, decoder, projection, label-smoothed cross-entropy, Adam."""
     from fairseq.criterions.label_smoothed_cross_entropy import label_smoothed_nll_loss
 
-    source, target = random_tokens(case), random_tokens(case)
-    lengths = torch.full((case.batch,), case.length)
+    source, target = place.put(random_tokens(case)), place.put(random_tokens(case))
+    lengths = place.put(torch.full((case.batch,), case.length))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98))
 
     def step() -> None:
@@ -204,12 +230,11 @@ def installed(peer: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-def random_source(case: Case) -> dict[str, list[Tensor]]:
+def random_source(case: Case, place: Place = HERE) -> dict[str, list[Tensor]]:
     """An encoder's output, of which gradients can be taken; no padding."""
-    return {
-        "encoder_out": [torch.randn(case.length, case.batch, case.dim, requires_grad=True)],
-        "encoder_padding_mask": [torch.zeros(case.batch, case.length, dtype=torch.bool)],
-    }
+    source = place.put(torch.randn(case.length, case.batch, case.dim))
+    mask = place.put(torch.zeros(case.batch, case.length, dtype=torch.bool))
+    return {"encoder_out": [source.requires_grad_()], "encoder_padding_mask": [mask]}
 
 
 def random_tokens(case: Case) -> Tensor:

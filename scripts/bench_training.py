@@ -14,6 +14,10 @@ the allocator gave back what it held.
 
 Each case is one line of ``records.jsonl``; ``table.md`` is made from the records alone
 (``--table-only``).
+
+``python -m scripts.bench_training --device cuda`` does the same on a GPU, in bfloat16 and into
+``results/training_speed_gpu``: the engine cuda-graphs beside the others, at 4, 16 and 32 thousand
+target tokens. See `benchmark_gpu` for the clock and the memory there.
 """
 
 from __future__ import annotations
@@ -27,18 +31,18 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from data_prep.files import write_bytes
-from scripts import benchmark
+from scripts import benchmark, benchmark_gpu
 from scripts.benchmark import measure, read_records
 
 if TYPE_CHECKING:
-    from scripts.bench_contenders import Case
+    from scripts.bench_contenders import Case, Place
 
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
-OUT = Path("results/training_speed")
+OUT, GPU_OUT = Path("results/training_speed"), Path("results/training_speed_gpu")
 BASELINE = "fairseq"
-OURS = "manual"
+OURS, GPU_OURS = "manual", "cuda-graphs"
 
 # what, decoder layers, dimension, sentences, positions
 QUICK = [("decoder", 2, 256, 64, 30), ("peers", 2, 256, 64, 30)]
@@ -49,7 +53,17 @@ FULL = [
     *(("peers", 2, dim, 64, 32) for dim in (512, 256)),
     *(("update", depth, 512, 64, 32) for depth in (1, 6)),
 ]
-CASES = {"quick": QUICK, "full": FULL}
+# 4, 16 and 32 thousand tokens, in targets of a usual length
+GPU = [
+    *(("decoder", depth, 512, batch, 30) for depth in (1, 2, 6) for batch in (136, 544, 1088)),
+    *(("update", depth, 512, 544, 30) for depth in (1, 6)),
+]
+CASES = {"quick": QUICK, "full": FULL, "gpu": GPU}
+# What a device has where the flags say nothing
+USUAL = {
+    "cpu": {"cases": "quick", "dtype": "float32", "out": OUT},
+    "cuda": {"cases": "gpu", "dtype": "bf16", "out": GPU_OUT},
+}
 UPDATE_VOCAB = 32_000
 
 
@@ -62,7 +76,7 @@ def make_case(what: str, depth: int, dim: int, batch: int, length: int) -> Case:
     return Case(what, depth, dim, batch, length, dropout, vocab)
 
 
-def bench(case: Case, rounds: int, threads: int) -> dict:
+def bench(case: Case, rounds: int, threads: int, place: Place) -> dict:
     """Time and weigh all contenders of a case; its record."""
     import torch
 
@@ -72,10 +86,15 @@ def bench(case: Case, rounds: int, threads: int) -> dict:
     keep_freed_memory()
     torch.set_num_threads(threads)
     made = benchmark.provenance("bench_training", threads)
-    measured = measure(contenders(case), rounds, benchmark.clock(threads))
+    if place.device == "cuda":
+        made |= benchmark_gpu.provenance()
+        measured = benchmark_gpu.measure(contenders(case, place), rounds)
+    else:
+        measured = measure(contenders(case, place), rounds, benchmark.clock(threads))
     for name, found in measured.items():
-        logger.info("%s: %.3f s", name, median(found["seconds"]))
-    return {"schema": SCHEMA, "case": asdict(case), "contenders": measured, **made}
+        logger.info("%s: %.4f s", name, median(found["seconds"]))
+    told = {"schema": SCHEMA, "case": asdict(case), "dtype": place.dtype}
+    return {**told, "contenders": measured, **made}
 
 
 HEADER = ("timed", "layers", "dim", "B x T", "decoder", "seconds", "of fairseq's", "peak MiB")
@@ -91,7 +110,8 @@ def table(found: Sequence[dict]) -> str:
 
 def case_rows(record: dict) -> Iterable[tuple[str, ...]]:
     """The rows of a case: median, least and most seconds, and the ratio of the medians."""
-    case, contenders = record["case"], record["contenders"]
+    case, contenders, on_gpu = record["case"], record["contenders"], "gpu" in record
+    digits = 5 if on_gpu else 3
     baseline = median(contenders[BASELINE]["seconds"])
     for name, measured in contenders.items():
         seconds, peak = measured["seconds"], measured["peak_bytes"]
@@ -100,11 +120,16 @@ def case_rows(record: dict) -> Iterable[tuple[str, ...]]:
             str(case["depth"]),
             str(case["dim"]),
             f"{case['batch']} x {case['length']}",
-            f"**{name}**" if name == OURS else name,
-            f"{median(seconds):.3f} ({min(seconds):.3f}-{max(seconds):.3f})",
+            f"**{name}**" if name == ours(record) else name,
+            f"{median(seconds):.{digits}f} ({min(seconds):.{digits}f}-{max(seconds):.{digits}f})",
             f"{median(seconds) / baseline:.2f}",
             "-" if peak is None else f"{peak / 2**20:.0f}",
         )
+
+
+def ours(record: dict) -> str:
+    """The name of our contender."""
+    return GPU_OURS if "gpu" in record else OURS
 
 
 def conditions(found: Sequence[dict]) -> list[str]:
@@ -112,26 +137,44 @@ def conditions(found: Sequence[dict]) -> list[str]:
     commits: dict[str, dict[str, None]] = {}
     for record in found:
         versions, hardware = record["versions"], record["hardware"]
+        gpu = f", {record['gpu']}, CUDA {record['cuda']}" if "gpu" in record else ""
         conditions = (
             f"torch {versions.get('torch', '?')}, fairseq-fixed"
             f" {versions.get('fairseq-fixed', '?')}, {hardware['cpu']}, {hardware['cores']} cores,"
-            f" {record['threads']} thread(s), {record['clock']} time, float32"
+            f" {record['threads']} thread(s){gpu}, {record['clock']} time,"
+            f" {record.get('dtype', 'float32')}"
         )
         commits.setdefault(conditions, {})[record["commit"][:12]] = None
     return [
         "Seconds of a step: median (least-most) of rounds in which the contenders take turns.",
-        "What is timed, and what not, says `scripts/bench_training.py`. **manual** is ours.",
+        "What is timed, and what not, says `scripts/bench_training.py`."
+        f" **{ours(found[0])}** is ours.",
         "",
         *(f"- {line}; commits {', '.join(sorted(names))}" for line, names in commits.items()),
     ]
 
 
-def run(out: Path, cases: Sequence[tuple[Any, ...]], rounds: int, threads: int) -> None:
-    """Bench the cases; each is written when it is done, in the place of an older record of it."""
+def run(
+    out: Path,
+    cases: Sequence[tuple[Any, ...]],
+    rounds: int,
+    threads: int,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> None:
+    """Bench the cases; each is written when it is done, in the place of an older record of it.
+
+    Raises:
+        UserError: without the device.
+    """
+    if device == "cuda":
+        benchmark_gpu.require()
+    from scripts.bench_contenders import Place
+
     for number, numbers in enumerate(cases, start=1):
         case = make_case(*numbers)
         logger.info("case %d of %d: %s", number, len(cases), case)
-        record = bench(case, rounds, threads)
+        record = bench(case, rounds, threads, Place(device, dtype))
         benchmark.add_record(out / "records.jsonl", record, "case", "threads")
     write_table(out)
 
@@ -147,18 +190,28 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="scripts.bench_training", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--cases", choices=sorted(CASES), default="quick", help="default: quick")
+    parser.add_argument("--device", choices=sorted(USUAL), default="cpu", help="default: cpu")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bf16"), help="default: float32, on a GPU bf16"
+    )
+    parser.add_argument("--cases", choices=sorted(CASES), help="default: quick, on a GPU gpu")
     parser.add_argument("--only", choices=("decoder", "peers", "update"), help="part of the cases")
     benchmark.add_flags(parser, OUT, rounds=5)
-    return parser.parse_args(argv)
+    parser.set_defaults(out=None)
+    args = parser.parse_args(argv)
+    for name, value in USUAL[args.device].items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.bench_training``."""
     args = parse_args(argv)
     cases = [case for case in CASES[args.cases] if args.only in (None, case[0])]
+    place = args.device, args.dtype
     return benchmark.main(
-        args, lambda: run(args.out, cases, args.rounds, args.threads), write_table
+        args, lambda: run(args.out, cases, args.rounds, args.threads, *place), write_table
     )
 
 

@@ -26,15 +26,23 @@ def clock(threads: int) -> Callable[[], float]:
     return time.process_time if threads == 1 else time.perf_counter
 
 
-def measure(steps: dict[str, Step], rounds: int, clock: Callable[[], float]) -> dict[str, dict]:
+def warm_peak_bytes(step: Step) -> int | None:
+    """`peak_bytes` of a step that follows another."""
+    step()
+    return peak_bytes(step)
+
+
+def measure(
+    steps: dict[str, Step],
+    rounds: int,
+    clock: Callable[[], float],
+    weigh: Callable[[Step], int | None] = warm_peak_bytes,
+) -> dict[str, dict]:
     """Seconds of each round and peak memory in bytes (None: unknown), by contender.
 
-    The contenders take turns in an order that rotates, after one run to warm up and one to weigh.
+    The contenders take turns in an order that rotates, after all have been weighed.
     """
-    peaks = {}
-    for name, step in steps.items():
-        step()
-        peaks[name] = peak_bytes(step)
+    peaks = {name: weigh(step) for name, step in steps.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     names = list(steps)
     for number in range(rounds):

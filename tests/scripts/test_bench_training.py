@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bench_training
+from scripts import bench_training, benchmark_gpu
 
 TINY = ("decoder", 1, 64, 2, 3)
 
@@ -95,3 +95,66 @@ def test_missing_or_damaged_records_end_in_one_line(content, tmp_path, capsys):
     assert bench_training.main(["--table-only", "--out", str(tmp_path)]) == 1
     lines = [x for x in capsys.readouterr().err.split("\n") if x.startswith("error: ")]
     assert len(lines) == 1 and "records.jsonl" in lines[0]
+
+
+def on_gpu():
+    """A record as a GPU makes it."""
+    contenders = {"cuda-graphs": {"seconds": [0.03], "peak_bytes": 2**30}}
+    contenders["fairseq"] = {"seconds": [0.015], "peak_bytes": 2**29}
+    told = {"gpu": "a GPU", "cuda": "13.0", "clock": "wall", "dtype": "bf16"}
+    return {**made_up(), "contenders": contenders, **told}
+
+
+def test_without_a_gpu_its_benchmark_ends_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert bench_training.main(["--device", "cuda", "--out", str(tmp_path)]) == 1
+    assert "--device` must be" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_gpu_has_cases_dtype_and_folder_of_its_own():
+    args = bench_training.parse_args(["--device", "cuda"])
+    assert (args.cases, args.dtype, args.out.name) == ("gpu", "bf16", "training_speed_gpu")
+    args = bench_training.parse_args([])
+    assert (args.cases, args.dtype, args.out.name) == ("quick", "float32", "training_speed")
+    args = bench_training.parse_args(["--device", "cuda", "--cases", "quick", "--out", "x"])
+    assert (args.cases, args.out.name) == ("quick", "x")
+
+
+def test_the_table_of_a_gpu_names_it():
+    page = bench_training.table([on_gpu()])
+    assert "**cuda-graphs** | 0.03000 (0.03000-0.03000) | 2.00 | 1024 |" in page
+    assert "a GPU, CUDA 13.0, wall time, bf16" in page
+    assert "**cuda-graphs** is ours" in page
+
+
+def test_steps_on_a_gpu_follow_each_other_between_two_looks_at_the_clock(monkeypatch):
+    calls, memory = [], iter([100, 350, 350, 400])
+    monkeypatch.setattr("torch.cuda.synchronize", lambda: calls.append("wait"))
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: None)
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr("torch.cuda.memory_allocated", lambda: next(memory))
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: next(memory))
+    monkeypatch.setattr(benchmark_gpu.time, "perf_counter", lambda: float(len(calls)))
+    steps = {name: lambda name=name: calls.append(name) for name in "ab"}
+    found = benchmark_gpu.measure(steps, rounds=2)
+    several = benchmark_gpu.STEPS
+    assert [found[name]["peak_bytes"] for name in "ab"] == [250, 50]
+    turns = ["a"] * several + ["wait"] + ["b"] * several + ["wait"]
+    for name in "abba":
+        turns += ["wait", *[name] * several, "wait"]
+    assert calls == turns
+    assert found["a"]["seconds"] == [(several + 1) / several] * 2
+
+
+def test_decoders_run_in_bfloat16_and_graphs_only_on_a_gpu(monkeypatch):
+    from scripts import bench_contenders as room
+
+    case = room.Case("decoder", depth=1, dim=64, batch=2, length=3, vocab=30, encoder_layers=1)
+    steps = room.contenders(case, room.Place(dtype="bf16"))
+    assert set(steps) == {"manual", "reference", "fairseq"}
+    for step in steps.values():
+        step()
+    monkeypatch.setattr(room.Place, "put", lambda self, x: x)
+    names = set(room.contenders(case, room.Place("cuda", "bf16")))
+    assert names == {"cuda-graphs", "manual", "reference", "fairseq"}
