@@ -4,14 +4,17 @@ Size legend: B sentences, N rows (B * beam in a search), T target positions, S s
 C model dimension, H heads, V vocabulary.
 """
 
+import math
 from abc import abstractmethod
 from typing import Any, NamedTuple
 
+import torch
 from fairseq import utils
 from fairseq.models.transformer import TransformerConfig, TransformerDecoderBase
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
+from ..decoding.linear import FrozenCopy
 from ..errors import UserError
 from ..modules.cache import DecodingState
 from ..modules.cross_attention import CrossMemory, share_beams
@@ -53,7 +56,8 @@ class MemoryDecoder(TransformerDecoderBase):
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
         refuse_what_cannot_apply(cfg, embed_tokens)
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
-        self.need_attn = True
+        self.need_attn, self.made_fast = True, False
+        self.frozen_output = FrozenCopy()
         self.reads_source = not no_encoder_attn
         # Holds fairseq's --retain-dropout switch for the layers; the masks are drawn elsewhere.
         self.layer_dropout = FairseqDropout(cfg.dropout, module_name=type(self).__name__)
@@ -113,7 +117,6 @@ class MemoryDecoder(TransformerDecoderBase):
             raise UserError("--full-context-alignment cannot be used with a memory decoder")
         align = self.num_layers - 1 if alignment_layer is None else alignment_layer
         align = align if self.need_attn else None
-        source = as_source(encoder_out) if self.reads_source else None
         looked_at = prev_output_tokens
         if incremental_state is not None and self.embed_positions is None:
             # Where only the last word counts, a step must not cost more after a longer prefix.
@@ -121,15 +124,16 @@ class MemoryDecoder(TransformerDecoderBase):
         padding_mask = some_padding(looked_at.eq(self.padding_idx))
         x = self.embed(prev_output_tokens, incremental_state, padding_mask)
         if incremental_state is None:
+            source = self.source_of(encoder_out)
             out = self.run_layers(x, source, padding_mask, align, **memory_options)
         else:
             state = self.get_incremental_state(incremental_state, "memory")
             if state is None:
-                state = self.first_state(x[0], source, **memory_options)
+                state = self.first_state(x[0], self.source_of(encoder_out), **memory_options)
                 self.set_incremental_state(incremental_state, "memory", state)
             padding = None if padding_mask is None else padding_mask[:, -1]
             out = self.step_layers(x[0], state, padding, align)
-            if out.states[-1].isnan().any():
+            if has_nan(out.states[-1]):
                 raise FloatingPointError("the decoder's output is NaN: the model has diverged")
         attn = None if out.cross_probs is None else mean_heads(out.cross_probs, alignment_heads)
         extra = {"attn": [attn], "inner_states": out.states, **out.extra}
@@ -153,7 +157,10 @@ class MemoryDecoder(TransformerDecoderBase):
             # In a search fairseq numbers the last position by the length of the prefix, which is
             # wrong where padding stands on its left.
             one_position = incremental_state if padding_mask is None else None
-            positions = self.embed_positions(tokens, incremental_state=one_position)
+            if one_position is None:
+                positions = self.embed_positions(tokens)
+            else:
+                positions = self.position_of(tokens)
         if incremental_state is not None:
             tokens = tokens[:, -1:]
             positions = None if positions is None else positions[:, -1:]
@@ -167,12 +174,29 @@ class MemoryDecoder(TransformerDecoderBase):
         # (B, T, C) -> (T, B, C)
         return self.dropout_module(x).transpose(0, 1)
 
+    def position_of(self, tokens: Tensor) -> Tensor:
+        """The embedding `(1, 1, C)` of the last of tokens `(B, T)` without padding."""
+        # fairseq's modules spend more time on finding the row than on anything else.
+        table = getattr(self.embed_positions, "weights", None)  # of sines
+        table = self.embed_positions.weight if table is None else table
+        number = self.padding_idx + tokens.size(1)
+        if number >= table.size(0):  # a table of sines grows
+            return self.embed_positions(tokens, incremental_state={})[:1, -1:]
+        return table[number].view(1, 1, -1)
+
     def finish(self, x: Tensor) -> Tensor:
         """The last state `(T, B, C)` to features `(B, T, C_out)`."""
         if self.layer_norm is not None:
             x = self.layer_norm(x)
         x = x.transpose(0, 1)
         return x if self.project_out_dim is None else self.project_out_dim(x)
+
+    def output_layer(self, features: Tensor) -> Tensor:
+        """Logits `(B, T, V)` of features `(B, T, C_out)`."""
+        linear = self.output_projection
+        if not self.made_fast or type(linear) is not nn.Linear or torch.is_grad_enabled():
+            return super().output_layer(features)
+        return self.frozen_output(linear, features)
 
     def first_state(self, x: Tensor, source: Source | None, **memory_options: Any) -> DecodingState:
         """The state before the first position of a search with rows x `(N, C)`.
@@ -193,6 +217,10 @@ class MemoryDecoder(TransformerDecoderBase):
         if shared is None:
             return self.new_state(x, source, 1, **memory_options)
         return self.new_state(x, shared, beam_size, **memory_options)
+
+    def source_of(self, encoder_out: dict[str, list[Tensor]] | None) -> Source | None:
+        """What the layers attend to; None for a decoder that reads no source."""
+        return as_source(encoder_out) if self.reads_source else None
 
     def read_source(self, source: Source | None) -> list[CrossMemory]:
         """Each layer's keys and values of the source; empty without cross-attention."""
@@ -226,8 +254,12 @@ class MemoryDecoder(TransformerDecoderBase):
         return self.training or self.layer_dropout.apply_during_inference
 
     def make_generation_fast_(self, need_attn: bool = False, **unused):
-        """fairseq's hook before decoding: return cross-attention only for an alignment."""
-        self.need_attn = need_attn
+        """fairseq's hook before decoding, after which the weights stay as they are.
+
+        Cross-attention is returned only for an alignment, and the projection to the vocabulary
+        keeps a copy of its weight that is faster to use.
+        """
+        self.need_attn, self.made_fast = need_attn, True
 
 
 def as_source(encoder_out: dict[str, list[Tensor]] | None) -> Source | None:
@@ -281,6 +313,12 @@ def share_source(source: Source, beam_size: int) -> Source | None:
 def some_padding(mask: Tensor) -> Tensor | None:
     """The mask if it holds any True, else None, which is cheaper for everything that follows."""
     return mask if bool(mask.any()) else None
+
+
+def has_nan(x: Tensor) -> bool:
+    """Whether any element is NaN."""
+    # A sum that is a number says so at a fraction of the cost.
+    return not math.isfinite(x.sum()) and bool(x.isnan().any())
 
 
 def mean_heads(probs: Tensor, num_heads: int | None) -> Tensor:

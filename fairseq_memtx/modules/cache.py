@@ -138,10 +138,27 @@ class DecodingState:
         self.past = past
         self.sources = sources
         self.beam_size = beam_size
+        self._in_place: Tensor | None = None
 
     def reorder(self, new_order: Tensor) -> None:
         """Follow a beam search: row i becomes the old row `new_order[i]` (int64, any length)."""
         self.past.reorder(new_order)
+        if self.sources and not self._keeps_sentences(new_order):
+            self._reorder_sources(new_order)
+
+    def _keeps_sentences(self, new_order: Tensor) -> bool:
+        """Whether every row stays with its sentence, as in most steps of a search."""
+        num_rows = self.sources[0].keys.size(0) * self.beam_size
+        if new_order.numel() != num_rows:
+            return False
+        if self._in_place is None or self._in_place.numel() != num_rows:
+            rows = torch.arange(num_rows, device=new_order.device)
+            self._in_place = torch.div(rows, self.beam_size, rounding_mode="floor")
+        sentences = torch.div(new_order, self.beam_size, rounding_mode="floor")
+        return torch.equal(sentences, self._in_place)
+
+    def _reorder_sources(self, new_order: Tensor) -> None:
+        self._in_place = None
         rows = self._sentences(new_order)
         if rows is None:
             rows, self.beam_size = new_order // self.beam_size, 1

@@ -322,7 +322,7 @@ def test_a_span_of_one_needs_no_queries(tiny_decoder):
         {},
         {"decoder_normalize_before": True},
         {"decoder_learned_pos": True, "layernorm_embedding": True},
-        {"decoder_input_dim": 6, "decoder_output_dim": 4, "activation_fn": "tanh"},
+        {"decoder_output_dim": 4, "activation_fn": "tanh"},
         {"share_decoder_input_output_embed": True, "no_token_positional_embeddings": True},
         {"decoder_normalize_before": True, "no_decoder_final_norm": True},
         {"no_cross_attention": True},

@@ -24,7 +24,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "relative positions, span": {"memtx_relative_positions": 9, "memtx_memory_span": 3},
     "learned positions": {"decoder_learned_pos": True},
     "embedding norm": {"layernorm_embedding": True, "no_scale_embedding": True},
-    "other input and output dims": {"decoder_input_dim": 6, "decoder_output_dim": 4},
+    "other output dim": {"decoder_output_dim": 4},
     "shared embeddings": {"share_decoder_input_output_embed": True},
     "no cross-attention": {"no_cross_attention": True},
     "last layer's memory": {"memtx_memory_mixture": "last"},

@@ -1,7 +1,8 @@
 """fairseq's generators over Feedback models: what they find, with and without incremental state."""
 
+import copy
 import math
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from fairseq.sequence_scorer import SequenceScorer
 from fairseq.token_generation_constraints import pack_constraints
 from torch import Tensor, nn
 
+from tests.fairseq_memtx.test_transformer_options import build_lm
 from tests.fairseq_memtx.tiny import build_model, random_tokens, tiny_dictionary
 
 DICTIONARY = tiny_dictionary()
@@ -99,6 +101,10 @@ WAYS: dict[str, dict[str, Any]] = {
     "sampling": {"search": lambda: search.Sampling(DICTIONARY)},
     "top-k sampling": {"search": lambda: search.Sampling(DICTIONARY, sampling_topk=3)},
     "nucleus sampling": {"search": lambda: search.Sampling(DICTIONARY, sampling_topp=0.7)},
+    "diverse groups": {
+        "beam_size": 4,
+        "search": lambda: search.DiverseBeamSearch(DICTIONARY, 2, 0.5),
+    },
     "diversity rate": {"search": lambda: search.DiverseSiblingsSearch(DICTIONARY, 0.5)},
     "length constraint": {
         "search": lambda: search.LengthConstrainedBeamSearch(DICTIONARY, 0, 2, 1, 1)
@@ -391,3 +397,51 @@ def test_half_precision_trains(dtype):
     logits, _ = model(**batch["net_input"])
     logits.float().log_softmax(-1).mean().backward()
     assert all(p.grad.isfinite().all() for p in model.decoder.parameters())
+
+
+def test_a_model_made_for_inference_finds_the_same_with_its_packed_output():
+    model, batch = build_model().float(), sample()
+    want = generate([model], batch)
+    assert "attention" in want[0][0]
+    model.make_generation_fast_(need_attn=True)
+    same_hypotheses(generate([model], batch), want)
+    assert model.decoder.frozen_output._made.packed
+
+
+def test_an_output_that_changes_is_packed_anew_and_not_copied_with_the_model():
+    model, batch = build_model().float(), sample()
+    model.make_generation_fast_(need_attn=True)
+    generate([model], batch)
+    with torch.no_grad():
+        model.decoder.output_projection.weight.mul_(-1.0)
+    copied = copy.deepcopy(model)
+    assert copied.decoder.frozen_output._made is None
+    copied.decoder.made_fast = False
+    same_hypotheses(generate([model], batch), generate([copied], batch))
+
+
+def test_half_precision_after_made_for_inference_is_searched():
+    model = build_model().float()
+    model.make_generation_fast_()
+    generate([model], sample())
+    best = generate([model.half()], sample())[0][0]
+    assert best["tokens"][-1] == DICTIONARY.eos()
+
+
+@pytest.mark.parametrize("lm", ["transformer_lm", "memtx_feedback_lm"])
+def test_a_language_model_in_the_search_counts_as_recomputing_has_it(lm):
+    """`--lm-path`: fairseq calls it without a state, on the whole prefix."""
+    model, batch = build_model(), sample()
+    other = build_lm(lm.removesuffix("_lm")).eval()
+    found = generate([model], batch, lm_model=other, lm_weight=0.7)
+    same_hypotheses(found, generate([Recomputing(model)], batch, lm_model=other, lm_weight=0.7))
+    assert found[0][0]["score"] != generate([model], batch)[0][0]["score"]
+
+
+def test_a_search_repeats_no_pair_that_it_must_not_repeat():
+    model, batch = build_model(seed=2), sample()
+    found = generate([model], batch, no_repeat_ngram_size=2, max_len_b=20, min_len=15)
+    for hypo in chain.from_iterable(found):
+        words = [DICTIONARY.eos(), *hypo["tokens"].tolist()]
+        pairs = list(pairwise(words))
+        assert len(set(pairs)) == len(pairs)
