@@ -14,9 +14,9 @@ from scripts import commands
 from scripts.configs import Data, Experiment, Model, Training
 
 TEXT = "tinyshakespeare/input.txt"
-BLOCK, ROWS = 128, 16
-DEPTH = 4
-SEGMENT = 32
+BLOCK, ROWS = 64, 32
+DEPTH = 3
+SEGMENT = 16
 
 STOCK_TASK, TASK = "language_modeling", "memtx_language_modeling"
 
@@ -79,8 +79,8 @@ class CharModel:
         return ("--criterion", name, "--label-smoothing", "0")
 
 
-_WINDOW = 96
-_CMEM, _RATE = 32, 4
+_WINDOW = 48
+_CMEM, _RATE = 16, 4
 _COMPRESSIVE = (
     *("--memtx-segment-len", str(SEGMENT), "--memtx-mem-len", str(2 * SEGMENT)),
     *("--memtx-cmem-len", str(_CMEM), "--memtx-compression-rate", str(_RATE)),
@@ -138,7 +138,7 @@ MODELS = {
     ),
     "feedback": CharModel(
         "memtx_feedback_lm",
-        604,
+        594,
         TASK,
         f"{BLOCK} positions before it",
         (
@@ -163,10 +163,10 @@ EXPERIMENT = Experiment(
         max_tokens=BLOCK * ROWS,
         lr=2e-3,
         warmup_updates=100,
-        max_update=1500,
+        max_update=800,
         clip_norm=0.25,
         label_smoothing=0.0,
-        save_interval_updates=250,
+        save_interval_updates=200,
     ),
     decoders=tuple(MODELS),
     depths=(DEPTH,),

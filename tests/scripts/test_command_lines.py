@@ -15,6 +15,7 @@ COMMANDS = (
     "bench_memory",
     "bench_segments",
     "bench_training",
+    "char_lm",
     "distil",
     "experiment",
     "hypotheses",
