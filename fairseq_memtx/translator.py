@@ -20,7 +20,10 @@ from typing import Any
 import torch
 from fairseq import checkpoint_utils, utils
 
+from .config import GeneratorOptions
 from .errors import UserError
+from .generation.generator import generator_class, load_shortlist
+from .models.int8 import round_model
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +42,8 @@ class Search:
         max_len_a, max_len_b: a translation has at most `a * source subwords + b` subwords.
         batch_size: sentences translated at once, at most.
         max_tokens: source subwords at once, at most, padding included.
+        generator: `fast` (ours) or `fairseq` (its own, with the same result).
+        shortlist: file of `scripts.shortlist` that limits the words; "" for none. Wants `fast`.
     """
 
     beam: int = 5
@@ -47,8 +52,14 @@ class Search:
     max_len_b: int = 10
     batch_size: int = 64
     max_tokens: int = 4000
+    generator: str = "fast"
+    shortlist: str = ""
 
     def __post_init__(self) -> None:
+        try:
+            GeneratorOptions(self.generator, self.shortlist)
+        except ValueError as error:
+            raise UserError(str(error)) from None
         for name in ("beam", "batch_size", "max_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"`{name}` must be at least 1, but is {getattr(self, name)}")
@@ -125,6 +136,7 @@ class Translator:
         search: Search = Search(),
         device: str = "cpu",
         half: bool = False,
+        int8: bool = False,
         steps: TextSteps | None = None,
     ) -> "Translator":
         """Load a checkpoint, or several as an ensemble.
@@ -136,6 +148,7 @@ class Translator:
             search: options of the beam search.
             device: `cpu`, `cuda` ...
             half: compute in half precision.
+            int8: round the weights to eight bits, on a CPU.
             steps: what was done to the training text; None to read it from the data's
                 `prepared.json`.
 
@@ -155,7 +168,9 @@ class Translator:
             model = model.half() if half else model
             model.to(device).eval()
             model.prepare_for_inference_(cfg)
-        generator = task.build_generator(models, _generation(cfg, search))
+            if int8:
+                round_model(model)
+        generator = _generator(models, task, cfg, search)
         steps = TextSteps.of(folder) if steps is None else steps
         return cls(models, task, generator, load_subwords(folder), steps, search)
 
@@ -276,6 +291,18 @@ def cut_between_words(pieces: list[str], most: int) -> Iterator[list[str]]:
         pieces = pieces[at:]
     if pieces:
         yield pieces
+
+
+def _generator(models: list[Any], task: Any, cfg: Any, search: Search) -> Any:
+    """The generator that the search asks for, whatever task the model was trained for."""
+    generation = _generation(cfg, search)
+    extra: dict[str, Any] = {}
+    if search.generator == "fairseq":
+        return task.build_generator(models, generation)
+    kind = generator_class(generation, extra)
+    dictionaries = task.source_dictionary, task.target_dictionary
+    extra["shortlist"] = load_shortlist(search.shortlist, *dictionaries)
+    return task.build_generator(models, generation, kind, extra)
 
 
 def _generation(cfg: Any, search: Search) -> Any:

@@ -102,11 +102,12 @@ class Partial:
 
 def wanted(args: argparse.Namespace) -> dict[str, Any]:
     """All that the translation depends on."""
-    names = ("beam", "lenpen", "max_len_a", "max_len_b", "batch_size", "max_tokens", "block")
+    speed = ("input", "output", "checkpoint", "data", "device", "threads", "generator")
     return {
         "input": sha256_of(args.input),
         "models": [sha256_of(path) for path in args.checkpoint],
-        **{name: getattr(args, name) for name in (*names, "half", "tokenizer")},
+        **{name: value for name, value in vars(args).items() if name not in speed},
+        "shortlist": sha256_of(Path(args.shortlist)) if args.shortlist else "",
     }
 
 
@@ -120,6 +121,8 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"`{path}` must be a checkpoint, but there is no such file")
     if args.input is not None and not args.input.is_file():
         raise UserError(f"`--input {args.input}` must be a text file, but there is none")
+    if args.shortlist and not Path(args.shortlist).is_file():
+        raise UserError(f"`--shortlist {args.shortlist}` must be a file, but there is none")
 
 
 def load(args: argparse.Namespace) -> Translator:
@@ -130,11 +133,11 @@ def load(args: argparse.Namespace) -> Translator:
     from fairseq_memtx.translator import Search, TextSteps, Translator
 
     torch.set_num_threads(args.threads)
-    search = Search(**{field.name: getattr(args, field.name) for field in fields(Search)})
     steps = None if args.tokenizer is None else TextSteps(args.tokenizer)
     try:
+        search = Search(**{field.name: getattr(args, field.name) for field in fields(Search)})
         return Translator.from_pretrained(
-            args.checkpoint, args.data, search, args.device, args.half, steps
+            args.checkpoint, args.data, search, args.device, args.half, args.int8, steps
         )
     except ModelError as error:
         raise UserError(str(error)) from error
@@ -178,6 +181,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--block", type=whole, default=2000, help="lines sorted together; 1 for a dialogue")
     add("--tokenizer", choices=("none", "moses"), help="default: as the data was prepared")
     add("--device", default="cpu", help="cpu or cuda")
+    add("--generator", choices=("fast", "fairseq"), default="fast", help="same result")
+    add("--int8", action="store_true", help="weights in eight bits; CPU only")
+    add("--shortlist", default="", help="file of scripts.shortlist: look only at likely words")
     add("--half", action="store_true", help="half precision")
     add("--threads", type=whole, default=os.cpu_count() or 1)
     return parser.parse_args(argv)

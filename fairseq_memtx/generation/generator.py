@@ -5,6 +5,7 @@ what it does not know. Unlike fairseq's, its hypotheses carry the attention to t
 `--print-alignment`.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -79,9 +80,10 @@ class FastGenerator(SequenceGenerator):
         """The words `(n,)` that this batch may have, sorted; None for all."""
         if self.shortlist is None:
             return None
-        needed = torch.tensor([options.pad, options.unk, options.eos, options.bos])
-        needed = [needed.to(source), *([] if prefix is None else [prefix.flatten()])]
-        return torch.cat([self.shortlist.words(source), *needed]).unique()
+        symbols = torch.tensor([options.pad, options.unk, options.eos, options.bos])
+        needed = [self.shortlist.words(source), symbols.to(source)]
+        needed += [] if prefix is None else [prefix.flatten()]
+        return torch.cat(needed).unique()
 
     def _search_options(self, source: Tensor, source_lengths: Tensor, bos_token) -> SearchOptions:
         if self.match_source_len:
@@ -142,6 +144,20 @@ class FastGeneratorWithAlignment(SequenceGeneratorWithAlignment, FastGenerator):
     """The same with fairseq's extraction of alignments (`--print-alignment`)."""
 
     wants_attention = True
+
+
+def load_shortlist(path: str, source_dictionary: Any, target_dictionary: Any) -> Shortlist | None:
+    """The shortlist in a file, None for no file.
+
+    Raises:
+        UserError: where the file is unusable or for other dictionaries.
+    """
+    if not path:
+        return None
+    try:
+        return Shortlist.load(Path(path), len(source_dictionary), len(target_dictionary))
+    except ValueError as error:
+        raise UserError(f"{flag('shortlist')}: {error}") from None
 
 
 def refusal(reason: str) -> UserError:

@@ -9,7 +9,6 @@ import dataclasses
 import logging
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,8 @@ from ..config import (
 from ..data.batch_iterator import CurriculumBatchIterator
 from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
 from ..data.prefix_dataset import PrefixDataset
-from ..decoding.shortlist import Shortlist
 from ..errors import UserError
-from ..generation.generator import generator_class
+from ..generation.generator import generator_class, load_shortlist
 from ..models.int8 import ROUNDED, round_model
 from ..warm_start import start_from
 from .training import TrainingState, tell_tasks
@@ -223,23 +221,9 @@ class MemtxTranslationTask(TranslationTask):
         extra = dict(extra_gen_cls_kwargs or {})
         if seq_gen_cls is None and self.generator_options.generator == "fast":
             seq_gen_cls = generator_class(args, extra, **how)
-            extra["shortlist"] = self.shortlist()
+            dictionaries = self.source_dictionary, self.target_dictionary
+            extra["shortlist"] = load_shortlist(self.generator_options.shortlist, *dictionaries)
         return super().build_generator(models, args, seq_gen_cls, extra, **how)
-
-    def shortlist(self) -> Shortlist | None:
-        """The shortlist that is asked for.
-
-        Raises:
-            UserError: where the file is unusable or for other dictionaries.
-        """
-        path = self.generator_options.shortlist
-        if not path:
-            return None
-        sizes = len(self.source_dictionary), len(self.target_dictionary)
-        try:
-            return Shortlist.load(Path(path), *sizes)
-        except ValueError as error:
-            raise UserError(f"{flag('shortlist')}: {error}") from None
 
     def train_step(self, sample, model, criterion, optimizer, update_num, *args, **kwargs):
         """fairseq's hook; logs the length allowed and the share of the data that it allows."""

@@ -85,6 +85,31 @@ def test_order_blank_lines_and_batches(trained: Path, source: Path, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.glob("whole*")) == ["whole.de"]
 
 
+def test_generators_agree_and_a_list_of_all_words_changes_nothing(
+    trained: Path, prepared_sample: Path, source: Path, tmp_path: Path
+) -> None:
+    from fairseq_memtx.translator import Search, Translator
+    from scripts import shortlist
+
+    path = tmp_path / "list.npz"
+    data = str(prepared_sample / "bin")
+    assert shortlist.main([data, "--out", str(path), "--frequent", "999"]) == 0
+    limit = {"max_len_a": 0.0, "max_len_b": 20}
+    found = [
+        Translator.from_pretrained(trained, search=search).translate(SOURCE)
+        for search in (
+            Search(**limit, generator="fairseq"),
+            Search(**limit, generator="fast"),
+            Search(**limit, generator="fast", shortlist=str(path)),
+        )
+    ]
+    assert found[0] == found[1]
+    # words that the training text never has are not in the list
+    assert len(found[2]) == len(SOURCE) and found[2][1] == ""
+    with pytest.raises(ValueError, match="--memtx-generator must be fast"):
+        Search(generator="fairseq", shortlist=str(path))
+
+
 def test_an_interrupted_translation_goes_on(trained: Path, source: Path, tmp_path: Path,
                                             monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     from fairseq_memtx.translator import Translator
@@ -172,6 +197,7 @@ def test_the_preparation_tells_the_steps(tmp_path: Path) -> None:
     [
         (["no.pt"], "`no.pt` must be a checkpoint"),
         (["{model}", "--input", "no.en"], "`--input no.en` must be a text file"),
+        (["{model}", "--shortlist", "no.npz"], "`--shortlist no.npz` must be a file"),
         (["{model}", "--output", "out"], "`--output` must come with `--input`"),
         (["{model}", "--data", "nowhere"], "`nowhere` must hold sentencepiece.bpe.model"),
         (["{model}", "--input", "{bad}"], "line 2 of the input must be UTF-8"),
