@@ -165,7 +165,6 @@ def weights(folder: Path) -> dict[str, Tensor]:
         (COMPRESSIVE, run_training),
         ("", run_two_ranks),
         pytest.param(COMPRESSIVE, run_two_ranks, marks=pytest.mark.slow),
-        pytest.param("--ddp-backend pytorch_ddp", run_two_ranks, marks=pytest.mark.slow),
     ],
 )
 def test_a_training_ends_with_the_same_weights(flags, run, data, tmp_path):
