@@ -3,13 +3,12 @@
 ``python -m scripts.profile_training [--layers 1,2,6] [--batch 16 --length 128]``
 
 The step is that of ``bench_training``: a decoder's features forward and backward. Its seconds are
-measured without the profiler, in turns. The seconds of each kind of work are what torch's profiler
-counts within the operations of that kind, medians of several profiles; since the profiler's clock
-goes on while other processes have the processor, they are scaled by the profiled step's share of
-it. What is left of the step's seconds passes between operations: Python, the making of views, the
-dispatch. The time of the calls alone is that of a step with as many operations and next to nothing
-to compute: one row of 64 numbers. Speeds count two operations for each multiplication of a matrix
-product.
+measured without the profiler, in turns. The shares of the kinds of work are those of the time that
+torch's profiler counts within their operations, medians of several profiles; what is left passes
+between operations: Python, the making of views, the dispatch. The time of the calls alone is that
+of a step with as many operations and next to nothing to compute: one row of 64 numbers. By how much
+the profiler slows that step down is also what it adds to the other, and is taken off. Speeds count
+two operations for each multiplication of a matrix product.
 
 Each depth is one line of ``profile.jsonl``; ``profile.md`` is made from the records alone
 (``--table-only``).
@@ -25,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data_prep.files import write_bytes
 from scripts import benchmark, command_line
@@ -89,8 +88,20 @@ def operations(name: str, shapes: Sequence[Sequence[int]]) -> int:
     return 2 * math.prod(first) * (math.prod(second[-2:]) // first[-1])
 
 
-def profile(step: Step, rows: int) -> dict[str, dict[str, float]]:
-    """Seconds, calls and operations of each kind of work in one step."""
+class Profile(NamedTuple):
+    """One step under the profiler.
+
+    Attributes:
+        seconds: of the processor.
+        kinds: seconds, calls and operations of each kind of work.
+    """
+
+    seconds: float
+    kinds: dict[str, dict[str, float]]
+
+
+def profile(step: Step, rows: int) -> Profile:
+    """Run a step under the profiler."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile
 
@@ -102,20 +113,23 @@ def profile(step: Step, rows: int) -> dict[str, dict[str, float]]:
     for event in profiler.key_averages(group_by_input_shape=True):
         kind = kind_of(event.key, event.input_shapes, rows)
         if kind in found:
-            found[kind]["seconds"] += event.self_cpu_time_total * 1e-6 * min(cpu / wall, 1.0)
+            found[kind]["seconds"] += event.self_cpu_time_total * 1e-6 * cpu / wall
             found[kind]["calls"] += event.count
             done = operations(event.key, event.input_shapes)
             found[kind]["operations"] += event.count * done
-    return found
+    return Profile(cpu, found)
 
 
-def profile_often(step: Step, rows: int) -> dict[str, dict[str, float]]:
-    """The median of several profiles."""
+def profile_often(step: Step, rows: int) -> Profile:
+    """The medians of several profiles."""
     found = [profile(step, rows) for _ in range(PROFILES)]
-    return {
-        kind: {name: median(one[kind][name] for one in found) for name in found[0][kind]}
+    kinds = {
+        kind: {
+            name: median(one.kinds[kind][name] for one in found) for name in found[0].kinds[kind]
+        }
         for kind in KINDS
     }
+    return Profile(median(one.seconds for one in found), kinds)
 
 
 def bench(case: Case, rounds: int, threads: int) -> dict:
@@ -127,13 +141,17 @@ def bench(case: Case, rounds: int, threads: int) -> dict:
     keep_freed_memory()
     torch.set_num_threads(threads)
     made = benchmark.provenance("profile_training", threads)
-    steps = steps_of(case)
-    empty = steps_of(replace(case, dim=64, batch=1))
+    steps, empty = steps_of(case), steps_of(replace(case, dim=64, batch=1))
     everything = steps | {f"{name}, empty": step for name, step in empty.items()}
     measured = measure(everything, rounds, benchmark.clock(threads))
     for name, step in steps.items():
-        measured[name]["kinds"] = profile_often(step, case.batch)
-        measured[name]["seconds_of_calls"] = measured.pop(f"{name}, empty")["seconds"]
+        calls = measured.pop(f"{name}, empty")["seconds"]
+        overhead = profile_often(empty[name], rows=1).seconds - median(calls)
+        found = profile_often(step, case.batch)
+        scale = median(measured[name]["seconds"]) / (found.seconds - overhead)
+        for one in found.kinds.values():
+            one["seconds"] *= scale
+        measured[name] |= {"kinds": found.kinds, "seconds_of_calls": calls}
         logger.info("%s: %.3f s", name, median(measured[name]["seconds"]))
     return {"schema": SCHEMA, "case": asdict(case), "contenders": measured, **made}
 
@@ -209,24 +227,41 @@ def speed_of(one: dict, kind: str) -> float | None:
     return found["operations"] / found["seconds"] / 1e9
 
 
+#: Why a part of the work takes longer position by position.
+REASONS = {
+    "products": "at {rows} rows ({one:.0f} GFLOP/s; fairseq's {all:.0f}) a product waits for its"
+    " weights to be read.",
+    ATTENTION: "with one query at a time, each position reads all keys and values of the memory"
+    " and of the source anew, forward and back: it waits for memory ({attention:.0f} GFLOP/s).",
+    ELEMENTWISE: "sums, norms and copies of a few rows are many small operations.",
+    BETWEEN: "each position passes through Python and torch's dispatch on its own.",
+}
+
+
 def findings(record: dict) -> list[str]:
     """What stands in the way of a Transformer's time, in numbers of the record."""
     ours, theirs = (record["contenders"][name] for name in (OURS, BASELINE))
     total, other = (median(one["seconds"]) for one in (ours, theirs))
     calls, fewer = (median(one["seconds_of_calls"]) for one in (ours, theirs))
     gaps = {
-        kind: seconds_of(ours, kind) - seconds_of(theirs, kind) for kind in (ATTENTION, BETWEEN)
+        part: sum(seconds_of(ours, kind) - seconds_of(theirs, kind) for kind in kinds)
+        for part, kinds in (
+            ("products", (MANY, ONE, PACKING)),
+            *((kind, (kind,)) for kind in (ATTENTION, ELEMENTWISE, BETWEEN)),
+        )
     }
-    products = [
-        sum(seconds_of(one, kind) for kind in (MANY, ONE, PACKING)) for one in (ours, theirs)
-    ]
+    largest = max(gaps, key=lambda part: gaps[part])
+    reason = REASONS[largest].format(
+        rows=record["case"]["batch"],
+        one=speed_of(ours, ONE) or 0,
+        all=speed_of(theirs, MANY) or 0,
+        attention=speed_of(ours, ATTENTION) or 0,
+    )
+    told = ", ".join(f"{part} {gap:+.3f}" for part, gap in gaps.items())
     return [
-        f"The step takes {total / other:.2f} of fairseq's time. Its products take"
-        f" {products[0] - products[1]:+.3f} s beside fairseq's"
-        f" ({speed_of(ours, ONE) or 0:.0f} GFLOP/s at {record['case']['batch']} rows,"
-        f" {speed_of(theirs, MANY) or 0:.0f} with all positions at once), its attention, one query"
-        f" at a time, {gaps[ATTENTION]:+.3f} s, the time between its operations"
-        f" {gaps[BETWEEN]:+.3f} s. The calls alone take {calls:.3f} s, fairseq's {fewer:.3f}.",
+        f"The step takes {total / other:.2f} of fairseq's time; the difference in seconds: {told}."
+        f" Most of it is {largest}: {reason} The calls alone, with next to nothing to compute, take"
+        f" {calls:.3f} s, fairseq's {fewer:.3f}.",
     ]
 
 

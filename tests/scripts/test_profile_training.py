@@ -59,7 +59,7 @@ def test_a_profile_counts_what_a_step_does():
         x[:2].mm(weight)
         batch.bmm(batch).softmax(-1)
 
-    found = profile_training.profile(step, rows=2)
+    found = profile_training.profile(step, rows=2).kinds
     assert {kind: found[kind]["calls"] for kind in (MANY, ONE, ATTENTION, PACKING)} == {
         MANY: 3,
         ONE: 1,
@@ -100,8 +100,28 @@ def test_the_page_adds_up_and_says_what_stands_in_the_way():
     assert "| between operations | 0.500 | 12 % |  |  | 1.500 | 50 % |  |  | -1.000 |" in page
     assert "| step | 4.000 | 100 % |  |  | 3.000 | 100 % |  |  | +1.000 |" in page
     assert "takes 1.33 of fairseq's time" in page
-    assert "+0.500 s beside fairseq's (10 GFLOP/s at 16 rows, 10 with all" in page
-    assert "The calls alone take 0.250 s, fairseq's 0.125." in page
+    parts = "products +0.500, attention +1.500, elementwise, norms, copies +0.000"
+    assert f"the difference in seconds: {parts}, between operations -1.000." in page
+    assert "Most of it is attention: with one query at a time" in page
+    assert "for memory (5 GFLOP/s)" in page
+    assert "take 0.250 s, fairseq's 0.125." in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (ONE, "Most of it is products: at 16 rows (1 GFLOP/s; fairseq's 10)"),
+        (ELEMENTWISE, "Most of it is elementwise, norms, copies: sums, norms and copies"),
+        (BETWEEN, "Most of it is between operations: each position passes through Python"),
+    ],
+)
+def test_the_largest_difference_is_explained(kind, reason):
+    record = made_up()
+    if kind == BETWEEN:
+        record["contenders"]["manual"]["seconds"] = [14.0]
+    else:
+        record["contenders"]["manual"]["kinds"][kind]["seconds"] = 10.0
+    assert reason in profile_training.table([record])
 
 
 def test_a_case_is_profiled(tmp_path, monkeypatch):
