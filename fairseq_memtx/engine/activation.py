@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .tape import Tape
 
-_threshold_backward = torch.ops.aten.threshold_backward.default
+_threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 RELUS = (F.relu, torch.relu, torch.relu_)
 
@@ -37,11 +37,11 @@ class Relu:
         out = torch.clamp_min(x, 0, out=self.outputs[t])
         return out if self.drop is None else out.mul_(self.drop[t])
 
-    def back(self, t: int, grad: Tensor) -> Tensor:
-        """The gradient of the input; a dropped output is 0, and so is its gradient."""
+    def back(self, t: int, grad: Tensor, out: Tensor) -> None:
+        """Write the gradient of the input; a dropped output is 0, and so is its gradient."""
         if self.drop is not None:
             grad = torch.mul(grad, self.drop[t]).to(grad.dtype)
-        return _threshold_backward(grad, self.outputs[t], 0)
+        _threshold_backward(grad, self.outputs[t], 0, grad_input=out)
 
 
 class AnyActivation:
@@ -66,14 +66,14 @@ class AnyActivation:
         out = self.outputs[t].copy_(self.function(x))
         return out if self.drop is None else out.mul_(self.drop[t])
 
-    def back(self, t: int, grad: Tensor) -> Tensor:
-        """The gradient of the input."""
+    def back(self, t: int, grad: Tensor, out: Tensor) -> None:
+        """Write the gradient of the input."""
         if self.drop is not None:
             grad = torch.mul(grad, self.drop[t]).to(grad.dtype)
         x = self.inputs[t].detach().requires_grad_()
         with torch.enable_grad():
-            out = self.function(x)
-        return torch.autograd.grad(out, x, grad)[0]
+            y = self.function(x)
+        out.copy_(torch.autograd.grad(y, x, grad)[0])
 
 
 def activation_step(

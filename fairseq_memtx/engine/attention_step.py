@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 _softmax_backward = torch.ops.aten._softmax_backward_data.default
+_softmax_backward_into = torch.ops.aten._softmax_backward_data.out
 
 HALF_PRECISIONS = (torch.float16, torch.bfloat16)
 
@@ -44,12 +45,12 @@ def attend(query: Tensor, seen: Keys, drop: Tensor | None, probs: Tensor, contex
         context: `(N, 1, D)`, written.
     """
     scores = _scores(query, seen)
-    if probs.is_contiguous() and scores.dtype not in HALF_PRECISIONS:
+    if _needs_float32(scores):
+        found = torch.softmax(scores, -1, dtype=torch.float32).to(probs.dtype)
+    elif probs.is_contiguous():
         found = torch.softmax(scores, -1, out=probs)
     else:
-        # Half precision overflows in the exponential: like fairseq, normalise in float32.
-        dtype = torch.float32 if scores.dtype in HALF_PRECISIONS else scores.dtype
-        found = torch.softmax(scores, -1, dtype=dtype).to(probs.dtype)
+        found = torch.softmax(scores, -1)
     if seen.hidden is not None:
         found.masked_fill_(seen.hidden, 0.0)  # a query without any key has NaN here
     if found is not probs:
@@ -82,7 +83,7 @@ def attend_back(
         probs_grad = dropped(probs_grad, drop)
     if extra is not None:
         probs_grad.add_(extra)
-    scores_grad.copy_(_softmax_back(probs_grad, probs))
+    _softmax_back(probs_grad, probs, scores_grad)
     torch.baddbmm(query_grad, scores_grad, seen.keys, beta=0, alpha=scaling, out=query_grad)
     if seen.position_keys is not None:
         rows = scores_grad.squeeze(1).mm(seen.position_keys).unsqueeze(1)
@@ -107,7 +108,15 @@ def _scores(query: Tensor, seen: Keys) -> Tensor:
     return torch.bmm(query, keys) if start is None else torch.baddbmm(start, query, keys)
 
 
-def _softmax_back(grad: Tensor, probs: Tensor) -> Tensor:
-    if probs.dtype in HALF_PRECISIONS:
+def _softmax_back(grad: Tensor, probs: Tensor, out: Tensor) -> None:
+    if _needs_float32(probs):
         grad, probs = grad.float(), probs.float()
-    return _softmax_backward(grad, probs, -1, probs.dtype)
+    elif out.is_contiguous():
+        _softmax_backward_into(grad, probs, -1, probs.dtype, grad_input=out)
+        return
+    out.copy_(_softmax_backward(grad, probs, -1, probs.dtype))
+
+
+def _needs_float32(x: Tensor) -> bool:
+    """Half precision overflows in the exponential; the kernels of accelerators see to that."""
+    return x.dtype in HALF_PRECISIONS and x.device.type == "cpu"

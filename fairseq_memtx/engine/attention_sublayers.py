@@ -54,7 +54,6 @@ class Attention(Sublayer):
     def back_read(
         self,
         t: int,
-        grad: Tensor,
         seen: Keys,
         drop: Tensor | None,
         probs: Tensor,
@@ -63,7 +62,7 @@ class Attention(Sublayer):
         scores_grad: Tensor,
     ) -> None:
         """The backward of `read`; writes context_grad `(B, C)` and scores_grad `(N, 1, K)`."""
-        context_grad.copy_(self.last.back(self.last_grads[t].copy_(grad)))
+        self.last.back_into(self.last_grads[t], context_grad)
         by_head = self._by_head(seen, context_grad, self.first_grads[t])
         attend_back(by_head[0], seen, drop, probs, extra, self.scaling, scores_grad, by_head[1])
 
@@ -113,18 +112,17 @@ class MemoryAttention(Attention):
         if t < self.first_reader:
             return self.last(self.last_inputs[t].zero_())
         if not self.asked:
-            torch.mul(self.first(x), self.scaling, out=self.queries[t])
+            self.first.times(x, self.scaling, out=self.queries[t])
         return self.read(t, *self._seen(t), self.reads.probs(self.reader, t))
 
-    def back(self, t: int, grad: Tensor) -> None:
+    def back(self, t: int) -> None:
         if t < self.first_reader:
-            self.last_grads[t].copy_(grad)
             self.first_grads[t].zero_()
             return
         seen, drop = self._seen(t)
         probs, scores_grad = self.reads.probs(self.reader, t), self.reads.scores(self.reader, t)
         context_grad = self.reads.context_grads[self.reader][t]
-        self.back_read(t, grad, seen, drop, probs, None, context_grad, scores_grad)
+        self.back_read(t, seen, drop, probs, None, context_grad, scores_grad)
         if drop is not None:
             probs.copy_(dropped(probs, drop))  # what the values' gradient wants
 
@@ -168,7 +166,7 @@ class SourceAttention(Attention):
         self.probs_grads: Tensor | None = None
 
     def forward(self, t: int, x: Tensor) -> Tensor:
-        torch.mul(self.first(x), self.scaling, out=self.queries[t])
+        self.first.times(x, self.scaling, out=self.queries[t])
         return self.read(t, self.seen, self._drop(t), self.probs[t])
 
     def start_backward(self, tape: Tape) -> None:
@@ -176,10 +174,10 @@ class SourceAttention(Attention):
         self.context_grads = tape.chunk_slots(*self.queries.all.shape[1:], like=self.queries.all)
         self.scores_grads = tape.chunk_slots(*self.probs.all.shape[1:], like=self.probs.all)
 
-    def back(self, t: int, grad: Tensor) -> None:
+    def back(self, t: int) -> None:
         extra = None if self.probs_grads is None else self.probs_grads[t]
         self.back_read(
-            t, grad, self.seen, self._drop(t), self.probs[t], extra,
+            t, self.seen, self._drop(t), self.probs[t], extra,
             self.context_grads[t], self.scores_grads[t],
         )  # fmt: skip
 

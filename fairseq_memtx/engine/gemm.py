@@ -41,6 +41,7 @@ class Projection:
             self._forward = pack(self.weight)
         if self.packed and backward:
             self._backward = pack(self.weight.t())
+        self._times: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """x `(N, I)` -> `(N, O)`."""
@@ -48,19 +49,34 @@ class Projection:
             return packed_linear(x, self._forward, self.bias)
         return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
 
+    def times(self, x: Tensor, factor: float, out: Tensor) -> Tensor:
+        """`factor` times the result for x, written to out `(N, O)`."""
+        if self.packed:
+            return torch.mul(self(x), factor, out=out)
+        if self._times is None:
+            self._times = (self.weight * factor).t(), self.bias * factor
+        weight, bias = self._times
+        return torch.addmm(bias, x.to(weight.dtype), weight, out=out)
+
     def back(self, grad: Tensor) -> Tensor:
         """The gradient of the input `(N, I)` from that of the output `(N, O)`."""
         if self.packed:
             return packed_linear(grad, self._backward, None)
         return torch.mm(grad, self.weight)
 
-    def back_add(self, grad: Tensor, other: Tensor) -> Tensor:
-        """`back(grad) + other`, in the dtype of `other` `(N, I)`."""
+    def back_into(self, grad: Tensor, out: Tensor) -> Tensor:
+        """`back(grad)`, written to out `(N, I)`, of any dtype."""
+        if self.packed or out.dtype != grad.dtype:
+            return out.copy_(self.back(grad))
+        return torch.mm(grad, self.weight, out=out)
+
+    def back_add(self, grad: Tensor, other: Tensor, out: Tensor | None = None) -> Tensor:
+        """`back(grad) + other`, in the dtype of `other` `(N, I)`; `out` is used if that helps."""
         if self.packed:
             return packed_linear_add(grad, self._backward, other)
         if other.dtype == grad.dtype:
-            return torch.addmm(other, grad, self.weight)
-        return other + torch.mm(grad, self.weight)
+            return torch.addmm(other, grad, self.weight, out=out)
+        return torch.add(other, torch.mm(grad, self.weight), out=out)
 
 
 def weight_gradient(inputs: Tensor, grads: Tensor, other: Tensor | None = None) -> Tensor:

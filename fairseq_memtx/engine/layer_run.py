@@ -86,13 +86,15 @@ class LayerRun:
 
     def back(self, t: int, grad: Tensor) -> Tensor:
         """The gradient of the input, `(B, C)`; without what `back_asked` gives."""
-        for part in reversed(self.parts):
-            total, inner = part.frame.back_leave(t, grad)
-            part.function.back(t, inner)
+        for number in reversed(range(len(self.parts))):
+            part = self.parts[number]
+            function = part.function
+            total = part.frame.back_leave(t, grad, function.last_grads[t])
+            function.back(t)
             if self._asked(part):
                 return total
-            first = part.function.first
-            grad = part.frame.back_enter(t, first, part.function.first_grads[t], total)
+            before = self.parts[number - 1].frame if number > 0 else None
+            grad = part.frame.back_enter(t, function.first, function.first_grads[t], total, before)
         return grad
 
     def back_asked(self, chunk: range) -> Tensor:

@@ -43,8 +43,12 @@ class Norm:
         self._chunk = chunk
 
     def back(self, t: int, grad: Tensor) -> Tensor:
-        """The gradient of the input at position t from that of the output, both `(B, C)`."""
-        self.grads[t].copy_(grad)
+        """The gradient of the input at position t from that of the output, both `(B, C)`.
+
+        A gradient that is already in `grads[t]` need not be copied there.
+        """
+        if grad is not self.grads[t]:
+            self.grads[t].copy_(grad)
         i = t - self._chunk.start
         return _backward(
             grad, self.inputs[t], self.shape, self._means[i], self._rstds[i],

@@ -46,16 +46,25 @@ class Residual:
             total = torch.addcmul(x, y, self.drop[t], out=self.sums[t])
         return total if self.pre_norm else self.norm(total)
 
-    def back_leave(self, t: int, grad: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradients of the sum and of y, `(B, C)`, from that of the output."""
+    def back_leave(self, t: int, grad: Tensor, inner: Tensor) -> Tensor:
+        """The gradient of the sum `(B, C)` from that of the output; y's is written to `inner`."""
         total = grad if self.pre_norm else self.norm.back(t, grad)
-        return total, total if self.drop is None else total * self.drop[t]
+        if self.drop is None:
+            inner.copy_(total)
+        else:
+            torch.mul(total, self.drop[t], out=inner)
+        return total
 
-    def back_enter(self, t: int, first: Projection, grad: Tensor, total: Tensor) -> Tensor:
-        """The gradient of x `(B, C)`, from those of `first`'s output and of the sum."""
-        if not self.pre_norm:
-            return first.back_add(grad, total)
-        return self.norm.back(t, first.back(grad).to(total.dtype)).add_(total)
+    def back_enter(
+        self, t: int, first: Projection, grad: Tensor, total: Tensor, before: "Residual | None"
+    ) -> Tensor:
+        """The gradient of x `(B, C)`, from those of `first`'s output and of the sum.
+
+        `before` is the residual sum whose output is x, if that is one of the same layer.
+        """
+        if self.pre_norm:
+            return self.norm.back(t, first.back_into(grad, self.norm.grads[t])).add_(total)
+        return first.back_add(grad, total, None if before is None else before.norm.grads[t])
 
     def back_enter_chunk(self, chunk: range, first: Projection, grads: Slots) -> Tensor:
         """What reaches x through the sublayer, `(len(chunk), B, C)`, for a chunk at once."""
@@ -96,8 +105,8 @@ class Sublayer(ABC):
         """The result `(B, C)` for x `(B, C)`."""
 
     @abstractmethod
-    def back(self, t: int, grad: Tensor) -> None:
-        """Fill `first_grads[t]` and `last_grads[t]` from the gradient of the result."""
+    def back(self, t: int) -> None:
+        """Fill `first_grads[t]` from `last_grads[t]`, the gradient of the result."""
 
     def start_backward(self, tape: Tape) -> None:
         """Make the buffers of the backward."""
@@ -141,6 +150,5 @@ class FeedForward(Sublayer):
     def forward(self, t: int, x: Tensor) -> Tensor:
         return self.last(self.activation(t, self.first(x)))
 
-    def back(self, t: int, grad: Tensor) -> None:
-        inner = self.last.back(self.last_grads[t].copy_(grad))
-        self.first_grads[t].copy_(self.activation.back(t, inner))
+    def back(self, t: int) -> None:
+        self.activation.back(t, self.last.back(self.last_grads[t]), self.first_grads[t])
