@@ -92,12 +92,24 @@ def times(records: Sequence[dict]) -> list[Cost]:
     return [PROCESSOR, WALL] if known else [WALL]
 
 
-def reached(record: dict, target: float) -> int | None:
-    """Number of the first validation that is no worse than ``target``, or None."""
+def reached(record: dict, target: float) -> float | None:
+    """The number of the validation, with a fraction, at which a run is as good as ``target``.
+
+    Between two validations the loss is taken to fall in a straight line. None: it never is.
+    """
+    before = math.inf
     for number, (_, _, loss) in enumerate(record["points"]):
         if loss <= target:
-            return number
+            return float(number) if number == 0 else number - (target - loss) / (before - loss)
+        before = loss
     return None
+
+
+def between(costs: Sequence[float], number: float) -> float:
+    """The cost at a fractional number of a validation."""
+    below = math.floor(number)
+    above = min(below + 1, len(costs) - 1)
+    return costs[below] + (number - below) * (costs[above] - costs[below])
 
 
 def best(record: dict) -> float:
@@ -129,9 +141,11 @@ def costs(records: Sequence[dict]) -> list[str]:
         *markdown([head, *(row(name, runs, target, measures) for name, runs in routes.items())]),
         "",
         "Median (least - most) over seeds. Loss in bits for each subword. Updates and seconds"
-        f" count until the loss is at most {target:.3f}, the median best loss of `{YARDSTICK}`;"
-        " \"not reached\" says how many runs never were. Validations are included. \"With the"
-        " Transformer's\" adds the training that a warm start begins from.",
+        f" count until the loss is at most {target:.3f}, the median best loss of `{YARDSTICK}`,"
+        " which is taken to fall in a straight line between two validations; \"not reached\" says"
+        " how many runs never were. Validations are included. \"With the Transformer's\" adds the"
+        " training that a warm start begins from. Time by the clock depends on what else the"
+        " machine did.",
     ]  # fmt: skip
 
 
@@ -143,10 +157,10 @@ def row(name: str, runs: Sequence[dict], target: float, measures: Sequence[Cost]
         return [*cells, "not reached", *[""] * (2 * len(measures))]
     missing = len(runs) - len(ends)
     note = f", {missing} not reached" if missing else ""
-    cells.append(spread([UPDATES.of(run)[end] for run, end in ends], ".0f") + note)
+    cells.append(spread([between(UPDATES.of(run), end) for run, end in ends], ".0f") + note)
     for cost in measures:
         for count in (cost.of, cost.whole):
-            cells.append(spread([count(run)[end] for run, end in ends], ".0f"))
+            cells.append(spread([between(count(run), end) for run, end in ends], ".0f"))
     return cells
 
 
@@ -200,7 +214,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def spread(values: Sequence[float], form: str) -> str:
     """Median (least - most)."""
-    if len(set(values)) == 1:
+    if len({format(value, form) for value in values}) == 1:
         return format(values[0], form)
     return f"{median(values):{form}} ({min(values):{form}} - {max(values):{form}})"
 
@@ -233,7 +247,7 @@ def loss_against_costs(records: Sequence[dict]) -> Figure:
                 losses = [loss for _, _, loss in run["points"]]
                 label = name if number == 0 else None
                 panel.plot(cost.whole(run), losses, color=COLOURS[name], label=label, linewidth=1)
-        note = "" if cost is UPDATES else ", with those of the Transformer before a warm start"
+        note = "" if cost is UPDATES else ", those of the Transformer included"
         panel.set_xlabel(cost.name + note)
         panel.set_ylabel("validation loss (bits for each subword)")
         panel.grid(alpha=0.3)

@@ -107,8 +107,19 @@ def test_the_table_says_when_each_route_is_as_good_as_scratch() -> None:
     text = remedy_table.page(RECORDS)
     # the yardstick is the median of 4.0 and 4.2
     assert "at most 4.100" in text
-    assert "| scratch | 2 | 4.100 (4.000 - 4.200) | 20, 1 not reached | 40 | 40 |" in text
+    assert "| scratch | 2 | 4.100 (4.000 - 4.200) | 19, 1 not reached | 38 | 38 |" in text
     assert "| warm | 2 | 3.850 (3.500 - 4.200) | 10, 1 not reached | 21 | 29 |" in text
+
+
+@pytest.mark.parametrize(
+    "target, number", [(6.0, 0.0), (5.0, 0.0), (4.5, 0.5), (4.0, 1.0), (3.9, 3.5), (3.7, None)]
+)
+def test_the_loss_falls_in_a_straight_line(target: float, number: float | None) -> None:
+    losses = enumerate([5.0, 4.0, 4.2, 4.0, 3.8])
+    run = record("scratch", 1, [[10 * n, 20.0 * n, loss] for n, loss in losses])
+    assert remedy_table.reached(run, target) == (number and pytest.approx(number))
+    if number is not None:
+        assert remedy_table.between(remedy_table.WALL.of(run), number) == pytest.approx(20 * number)
 
 
 def test_a_route_that_never_gets_there_says_so() -> None:
