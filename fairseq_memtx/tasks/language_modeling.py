@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from fairseq.data import data_utils
+from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.trainer import Trainer
@@ -49,10 +50,25 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
         eos, pad = self.dictionary.eos(), self.dictionary.pad()
         return StreamBatches(tokens.long(), rows, block, eos, pad, num_shards, shard)
 
-    def get_batch_iterator(
+    def get_batch_iterator(self, dataset, max_sentences=None, **settings) -> EpochBatchIterator:
+        """fairseq's hook: all blocks of a text in order; other data as fairseq has it.
+
+        Raises:
+            UserError: where the number of rows is not given.
+        """
+        if not isinstance(dataset, StreamBatches):  # sentences to continue
+            return super().get_batch_iterator(dataset, max_sentences=max_sentences, **settings)
+        if not max_sentences:
+            raise UserError(
+                "--batch-size must be the number of rows that the text is cut into with --task"
+                " memtx_language_modeling, but is not given"
+            )
+        return self._stream_iterator(dataset, max_sentences, **settings)
+
+    def _stream_iterator(
         self,
         dataset,
-        max_sentences=None,
+        rows,
         num_shards=1,
         shard_id=0,
         epoch=1,
@@ -60,19 +76,8 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
         data_buffer_size=0,
         **unused,
     ) -> StreamBatchIterator:
-        """fairseq's hook: all blocks in order.
-
-        Raises:
-            UserError: where the number of rows is not given.
-        """
-        if not max_sentences:
-            raise UserError(
-                "--batch-size must be the number of rows that the text is cut into with --task"
-                " memtx_language_modeling, but is not given"
-            )
-        batches = self._batches(dataset.target.view(-1), max_sentences, num_shards, shard_id)
         return StreamBatchIterator(
-            batches,
+            self._batches(dataset.target.view(-1), rows, num_shards, shard_id),
             self._restore,
             epoch=epoch,
             num_workers=num_workers,

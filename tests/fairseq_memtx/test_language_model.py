@@ -299,35 +299,74 @@ def test_embeddings_that_are_not_supported_are_refused(option):
         build("feedback", **{option: True})
 
 
-def fairseq(command: str, *flags: object) -> str:
+def fairseq(command: str, *flags: object, text: str = "") -> str:
     done = subprocess.run(
         [sys.executable, "-m", f"fairseq_cli.{command}", *map(str, flags)],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
+        input=text,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
-def test_fairseq_trains_and_evaluates_a_language_model_that_carries_memory(tmp_path):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A Compressive model of the alphabet, data and checkpoint, by fairseq's commands."""
+    folder = tmp_path_factory.mktemp("alphabet")
     for split in ("train", "valid"):
         lines = ["a b c d e f g h i j k l m n o p"] * 20
-        (tmp_path / split).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    text = ["--trainpref", tmp_path / "train", "--validpref", tmp_path / "valid"]
-    fairseq("preprocess", "--only-source", *text, "--destdir", tmp_path / "bin")
-    common = [tmp_path / "bin", "--user-dir", "fairseq_memtx", "--task", "memtx_language_modeling"]
-    common += ["--tokens-per-sample", 8, "--cpu", "--no-progress-bar", "--num-workers", 0]
+        (folder / split).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = ["--trainpref", folder / "train", "--validpref", folder / "valid"]
+    fairseq("preprocess", "--only-source", *text, "--destdir", folder / "bin")
     flags = "--arch memtx_compressive_lm --decoder-layers 1 --decoder-embed-dim 32 --lr 0.01"
     flags += " --decoder-ffn-embed-dim 32 --decoder-attention-heads 2 --optimizer adam"
     flags += " --memtx-segment-len 4 --memtx-mem-len 4 --memtx-cmem-len 4 --batch-size 4"
     flags += " --decoder-input-dim 32 --decoder-output-dim 32 --max-epoch 2 --dropout 0"
     flags += " --memtx-compression-rate 2 --criterion memtx_compression"
-    out = fairseq("train", *common, *flags.split(), "--save-dir", tmp_path / "save")
+    save = ["--save-dir", folder / "save", "--no-epoch-checkpoints"]
+    out = fairseq("train", *common(folder), *flags.split(), *save)
     assert "compression_loss" in out
-    path = ["--path", tmp_path / "save" / "checkpoint_last.pt", "--gen-subset", "valid"]
+    return folder
+
+
+def common(folder: Path, task: str = "memtx_language_modeling") -> list[object]:
+    data = [folder / "bin", "--user-dir", "fairseq_memtx", "--task", task, "--num-workers", 0]
+    return [*data, "--tokens-per-sample", 8, "--cpu", "--no-progress-bar"]
+
+
+def checkpoint(folder: Path) -> list[object]:
+    return ["--path", folder / "save" / "checkpoint_last.pt"]
+
+
+def test_fairseq_trains_and_evaluates_a_language_model_that_carries_memory(trained):
     override = "{'memtx_mem_len': 16, 'memtx_cmem_len': 8}"
-    scored = fairseq("eval_lm", *common, *path, "--model-overrides", override)
+    scored = fairseq(
+        "eval_lm", *common(trained), *checkpoint(trained), "--gen-subset", "valid",
+        "--model-overrides", override,
+    )  # fmt: skip
     (line,) = [line for line in scored.split("\n") if "Loss (base 2):" in line]
     bits = float(line.split("Loss (base 2): ")[1].split(",")[0])
     assert 0.0 < bits < math.log2(20)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["language_modeling", "memtx_language_modeling"])
+def test_fairseq_continues_a_text(trained, task):
+    search = ["--beam", 2, "--max-len-b", 12]
+    where = [*common(trained, task), *checkpoint(trained), *search]
+    found = fairseq("interactive", *where, text="a b c d e f\ng h\n")
+    lines = [line.split("\t") for line in found.split("\n") if line.startswith("H-")]
+    assert {number: text for number, _, text in lines if text.startswith(("a b c d e f", "g h"))}
+    assert len(lines) == 2
+
+
+@pytest.mark.slow
+def test_fairseq_generates_from_the_words_of_a_test_set(trained):
+    where = [*common(trained, "language_modeling"), *checkpoint(trained)]
+    how = ["--sample-break-mode", "eos", "--prefix-size", 5, "--beam", 2, "--max-len-b", 12]
+    how += ["--model-overrides", "{'max_target_positions': 64}"]
+    found = fairseq("generate", *where, "--gen-subset", "valid", "--batch-size", 5, *how)
+    lines = [line.split("\t")[2] for line in found.split("\n") if line.startswith("H-")]
+    assert len(lines) == 20 and all(line.startswith("a b c d e") for line in lines)
