@@ -88,7 +88,8 @@ class MemtxTranslationTask(TranslationTask):
         model = super().build_model(cfg, from_checkpoint)
         if from_checkpoint and (self.generator_options.int8 or getattr(cfg, ROUNDED, False)):
             round_model(model)
-        self.segment_len = getattr(getattr(model.decoder, "options", None), "segment_len", None)
+        options = getattr(getattr(model, "decoder", None), "options", None)
+        self.segment_len = getattr(options, "segment_len", None)
         if self.warm_start_options.init_from and not from_checkpoint:
             if self.is_resumed():
                 logger.info("no warm start: this training was begun before and goes on")
