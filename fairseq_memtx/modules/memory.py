@@ -118,7 +118,7 @@ class FeedbackMemory(nn.Module):
         if num_distances > 0:
             head_dim = embed_dim // num_heads
             self.distance_keys = nn.Parameter(torch.empty(num_distances, head_dim))
-            nn.init.normal_(self.distance_keys, std=head_dim**-0.5)
+            nn.init.normal_(self.distance_keys)  # of variance one, as in the authors' code
 
     def forward(self, states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Keys and values, each `(G, ..., H, D)`, of positions with L + 1 states `(..., C)`."""
