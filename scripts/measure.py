@@ -46,10 +46,21 @@ class System:
     decode: Any  # a line of subwords -> detokenised text
     cuda: bool = False
 
-    def translate(self, batch: dict) -> list[torch.Tensor]:
+    def prepare(self, batch: dict) -> Any:
+        """A batch of fairseq's in the form that `search` takes."""
+        return batch
+
+    def search(self, prepared: Any) -> Any:
+        """What is timed: translate a prepared batch."""
+        return self.task.inference_step(self.generator, [self.model], prepared)
+
+    def tokens(self, found: Any) -> list[torch.Tensor]:
         """The best hypothesis (token ids, end of sentence included) of each sentence."""
-        hypotheses = self.task.inference_step(self.generator, [self.model], batch)
-        return [best[0]["tokens"] for best in hypotheses]
+        return [best[0]["tokens"] for best in found]
+
+    def translate(self, batch: dict) -> list[torch.Tensor]:
+        """The best hypothesis of each sentence of a batch of fairseq's."""
+        return self.tokens(self.search(self.prepare(batch)))
 
     def text(self, tokens: torch.Tensor) -> str:
         """Detokenised text of a hypothesis."""
@@ -58,11 +69,17 @@ class System:
 
 @dataclass
 class Timing:
-    """What was measured of one system at one batch size."""
+    """What was measured of one system at one batch size.
+
+    ``seconds`` has a number for each repeat, ``batch_seconds`` its batches'; ``texts`` is the last
+    output.
+    """
 
     batch: int
     lines: int
     seconds: list[float] = field(default_factory=list)
+    batch_seconds: list[list[float]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     hashes: list[str] = field(default_factory=list)
     words: int = 0
     reference_words: int = 0
@@ -104,32 +121,50 @@ def measure(args: argparse.Namespace) -> dict:
 
 def load_systems(args: argparse.Namespace) -> list[System]:
     """Load every ``NAME=CHECKPOINT`` as fairseq-generate does, with the same flags."""
-    import torch
-    from fairseq import checkpoint_utils, options, tasks, utils
-    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+    loader = Loader(args.data_bin, args.fairseq_args)
+    return [loader.load(name, path) for name, path in args.system]
 
-    words = [str(args.data_bin), *args.fairseq_args, "--path", "unused"]
-    parsed = options.parse_args_and_arch(options.get_generation_parser(), input_args=words)
-    config = convert_namespace_to_omegaconf(parsed)
-    utils.import_user_module(config.common)
-    task = tasks.setup_task(config.task)
-    task.load_dataset("test")
-    tokenizer, bpe = task.build_tokenizer(config.tokenizer), task.build_bpe(config.bpe)
 
-    def decode(line: str) -> str:
-        line = line if bpe is None else bpe.decode(line)
-        return line if tokenizer is None else tokenizer.decode(line)
+class Loader:
+    """Loads models as fairseq-generate does.
 
-    cuda = torch.cuda.is_available() and not config.common.cpu
-    systems = []
-    for name, path in args.system:
-        (model,), _ = checkpoint_utils.load_model_ensemble([str(path)], task=task)
-        model = model.half() if config.common.fp16 else model
-        model = model.cuda() if cuda else model
-        model.prepare_for_inference_(config)
-        generator = task.build_generator([model], config.generation)
-        systems.append(System(name, model, generator, task, decode, cuda))
-    return systems
+    Args:
+        data_bin: fairseq's binarised data.
+        flags: fairseq-generate's.
+    """
+
+    def __init__(self, data_bin: Path, flags: Sequence[str]) -> None:
+        import torch
+        from fairseq import options, tasks, utils
+        from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+        parser = options.get_generation_parser()
+        words = [str(data_bin), *flags, "--path", "unused"]
+        self.config = convert_namespace_to_omegaconf(
+            options.parse_args_and_arch(parser, input_args=words)
+        )
+        utils.import_user_module(self.config.common)
+        self.task = tasks.setup_task(self.config.task)
+        self.task.load_dataset("test")
+        self.tokenizer = self.task.build_tokenizer(self.config.tokenizer)
+        self.bpe = self.task.build_bpe(self.config.bpe)
+        self.cuda = torch.cuda.is_available() and not self.config.common.cpu
+
+    def decode(self, line: str) -> str:
+        """Detokenised text of a line of subwords."""
+        line = line if self.bpe is None else self.bpe.decode(line)
+        return line if self.tokenizer is None else self.tokenizer.decode(line)
+
+    def load(self, name: str, path: Path) -> System:
+        """The model of a checkpoint, with its beam search."""
+        from fairseq import checkpoint_utils
+
+        (model,), _ = checkpoint_utils.load_model_ensemble([str(path)], task=self.task)
+        model = model.half() if self.config.common.fp16 else model
+        model = model.cuda() if self.cuda else model
+        model.prepare_for_inference_(self.config)
+        generator = self.task.build_generator([model], self.config.generation)
+        return System(name, model, generator, self.task, self.decode, self.cuda)
 
 
 def make_batches(system: System, size: int, lines: int) -> list[dict]:
@@ -176,15 +211,18 @@ def warm_up(system: System, batches: Sequence[dict]) -> None:
 def time_once(system: System, batches: Sequence[dict], timing: Timing, progress: Progress) -> None:
     """One repeat: time every batch, then look at the output."""
     outputs: dict[int, torch.Tensor] = {}
-    seconds = 0.0
+    seconds: list[float] = []
     for batch in batches:
+        prepared = system.prepare(batch)
         started = _now(system.cuda)
-        tokens = system.translate(batch)
-        seconds += _now(system.cuda) - started
+        found = system.search(prepared)
+        seconds.append(_now(system.cuda) - started)
+        tokens = system.tokens(found)
         outputs |= dict(zip(batch["id"].tolist(), tokens, strict=True))
         progress.add(len(tokens))
-    texts = [system.text(outputs[index]) for index in sorted(outputs)]
-    timing.seconds.append(seconds)
+    timing.texts = texts = [system.text(outputs[index]) for index in sorted(outputs)]
+    timing.seconds.append(sum(seconds))
+    timing.batch_seconds.append(seconds)
     timing.hashes.append(hash_of_lines(texts))
     timing.words = sum(len(text.split()) for text in texts)
     timing.tokens = sum(len(tokens) for tokens in outputs.values())

@@ -58,9 +58,7 @@ class FastGenerator(SequenceGenerator):
         options = self._search_options(source, source_lengths, bos_token)
         words = self._words(source, prefix_tokens, options)
         how = HowToStep(self.beam_size, self.temperature, self.wants_attention, words)
-        encoder_outs = self.model.forward_encoder(net_input)
-        started = zip(self.engines, encoder_outs, strict=True)
-        steppers = [engine.start(encoder_out, how) for engine, encoder_out in started]
+        steppers = [engine.start(engine.encode(net_input), how) for engine in self.engines]
         if words is not None:
             options = options.by_place(words)
             prefix_tokens = None if prefix_tokens is None else places(words, prefix_tokens)

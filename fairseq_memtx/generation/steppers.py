@@ -5,20 +5,27 @@ vocabulary.
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-from fairseq.models.transformer import TransformerDecoder, TransformerDecoderBase
+from fairseq.models.transformer import (
+    TransformerDecoder,
+    TransformerDecoderBase,
+    TransformerEncoder,
+    TransformerEncoderBase,
+)
 from fairseq.modules import transformer_layer
 from torch import Tensor, nn
 
+from ..decoding.encoder import FusedEncoder
 from ..decoding.fused import FusedDecoder
 from ..decoding.search import Move, Stepper
 from ..models.feedback import FeedbackDecoder
 from ..modules.int8 import Int8Linear
 
 EncoderOut = dict[str, list[Tensor]]
+Made = TypeVar("Made")
 
 
 class HowToStep(NamedTuple):
@@ -135,17 +142,24 @@ class EnsembleStepper:
 
 
 class Engine:
-    """A model's way to step, with weights prepared for it where that is possible.
-
-    They are prepared anew for each batch as long as the model may still be trained: fairseq's
-    optimisers change weights behind autograd's back, so that no cheaper sign of it is safe.
-    """
+    """A model's way to encode and to step, with weights prepared for it where that is possible."""
 
     def __init__(self, model: Any):
         self.model = model
         self.can_fuse = why_not_fused(model.decoder) is None
-        self._weights: FusedDecoder | None = None
-        self._made_of: list[tuple[int, int]] = []
+        self._decoder = Prepared(FusedDecoder, model, model.decoder)
+        self._encoder: Prepared[FusedEncoder] | None = None
+        if is_plain_encoder(model.encoder):
+            self._encoder = Prepared(FusedEncoder, model, model.encoder)
+
+    def encode(self, net_input: dict[str, Tensor]) -> EncoderOut:
+        """The encoder's output for the batch, in fairseq's form."""
+        if self._encoder is None:
+            return self.model.encoder.forward_torchscript(net_input)
+        output, mask = self._encoder.get()(net_input["src_tokens"])
+        found = {"encoder_out": [output], "encoder_padding_mask": [] if mask is None else [mask]}
+        missing = ("encoder_embedding", "encoder_states", "src_tokens", "src_lengths")
+        return {**found, **{name: [] for name in missing}}
 
     def start(self, encoder_out: EncoderOut, how: HowToStep) -> Stepper:
         """Begin a search for the sentences of `encoder_out`."""
@@ -155,11 +169,33 @@ class Engine:
 
     def weights(self) -> FusedDecoder:
         """The decoder's weights as they are now."""
-        made_of = [(p.data_ptr(), p._version) for p in self.model.decoder.parameters()]
-        final = getattr(self.model, "_is_generation_fast", False)
-        if self._weights is None or not final or made_of != self._made_of:
-            self._weights, self._made_of = FusedDecoder(self.model.decoder), made_of
-        return self._weights
+        return self._decoder.get()
+
+
+class Prepared(Generic[Made]):
+    """What is made of a module's weights, and made anew when they are others.
+
+    As long as the model may still be trained, that is at every call: fairseq's optimisers change
+    weights behind autograd's back, so that no cheaper sign of it is safe.
+
+    Args:
+        make: of the module.
+        model: that the module belongs to.
+        module: an encoder or a decoder.
+    """
+
+    def __init__(self, make: Callable[[Any], Made], model: Any, module: Any):
+        self._make, self._model, self._module = make, model, module
+        self._made: Made | None = None
+        self._made_of: list[tuple[int, int]] = []
+
+    def get(self) -> Made:
+        """It, as the weights are now."""
+        made_of = [(p.data_ptr(), p._version) for p in self._module.parameters()]
+        final = getattr(self._model, "_is_generation_fast", False)
+        if self._made is None or not final or made_of != self._made_of:
+            self._made, self._made_of = self._make(self._module), made_of
+        return self._made
 
 
 def why_not_fused(decoder: Any) -> str | None:
@@ -188,10 +224,23 @@ def is_plain(layer: Any) -> bool:
     if type(layer) not in plain:
         return False
     extras = (layer.c_attn, layer.attn_ln, layer.ffn_layernorm, layer.w_resid)
-    return all(extra is None for extra in extras) and all(
-        type(attn.q_proj) in (nn.Linear, Int8Linear)
-        and attn.bias_k is None
-        and not attn.add_zero_attn
-        and not attn.use_xformers
-        for attn in (layer.self_attn, layer.encoder_attn)
+    attentions = (layer.self_attn, layer.encoder_attn)
+    return all(extra is None for extra in extras) and all(map(is_plain_attention, attentions))
+
+
+def is_plain_attention(attention: Any) -> bool:
+    """Whether fairseq's attention has none of its additions."""
+    plain = type(attention.q_proj) in (nn.Linear, Int8Linear) and attention.bias_k is None
+    return plain and not attention.add_zero_attn and not attention.use_xformers
+
+
+def is_plain_encoder(encoder: Any) -> bool:
+    """Whether `FusedEncoder` can run an encoder."""
+    layer_types = (
+        transformer_layer.TransformerEncoderLayerBase,
+        transformer_layer.TransformerEncoderLayer,
+    )
+    return type(encoder) in (TransformerEncoder, TransformerEncoderBase) and all(
+        type(layer) in layer_types and is_plain_attention(layer.self_attn)
+        for layer in encoder.layers
     )
