@@ -3,6 +3,10 @@
 Fan et al. 2020 (arXiv 2002.09402) train their language model on consecutive blocks of text, each of
 which reads the memories that the blocks before have left; gradients end there.
 
+Deviation from the authors' code, which keeps the memory vectors and projects them anew in every
+block: here keys and values are kept, as a search keeps them, so that the projections learn from the
+memories of the block itself.
+
 Size legend: B rows, P positions, G pairs of projections, H heads, D head dimension.
 """
 
