@@ -84,6 +84,8 @@ def table(found: Sequence[dict]) -> str:
             f"{case['depth']} layers, dimension {case['dim']}, {case['batch']} sentences, sources"
             " as long as targets.",
             "Decoder forward and backward: median (least-most). A position is one of one sentence.",
+            "What grows with the square of the length in manual and in fairseq's are the",
+            "probabilities of attention; reference also copies the memories at every position.",
             "How this is measured says `scripts/bench_memory.py`.",
             "",
             *growth(found),
