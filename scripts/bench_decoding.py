@@ -65,7 +65,11 @@ def bench(args: argparse.Namespace) -> dict:
     return {
         "schema": SCHEMA,
         "name": args.name,
-        "search": {"beam": args.beam, "lenpen": args.lenpen, "max_len": args.max_len},
+        "search": {
+            "beam": args.beam,
+            "lenpen": args.lenpen,
+            "max_len": [args.max_len_a, args.max_len_b],
+        },
         "test_lines": len(references),
         "systems": facts,
         **made_by,
@@ -109,9 +113,8 @@ def peak_bytes(system, size: int) -> int | None:
 
 def fairseq_flags(args: argparse.Namespace) -> list[str]:
     """fairseq-generate's flags for all systems."""
-    by_source, plus = args.max_len
     flags = ["--beam", str(args.beam), "--lenpen", str(args.lenpen), "--cpu"]
-    flags += ["--max-len-a", str(by_source), "--max-len-b", str(plus)]
+    flags += ["--max-len-a", str(args.max_len_a), "--max-len-b", str(args.max_len_b)]
     model = args.data_bin / "sentencepiece.bpe.model"
     if model.is_file():
         flags += ["--bpe", "sentencepiece", "--sentencepiece-model", str(model)]
@@ -196,7 +199,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--threads", type=whole, default=1, help="threads of every system")
     add("--beam", type=whole, default=5)
     add("--lenpen", type=float, default=1.0)
-    add("--max-len", type=float, nargs=2, default=(1.2, 10), metavar=("A", "B"))
+    add("--max-len-a", type=float, default=1.2, help="subwords at most, times the source's")
+    add("--max-len-b", type=whole, default=10, help="and so many more")
     add("--out", type=Path, default=OUT, help=f"folder; default: {OUT}")
     add("--table-only", action="store_true", help="make table and plots from the record there is")
     add("--fairseq-args", nargs=argparse.REMAINDER, default=[], help="last: more of its flags")

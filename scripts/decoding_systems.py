@@ -101,6 +101,7 @@ def describe(system: measure.System, one: Spec) -> dict[str, Any]:
 
 ARCHITECTURES = {
     "TransformerDecoder": "transformer",
+    "TransformerDecoderBase": "transformer",
     "FeedbackDecoder": "feedback",
     "TransformerXLDecoder": "transformer-xl",
     "CompressiveDecoder": "compressive",
