@@ -22,6 +22,9 @@ from .replay import Replayer
 
 logger = logging.getLogger(__name__)
 
+# Part of a GPU's memory that further graphs, of thousands of kernels each, must leave free.
+SPARE = 0.1
+
 
 def run(r: Recurrence) -> RecurrenceOutput:
     """Run the recurrence."""
@@ -69,15 +72,29 @@ class CudaRecorder:
         current.wait_stream(self._stream)
 
     def record(self, work: Work) -> Work:
-        """Capture the work."""
-        graph = torch.cuda.CUDAGraph()
+        """Capture the work.
+
+        Raises:
+            RuntimeError: where memory is short, or the work holds what a capture forbids.
+        """
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
         # Other threads (data loading, NCCL's watchdog) may go on with what a capture forbids.
         capture = torch.cuda.graph(
             graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
         )
-        with torch.cuda.device(self._device), _no_collection(), capture:
-            work()
+        try:
+            with torch.cuda.device(self._device), _no_collection(), capture:
+                work()
+        except RuntimeError:
+            torch.cuda.set_stream(current)  # a capture that fails at its end leaves its own
+            raise
         return graph.replay
+
+    def has_room(self) -> bool:
+        """Whether the GPU has memory to spare, what torch keeps for later use included."""
+        free, total = torch.cuda.mem_get_info(self._device)
+        kept = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
+        return free + kept > SPARE * total
 
 
 @contextmanager

@@ -31,6 +31,9 @@ class Recorder(Protocol):
     def record(self, work: Work) -> Work:
         """Record the work, done or not; what is returned does it again, on the same tensors."""
 
+    def has_room(self) -> bool:
+        """Whether the device has memory to spare for another recording."""
+
 
 class FixedRun:
     """A run on tensors that stay where they are, the work to be recorded.

@@ -85,15 +85,20 @@ class OperationRecorder:
 
     Attributes:
         rehearsals, recordings, replays: how often each was asked for.
+        room: the answer to whether there is any.
     """
 
     def __init__(self):
+        self.room = True
         self.rehearsals = self.recordings = self.replays = 0
         self._last: tuple[object, list[Operation]] = (None, [])
 
     def rehearse(self, work: Callable[[], object]) -> None:
         self.rehearsals += 1
         work()
+
+    def has_room(self) -> bool:
+        return self.room
 
     def record(self, work: Callable[[], object]) -> Callable[[], None]:
         self.recordings += 1

@@ -101,25 +101,30 @@ def test_a_host_tensor_in_the_recorded_work_would_be_noticed():
                 wrong()
 
 
-def test_captures_share_a_stream_and_a_pool_and_are_left_alone():
-    """On stand-ins that have the signatures of torch's functions."""
+TORCHS = (
+    "Stream", "CUDAGraph", "graph", "graph_pool_handle", "stream", "current_stream", "set_stream",
+    "device", "mem_get_info", "memory_reserved", "memory_allocated",
+)  # fmt: skip
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """What has the signatures of torch's functions and does nothing."""
+    made = {name: mock.create_autospec(getattr(torch.cuda, name)) for name in TORCHS}
+    made["graph"].return_value = mock.MagicMock()
+    made["graph"].return_value.__exit__.return_value = None
+    made["device"].return_value = mock.MagicMock()
+    made["device"].return_value.__exit__.return_value = None
+    for name, stand_in in made.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    return made
+
+
+def test_captures_share_a_stream_and_a_pool_and_are_left_alone(stand_ins):
     seen: list[bool] = []
-    names = (
-        "Stream",
-        "CUDAGraph",
-        "graph",
-        "graph_pool_handle",
-        "stream",
-        "current_stream",
-        "device",
-    )
-    stand_ins = {name: mock.create_autospec(getattr(torch.cuda, name)) for name in names}
-    stand_ins["graph"].return_value = mock.MagicMock()
-    device = torch.device("cpu")
-    with mock.patch.multiple(torch.cuda, **stand_ins):
-        recorder = CudaRecorder(device)
-        replay = recorder.record(lambda: seen.append(gc.isenabled()))
-        recorder.rehearse(lambda: seen.append(gc.isenabled()))
+    recorder = CudaRecorder(torch.device("cpu"))
+    replay = recorder.record(lambda: seen.append(gc.isenabled()))
+    recorder.rehearse(lambda: seen.append(gc.isenabled()))
     assert seen == [False, True] and gc.isenabled()
     assert replay == stand_ins["CUDAGraph"].return_value.replay
     assert stand_ins["graph_pool_handle"].call_count == 1
@@ -134,6 +139,22 @@ def test_captures_share_a_stream_and_a_pool_and_are_left_alone():
     current, own = stand_ins["current_stream"].return_value, stand_ins["Stream"].return_value
     own.wait_stream.assert_called_once_with(current)
     current.wait_stream.assert_called_once_with(own)
+
+
+def test_a_capture_that_fails_leaves_the_stream_as_it_was(stand_ins):
+    recorder = CudaRecorder(torch.device("cpu"))
+    stand_ins["graph"].return_value.__exit__.side_effect = RuntimeError("capture invalidated")
+    with pytest.raises(RuntimeError, match="invalidated"):
+        recorder.record(lambda: None)
+    stand_ins["set_stream"].assert_called_once_with(stand_ins["current_stream"].return_value)
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("free, room", [(30, True), (5, True), (1, False)])
+def test_graphs_leave_a_part_of_the_memory_free(stand_ins, free, room):
+    stand_ins["mem_get_info"].return_value = free, 100
+    stand_ins["memory_reserved"].return_value, stand_ins["memory_allocated"].return_value = 60, 53
+    assert CudaRecorder(torch.device("cpu")).has_room() is room
 
 
 def gpu(test):

@@ -41,7 +41,7 @@ class Replays(Replayer):
 
 def ready(**settings) -> Replays:
     """An engine that records a form at its first sight, with gradients of all outputs."""
-    engine = Replays(record_at=1, **settings)
+    engine = Replays(**{"record_at": 1, "replays_to_pay": 0, **settings})
     engine._expect(frozenset(range(-9, 1)))
     return engine
 
@@ -234,6 +234,29 @@ def test_the_least_recently_used_recording_is_dropped():
     assert engine.recorder.recordings == 6 and len(engine.recordings) == 2
     check_stack(stack, engine, change=of_size(8, 2, 4))
     assert engine.recorder.recordings == 8
+
+
+def test_more_forms_than_places_do_not_keep_the_engine_recording():
+    stack, engine = Stack(Case(length=12, batch=2)), ready(max_recordings=1, replays_to_pay=2)
+    for length, recordings in ((12, 2), (8, 2), (12, 2), (8, 2), (12, 2), (8, 4)):
+        check_stack(stack, engine, change=of_size(length, 2, 4))
+        assert engine.recorder.recordings == recordings
+
+
+def test_a_device_without_room_has_its_recordings_replaced():
+    stack, engine = Stack(Case(length=12, batch=2)), ready()
+    for length, room, kept in ((12, True, 1), (8, True, 2), (6, False, 2), (4, True, 3)):
+        engine.recorder.room = room
+        check_stack(stack, engine, change=of_size(length, 2, 4))
+        assert len(engine.recordings) == kept
+
+
+def test_waiting_for_a_backward_is_told_once(caplog):
+    caplog.set_level(logging.INFO)
+    stack, engine = Stack(SMALL), ready()
+    outs = [engine(stack.recurrence()) for _ in range(3)]
+    (line,) = (x.getMessage() for x in caplog.records)
+    assert "awaits its backward" in line and len(outs) == 3
 
 
 def test_recordings_share_one_memory_which_grows():
