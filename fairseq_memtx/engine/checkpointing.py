@@ -24,6 +24,7 @@ from torch.autograd.function import once_differentiable
 from ..modules.carried_memory import CarriedMemory, num_past
 from ..modules.cross_attention import CrossMemory
 from ..modules.dropout import LayerMasks, PackedMasks
+from .gemm import packed_once
 from .interface import Engine, Recurrence, RecurrenceOutput
 
 # Positions; in shorter pieces the work to begin one is no longer small beside the piece's own.
@@ -128,7 +129,8 @@ class _Recomputed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, pieces, names, *tensors):
-        out = run_all(pieces)
+        with packed_once():
+            out = run_all(pieces)
         ctx.pieces, ctx.names, ctx.hidden = pieces, names, out.memory.padding_mask
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, out.memory.keys, out.memory.values)
@@ -139,8 +141,9 @@ class _Recomputed(torch.autograd.Function):
     def backward(ctx, *grads):
         *tensors, keys, values = ctx.saved_tensors
         back = Backward(ctx.pieces, CarriedMemory(keys, values, ctx.hidden), grads)
-        for piece in reversed(list(ctx.pieces.ranges())):
-            back.add(piece)
+        with packed_once():
+            for piece in reversed(list(ctx.pieces.ranges())):
+                back.add(piece)
         found = back.gradients()
         return (
             None,

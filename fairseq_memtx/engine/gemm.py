@@ -9,6 +9,9 @@ Size legend: N rows, I inputs, O outputs of a linear map.
 """
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import torch
@@ -19,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Packing costs about as much as one product: it must be used more often than this to pay.
 MIN_PACKED_USES = 4
+
+_packed_already: ContextVar[dict | None] = ContextVar("_packed_already", default=None)
 
 
 class Projection:
@@ -38,9 +43,9 @@ class Projection:
         self.weight, self.bias = weight.to(dtype), bias.to(dtype)
         self.packed = uses >= MIN_PACKED_USES and packs(self.weight)
         if self.packed:
-            self._forward = pack(self.weight)
+            self._forward = _pack_once(self.weight, transposed=False)
         if self.packed and backward:
-            self._backward = pack(self.weight.t())
+            self._backward = _pack_once(self.weight, transposed=True)
         self._times: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -105,6 +110,32 @@ def packs(weight: Tensor) -> bool:
 def pack(weight: Tensor) -> Tensor:
     """`(O, I)`, of any strides, in oneDNN's layout; only `packed_linear` can read it."""
     return torch.ops.mkldnn._reorder_linear_weight.default(weight.detach())
+
+
+@contextmanager
+def packed_once() -> Iterator[None]:
+    """Where several runs use the same parameters, each of these is packed by the first only.
+
+    The parameters must not change within the context.
+    """
+    token = _packed_already.set({})
+    try:
+        yield
+    finally:
+        _packed_already.reset(token)
+
+
+def _pack_once(weight: Tensor, transposed: bool) -> Tensor:
+    """`pack(weight)` or `pack(weight.t())`; see `packed_once`."""
+    known = _packed_already.get()
+    # What is made for a single run, such as weights side by side, is found there but once.
+    if known is None or not (weight.is_leaf and weight.requires_grad):
+        return pack(weight.t() if transposed else weight)
+    key = weight.data_ptr(), weight.shape, weight.stride(), transposed
+    if key not in known:
+        # The weight is kept too: while it lives, nothing else can have its address.
+        known[key] = weight, pack(weight.t() if transposed else weight)
+    return known[key][1]
 
 
 def packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

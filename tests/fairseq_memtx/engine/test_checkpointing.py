@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fairseq_memtx.engine import ENGINES, checkpointing
+from fairseq_memtx.engine import ENGINES, checkpointing, gemm
 from fairseq_memtx.engine.checkpointing import Checkpointed
 from fairseq_memtx.modules.dropout import DropoutRates, PackedMasks, draw_layer_masks
 from tests.fairseq_memtx.engine.live_bytes import LiveBytes
@@ -208,3 +208,39 @@ def test_the_buffers_are_those_of_a_piece():
     kept_again, peak_again = live_bytes(Checkpointed(manual, masks), stack)
     assert kept_again < kept / 5
     assert peak_again < peak / 2
+
+
+# --- Packed weights -----------------------------------------------------------------------------
+
+
+def test_a_parameter_is_packed_once_for_the_forward_and_once_for_the_backward(monkeypatch):
+    """Not for each piece; what is packed for the forward is not needed between the two."""
+    monkeypatch.setattr(checkpointing, "piece_length", lambda num_steps: 4)
+    stack, packs = Stack(Case(layers=1, length=16, dtype=torch.float32)), []
+    pack = gemm.pack
+
+    def counted(weight):
+        packs.append(weight.data_ptr())
+        return pack(weight)
+
+    monkeypatch.setattr(gemm, "pack", counted)
+    want = gradients(random_loss(manual(stack.recurrence())), stack)
+    packs.clear()
+    found = gradients(random_loss(Checkpointed(manual)(stack.recurrence())), stack)
+    for name, grad in want.items():
+        torch.testing.assert_close(found[name], grad, rtol=1e-4, atol=1e-4)
+    used = {p.data_ptr() for p in stack.layers.parameters()} & set(packs)
+    assert len(used) == 6
+    # forward; forward and backward when it is run again
+    assert all(packs.count(pointer) == 3 for pointer in used)
+
+
+def test_a_parameter_that_has_changed_is_packed_anew():
+    weight, x = torch.nn.Parameter(torch.randn(6, 4)), torch.randn(3, 4)
+    for _ in range(2):
+        with gemm.packed_once():
+            for _ in range(2):
+                product = gemm.Projection(weight, torch.zeros(6), torch.float32, uses=9)
+                torch.testing.assert_close(product(x), (x @ weight.t()).detach())
+        with torch.no_grad():
+            weight.mul_(2.0)
