@@ -19,9 +19,9 @@ from pathlib import Path
 
 from data_prep.cli import versions
 from data_prep.errors import UserError
-from data_prep.files import hash_of, write_bytes, write_json
+from data_prep.files import hash_of, write_json
 from data_prep.stamps import Stamps, describe
-from scripts import char_table, char_text, command_line, commands, processes, records
+from scripts import char_text, command_line, commands, processes, records
 from scripts.char_configs import (
     BLOCK,
     DEPTH,
@@ -36,6 +36,7 @@ from scripts.char_configs import (
 )
 from scripts.configs import Experiment
 from scripts.folders import ExperimentFolder, Run
+from scripts.report import report
 from scripts.train import RunTraining, train_each
 
 logger = logging.getLogger(__name__)
@@ -164,15 +165,6 @@ def record(training: CharTraining, command: str) -> dict:
     }
 
 
-def report(place: Path) -> Path:
-    """Write the table from the records in ``place`` and return its path."""
-    found = [json.loads(path.read_bytes()) for path in sorted((place / "records").glob("*.json"))]
-    if not found:
-        raise UserError(f"`{place / 'records'}` must hold records, but holds none")
-    write_bytes(place / "table.md", char_table.table(found).encode())
-    return place / "table.md"
-
-
 def trainings(args: argparse.Namespace) -> list[CharTraining]:
     """The runs that the command line asks for, seed by seed."""
     for flag, given, known in (("models", args.models, MODELS), ("stages", args.stages, STAGES)):
@@ -210,7 +202,8 @@ def compare(args: argparse.Namespace) -> None:
         for training in runs:
             path = place / "records" / f"{training.name}.json"
             write_json(path, record(training, command))
-        sys.stdout.write(report(place).read_text(encoding="utf-8"))
+        [page] = report(place)
+        sys.stdout.write(page.read_text(encoding="utf-8"))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -138,17 +138,27 @@ def read_all(folder: Path) -> list[dict]:
     Raises:
         UserError: none there, damaged, or not of the schema.
     """
-    records = []
+    found = read_json(folder)
+    for name, record in found.items():
+        validate(record, where=name)
+    return sorted(found.values(), key=lambda r: (r["decoder"], r["depth"], r["seed"]))
+
+
+def read_json(folder: Path) -> dict[str, dict]:
+    """Records of any kind by the names of their files, in order.
+
+    Raises:
+        UserError: none there, or damaged.
+    """
+    found = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            record = json.loads(path.read_bytes())
+            found[path.stem] = json.loads(path.read_bytes())
         except ValueError as error:
             raise UserError(f"`{path}` must be JSON, but is damaged: {error}") from error
-        validate(record, where=path.stem)
-        records.append(record)
-    if not records:
+    if not found:
         raise UserError(f"`{folder}` must hold records, but holds none")
-    return sorted(records, key=lambda r: (r["decoder"], r["depth"], r["seed"]))
+    return found
 
 
 def assemble(

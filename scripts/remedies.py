@@ -20,10 +20,11 @@ from typing import IO
 
 from data_prep.cli import versions
 from data_prep.errors import UserError
-from data_prep.files import hash_of, write_bytes, write_json
-from scripts import command_line, commands, plots, prepare, processes, records, remedy_table
+from data_prep.files import hash_of, write_json
+from scripts import command_line, commands, prepare, processes, records, remedy_table
 from scripts.configs import EXPERIMENTS, Experiment
 from scripts.folders import ExperimentFolder, Run, RunFolder
+from scripts.report import report
 from scripts.train import RunTraining, train_each
 from scripts.training_clock import TrainingClock, pace, read_ticks, seconds_at
 
@@ -189,16 +190,6 @@ def measurements(training: ClockedTraining, parallel: ClockedTraining | None) ->
     return found
 
 
-def report(place: Path) -> list[Path]:
-    """Write table and plot from the records in ``place``; return what was written."""
-    found = [json.loads(path.read_bytes()) for path in sorted((place / "records").glob("*.json"))]
-    if not found:
-        raise UserError(f"`{place / 'records'}` must hold records, but holds none")
-    write_bytes(place / "table.md", remedy_table.page(found).encode())
-    figure = remedy_table.loss_against_costs(found)
-    return [place / "table.md", *plots.save(figure, place / "loss-against-time")]
-
-
 def resolve(args: argparse.Namespace) -> Comparison:
     """The comparison that the command line asks for."""
     base = EXPERIMENTS[{"sample": "demo"}.get(args.name, args.name)]
@@ -237,8 +228,7 @@ def compare(args: argparse.Namespace) -> None:
     comparison.train(args.jobs)
     place = args.results_dir / comparison.base.name
     comparison.record(place, commands.shell_line(["python", "-m", "scripts.remedies", *args.words]))
-    for path in report(place):
-        logger.info("written: %s", path)
+    report(place)
     sys.stdout.write((place / "table.md").read_text(encoding="utf-8"))
 
 

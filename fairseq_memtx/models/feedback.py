@@ -22,6 +22,7 @@ from ..modules.feedback import feedback_step
 from ..modules.layer import FeedbackLayer
 from ..modules.memory import FeedbackMemory
 from ..modules.mixture import fold_left_out
+from .int8 import is_rounded
 from .memory_decoder import LayersOutput, MemoryDecoder, layer_sizes, layers_kept
 from .mixture_log import log_mixture
 from .translation_model import MemoryTransformerModel, register_sizes
@@ -161,6 +162,8 @@ class FeedbackDecoder(MemoryDecoder):
     def engine(self) -> Engine:
         """The engine chosen for training; outside of it losses and scores are always exact."""
         options = self.options
+        if is_rounded(self):  # only the plain loop calls its layers; the others read their weights
+            return ENGINES["reference"]
         if options.engine != "parallel":
             return ENGINES[options.engine]
         if not self.training:

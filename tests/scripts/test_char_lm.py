@@ -157,11 +157,3 @@ def test_the_models_have_as_many_parameters_and_fairseq_takes_their_flags(tmp_pa
             words = evaluate_command(evaluation, tmp_path, tmp_path / "model.pt")[1:]
             options.parse_args_and_arch(options.get_eval_lm_parser(), words)
     assert max(counts.values()) < 1.005 * min(counts.values()), counts
-
-
-def test_the_published_table_is_made_from_its_records():
-    paths = sorted(PUBLISHED.glob("records/*.json"))
-    if not paths:
-        pytest.skip("no record is published")
-    records = [json.loads(path.read_bytes()) for path in paths]
-    assert (PUBLISHED / "table.md").read_text(encoding="utf-8") == char_table.table(records)

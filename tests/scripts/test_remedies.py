@@ -1,7 +1,6 @@
 """The comparison of the remedies: which trainings it starts, and what it makes of their logs."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -155,16 +154,6 @@ def test_speeds_are_told_by_length() -> None:
     assert "| 11 to 15 |  | 100 |" in text
     assert "| all | 100 | 110 (100 - 120) |" in text
     assert "| length |" not in remedy_table.page(RECORDS)
-
-
-PUBLISHED = sorted((commands.CHECKOUT / "results").glob("**/remedies-*"))
-
-
-@pytest.mark.parametrize("place", PUBLISHED, ids=lambda place: place.parent.name + place.name)
-def test_what_is_published_follows_from_its_records(place: Path, tmp_path: Path) -> None:
-    shutil.copytree(place / "records", tmp_path / "records")
-    for path in remedies.report(tmp_path):
-        assert path.read_bytes() == (place / path.name).read_bytes(), path.name
 
 
 def test_the_report_is_the_same_every_time(tmp_path: Path) -> None:
