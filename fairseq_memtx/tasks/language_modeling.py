@@ -19,8 +19,19 @@ from fairseq.utils import split_paths
 
 from ..data.streams import State, StreamBatches, StreamBatchIterator
 from ..errors import UserError
+from ..models.language_model import MemoryLanguageModel
 from ..modules.stream_memory import StreamBlock, StreamMemory
 from .training import gathered, tell_tasks
+
+#: Flags of fairseq's `language_modeling` that say how single blocks are made, and their defaults.
+ONLY_FOR_BLOCKS = {
+    "sample_break_mode": "none",
+    "shorten_method": "none",
+    "output_dictionary_size": -1,
+    "add_bos_token": False,
+    "pad_to_fixed_length": False,
+    "pad_to_fixed_bsz": False,
+}
 
 
 @register_task("memtx_language_modeling", dataclass=LanguageModelingConfig)
@@ -31,19 +42,44 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
         super().__init__(args, dictionary, output_dictionary, targets)
         self._streams: dict[str, StreamMemory] = {}
 
+    def build_model(self, args, from_checkpoint=False):
+        """fairseq's hook.
+
+        Raises:
+            UserError: for a model that has no memory to carry.
+        """
+        model = super().build_model(args, from_checkpoint)
+        if not isinstance(model, MemoryLanguageModel):
+            raise UserError(
+                f"--task must be language_modeling with a {type(model).__name__}, which carries no"
+                " memory from block to block, but is memtx_language_modeling"
+            )
+        return model
+
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """fairseq's hook: the text of a split, as one row of one block until batches are asked for.
 
         Raises:
-            FileNotFoundError: where there is no such split.
+            UserError: where there is no such split, or a flag asks for blocks of another kind.
         """
+        self._refuse_other_blocks()
         paths = split_paths(self.args.data)
         path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
         lines = data_utils.load_indexed_dataset(path, self.dictionary, combine=combine)
         if lines is None:
-            raise FileNotFoundError(f"Dataset not found: {split} ({path})")
+            raise UserError(f"`{path}.bin` must be there for the split {split}, but is not")
         tokens = torch.cat([lines[i] for i in range(len(lines))])
         self.datasets[split] = self._batches(tokens, 1, 1, 0, block=tokens.numel())
+
+    def _refuse_other_blocks(self) -> None:
+        """Raise `UserError` for flags that would be ignored."""
+        for name, default in ONLY_FOR_BLOCKS.items():
+            value = getattr(self.args, name, default)
+            if value not in (None, default):
+                raise UserError(
+                    f"--{name.replace('_', '-')} must be left out with --task"
+                    f" memtx_language_modeling, which reads the text in order, but is {value}"
+                )
 
     def _batches(self, tokens, rows, num_shards, shard, block=None) -> StreamBatches:
         block = block or self.args.tokens_per_sample

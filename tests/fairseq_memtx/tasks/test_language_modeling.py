@@ -11,6 +11,7 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
+from fairseq_memtx.errors import UserError
 from tests.fairseq_memtx.tasks import training
 from tests.fairseq_memtx.tasks.training import assert_equal, load
 
@@ -134,3 +135,20 @@ def test_fewer_and_larger_updates_late_in_training(data, tmp_path):
     run_training(data, tmp_path, *flags.split())
     state = load(tmp_path / "checkpoint_last.pt")
     assert state["optimizer_history"][-1]["num_updates"] == 13 + 4 + 4
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        ("--arch transformer_lm", "--task must be language_modeling with a TransformerLang"),
+        ("--sample-break-mode eos", "--sample-break-mode must be left out .* but is eos"),
+        ("--add-bos-token", "--add-bos-token must be left out"),
+        ("--output-dictionary-size 9", "--output-dictionary-size must be left out .* but is 9"),
+        ("--train-subset other", r"`.*other\.bin` must be there for the split other, but is not"),
+    ],
+)
+def test_what_a_text_in_order_cannot_have_is_refused(flags, says, data, tmp_path):
+    arch = [] if "--arch" in flags else MODELS["transformer-xl"].split()
+    with pytest.raises(UserError, match=says) as refusal:
+        run_training(data, tmp_path, *SAVING.split(), *arch, *flags.split())
+    assert "\n" not in str(refusal.value)
