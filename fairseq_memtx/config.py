@@ -168,6 +168,11 @@ class CompressiveOptions(SegmentOptions):
         _at_least(1, self, "compression_rate")
         _at_least(0, self, "cmem_len")
         _at_least(-1, self, "eval_cmem_len")
+        if self.compression_loss == "auto-encoding" and not self.has_loss:
+            raise ValueError(
+                f"{flag('compression_loss')} must be left out with {flag('compression')}"
+                f" {self.compression}, which has nothing to learn, but is {self.compression_loss}"
+            )
         if self.segment_len % self.compression_rate != 0:
             raise ValueError(
                 f"{flag('segment_len')} must be a multiple of {flag('compression_rate')}"
@@ -257,6 +262,11 @@ class LengthOptions:
                 f"{flag('length_by')} must be target with {flag('length_unit')} segments, which are"
                 f" those of targets, but is {self.length_by}"
             )
+        if self.length_schedule == "none":
+            others = [item.name for item in fields(self) if item.name != "length_schedule"]
+            _left_out(self, f"without {flag('length_schedule')}", *others)
+        elif self.length_schedule != "stages":
+            _left_out(self, f"without {flag('length_schedule')} stages", "length_stages")
 
 
 @dataclass(frozen=True)
@@ -265,9 +275,10 @@ class GeneratorOptions:
 
     generator: str = option(
         "fairseq",
-        "what searches for translations: fairseq (its own generator) or fast (ours, which finds the"
-        " same in less time)",
-        choices=("fairseq", "fast"),
+        "what searches for translations: fairseq (its own generator), fast (ours, which finds the"
+        " same in less time) or cuda-graphs (the same on a GPU that runs the steps without the"
+        " host; what it cannot do, fast does, and the log says why)",
+        choices=("fairseq", "fast", "cuda-graphs"),
     )
     shortlist: str = option(
         "",
@@ -303,6 +314,10 @@ class WarmStartOptions:
         "where a key and value projection that several layers share comes from: average (of the"
         " decoder layers that feed ours) or the number from 0 of one decoder layer",
     )
+
+    def __post_init__(self) -> None:
+        if not self.init_from:
+            _left_out(self, f"without {flag('init_from')}", "init_layers", "init_memory")
 
 
 def flag(name: str) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from fairseq import checkpoint_utils, utils
@@ -49,7 +50,7 @@ def start_from(options: WarmStartOptions, model: nn.Module, settings: Any, task:
     """
     path = options.init_from
     state = load_transformer(path)
-    compare_settings(path, state["cfg"]["model"], settings)
+    compare_settings(path, state["cfg"]["model"], settings, settings_that_count(model))
     compare_dictionaries(path, state["cfg"]["task"], task)
     theirs = state["model"]
     try:
@@ -93,9 +94,15 @@ def _is_no_weight(name: str) -> bool:
     return name.endswith((".version", "._float_tensor"))
 
 
-def compare_settings(path: str, theirs: Any, ours: Any) -> None:
-    """Raise `UserError` where the weights would mean something else here than there."""
-    for name in SAME_SETTINGS:
+def settings_that_count(model: Any) -> tuple[str, ...]:
+    """`SAME_SETTINGS`, but for the positions of a decoder that gives absolute ones up."""
+    given_up = {"decoder_learned_pos"} if model.decoder.embed_positions is None else set()
+    return tuple(name for name in SAME_SETTINGS if name not in given_up)
+
+
+def compare_settings(path: str, theirs: Any, ours: Any, names: Iterable[str]) -> None:
+    """Raise `UserError` where the settings of these names differ between there and here."""
+    for name in names:
         there, here = _setting(theirs, name), _setting(ours, name)
         if there is not None and here is not None and there != here:
             raise UserError(

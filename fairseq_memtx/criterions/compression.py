@@ -17,6 +17,8 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from fairseq.logging import metrics
 
+from ..errors import UserError
+
 
 @dataclass
 class CompressionCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
@@ -33,7 +35,11 @@ class CompressionCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
 @register_criterion("memtx_compression", dataclass=CompressionCriterionConfig)
 class CompressionCriterion(LabelSmoothedCrossEntropyCriterion):
-    """See the module; `memtx_compression_weight` is the factor of the compression's loss."""
+    """See the module; `memtx_compression_weight` is the factor of the compression's loss.
+
+    Raises:
+        UserError: for a negative factor, which would teach the opposite.
+    """
 
     def __init__(
         self,
@@ -45,6 +51,10 @@ class CompressionCriterion(LabelSmoothedCrossEntropyCriterion):
         memtx_compression_weight=1.0,
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        if not memtx_compression_weight >= 0.0:
+            raise UserError(
+                f"--memtx-compression-weight must be at least 0, but is {memtx_compression_weight}"
+            )
         self.compression_weight = memtx_compression_weight
 
     def forward(self, model, sample, reduce=True):

@@ -307,6 +307,11 @@ def test_the_scores_of_a_beam_search_are_those_of_the_whole_hypotheses(case):
             "--memtx-mem-len must be a multiple of --memtx-segment-len 32 with",
         ),
         ("memtx_compressive", {"compression": "magic"}, "--memtx-compression must be one of"),
+        (
+            "memtx_compressive",
+            {"compression": "mean-pool", "compression_loss": "auto-encoding"},
+            "--memtx-compression-loss must be left out with --memtx-compression mean-pool",
+        ),
     ],
 )
 def test_impossible_options_are_refused_in_one_line(model, options, message):
@@ -421,6 +426,12 @@ def test_half_precision_trains_and_searches(case, how):
 def criterion(**settings) -> CompressionCriterion:
     task = SimpleNamespace(target_dictionary=tiny_dictionary())
     return CompressionCriterion(task, sentence_avg=False, label_smoothing=0.1, **settings)
+
+
+@pytest.mark.parametrize("weight", [-0.5, float("nan")])
+def test_a_factor_that_would_teach_the_opposite_is_refused(weight):
+    with pytest.raises(UserError, match=f"--memtx-compression-weight must .* 0, but is {weight}"):
+        criterion(memtx_compression_weight=weight)
 
 
 @pytest.mark.parametrize("case", ["conv", "auto-encoding"])

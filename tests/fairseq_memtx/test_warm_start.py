@@ -34,7 +34,7 @@ BOTH_NORMS = pytest.mark.parametrize("pre_norm", [False, True])
 
 
 def plan_for(model: nn.Module, theirs: dict, **options: str) -> LayerPlan:
-    return make_plan(WarmStartOptions(**options), theirs, model)
+    return make_plan(WarmStartOptions(init_from="theirs.pt", **options), theirs, model)
 
 
 def warm_start(theirs: nn.Module, ours: nn.Module, **options: str) -> Report:
@@ -272,11 +272,28 @@ def test_the_flag_starts_from_the_checkpoint(data: Path, checkpoint: Path, tmp_p
     theirs = load(checkpoint)["model"]
     k_proj = theirs["decoder.layers.1.self_attn.k_proj.weight"]
     assert torch.equal(model.decoder.memory.k_proj[0].weight, k_proj)
-    report = json.loads((tmp_path / "save" / "warm_start.json").read_text())
+    report = read_report(tmp_path / "save")
     assert report["layers"] == [1]
     assert report["copied"]["decoder.layers.0.fc1.bias"] == "decoder.layers.1.fc1.bias"
     assert report["initialised"] == ["decoder.memory.mixture.weight"]
     assert "decoder.layers.0.fc1.bias" in report["left_out"]
+
+
+def test_learned_positions_may_be_given_up_for_relative_ones(data: Path, tmp_path: Path) -> None:
+    """They must be learned on both sides only where both decoders have absolute ones."""
+    transformer = ["--arch", "transformer", "--decoder-learned-pos"]
+    run_training(data, tmp_path, *transformer, *SHORT, task="translation")
+    learned, save = tmp_path / "checkpoint_last.pt", tmp_path / "save"
+    with pytest.raises(UserError, match=r"--decoder-learned-pos must be as in .* True"):
+        build(data, save, learned)
+    build(data, save, learned, "--decoder-learned-pos")
+    assert "decoder.embed_positions.weight" in read_report(save)["copied"]
+    build(data, save, learned, "--arch", "memtx_transformer_xl")
+    assert "decoder.embed_positions.weight" in read_report(save)["left_out"]
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "warm_start.json").read_text(encoding="utf-8"))
 
 
 def test_training_goes_on_from_its_own_checkpoint(
@@ -316,6 +333,14 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(UserError, match=says) as refusal:
         build(data, tmp_path, checkpoint, *flags.split())
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "flag, value", [("--memtx-init-layers", "last"), ("--memtx-init-memory", "0")]
+)
+def test_what_would_have_no_effect_is_refused(flag, value, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{flag} must be left out without --memtx-init-from"):
+        tasks.setup_task(config_of(data, tmp_path, flag, value).task)
 
 
 def test_another_dictionary_is_refused(data: Path, checkpoint: Path, tmp_path: Path) -> None:

@@ -373,6 +373,8 @@ def test_a_schedule_that_cannot_work_is_refused(
         ("--memtx-length-unit segments --memtx-length-by both", "-by must be target with"),
         ("--memtx-length-step 0", "--memtx-length-step must be at least 1, but is 0"),
         ("--memtx-length-stages 1", "--memtx-length-stages must be at least 2, but is 1"),
+        ("--memtx-length-updates 9", "-updates must be left out without --memtx-length-schedule"),
+        (f"{SCHEDULE} --memtx-length-stages 5", "left out without --memtx-length-schedule stages"),
     ],
 )
 def test_impossible_flags_are_refused(data: Path, flags: str, says: str) -> None:
