@@ -22,7 +22,7 @@ from fairseq import checkpoint_utils, utils
 
 from .config import GeneratorOptions
 from .errors import UserError
-from .generation.generator import generator_class, load_shortlist
+from .generation.generator import generator_class, own_settings
 from .models.int8 import round_model
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ class Search:
         max_len_a, max_len_b: a translation has at most `a * source subwords + b` subwords.
         batch_size: sentences translated at once, at most.
         max_tokens: source subwords at once, at most, padding included.
-        generator: `fast` (ours) or `fairseq` (its own, with the same result).
+        generator: `fast` (ours), `cuda-graphs` (the same, which a GPU runs alone) or `fairseq` (its
+            own, with the same result).
         shortlist: file of `scripts.shortlist` that limits the words; "" for none. Wants `fast`.
     """
 
@@ -162,7 +163,7 @@ class Translator:
                 raise UserError(f"`{path}` must be a checkpoint, but there is no such file")
         folder = data_folder(paths[0], None if data is None else Path(data))
         models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(path) for path in paths], arg_overrides={"data": str(folder)}
+            [str(path) for path in paths], arg_overrides={"data": str(folder), "bf16": False}
         )
         for model in models:
             model = model.half() if half else model
@@ -300,8 +301,8 @@ def _generator(models: list[Any], task: Any, cfg: Any, search: Search) -> Any:
     if search.generator == "fairseq":
         return task.build_generator(models, generation)
     kind = generator_class(generation, extra)
-    dictionaries = task.source_dictionary, task.target_dictionary
-    extra["shortlist"] = load_shortlist(search.shortlist, *dictionaries)
+    options = GeneratorOptions(search.generator, search.shortlist)
+    extra |= own_settings(options, task.source_dictionary, task.target_dictionary)
     return task.build_generator(models, generation, kind, extra)
 
 

@@ -10,7 +10,7 @@ source positions, s slots of the past, L layers, V vocabulary.
 """
 
 import copy
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,23 @@ from torch import Tensor, nn
 
 from .beam_cache import BeamCache, move_sentences
 from .linear import FrozenLinear, select_outputs
+
+
+class Past(Protocol):
+    """Keys and values of the past: `BeamCache` or `StaticCache`, see there."""
+
+    num_kinds: int
+    num_sentences: int
+    length: int
+
+    @property
+    def bias(self) -> Tensor | None: ...
+
+    def open(self, rows: int) -> None: ...
+
+    def write(self, kind: int, entries: Tensor) -> None: ...
+
+    def read(self, kind: int) -> Tensor: ...
 
 
 class Source:
@@ -105,7 +122,7 @@ class FusedLayer:
         self.final_norm = layer.final_layer_norm
 
     def step(
-        self, x: Tensor, past: BeamCache, kind: int, source: Source, layer: int
+        self, x: Tensor, past: Past, kind: int, source: Source, layer: int
     ) -> tuple[Tensor, Tensor]:
         """One position: x `(N, C)` to the layer's output and its attention `(B, H, R, S)`.
 
@@ -120,7 +137,7 @@ class FusedLayer:
         y = y if self.activation is None else self.activation(y)
         return normed(self.final_norm, self.fc2.add(y, x), not self.pre_norm), probs
 
-    def _look_back(self, y: Tensor, past: BeamCache, kind: int) -> Tensor:
+    def _look_back(self, y: Tensor, past: Past, kind: int) -> Tensor:
         """The context `(N, C)` of the past for the layer's input y `(N, C)`."""
         query, dim = self.inputs(y), y.size(1)
         if self.own_past:
@@ -176,12 +193,19 @@ class FusedDecoder:
         self.output = None
         if decoder.adaptive_softmax is None:
             self.output = FrozenLinear([decoder.output_projection])
-        self._positions: list[Tensor | float] = []
+        self._positions: Tensor | None = None
 
     def start(
         self, encoder_out: Tensor, padding_mask: Tensor | None, beam_size: int
     ) -> "FusedSearch":
         """The state before the first position, for encoder_out `(S, B, C)`, mask `(B, S)`."""
+        source = self.look_at(encoder_out, padding_mask)
+        _, sentences, heads, _, head_dim = source.entries.shape
+        like = source.entries.new_empty((sentences, heads * head_dim))
+        return FusedSearch(self, source, BeamCache(self.kinds, like, heads, beam_size))
+
+    def look_at(self, encoder_out: Tensor, padding_mask: Tensor | None) -> Source:
+        """The source's keys and values; arguments as those of `start`."""
         length, sentences, _ = encoder_out.shape
         entries = self.source(encoder_out.flatten(0, 1))
         # (S * B, 2L * C) -> (2L, B, H, S, D)
@@ -189,10 +213,12 @@ class FusedDecoder:
         entries = entries.view(shape).permute(2, 1, 3, 0, 4).contiguous()
         if padding_mask is not None and not bool(padding_mask.any()):
             padding_mask = None
-        kinds = 2 * len(self.layers) if self.memory is None else self.memory.kinds
-        like = entries.new_empty((sentences, entries.size(2) * entries.size(4)))
-        past = BeamCache(kinds, like, self.num_heads, beam_size)
-        return FusedSearch(self, Source(entries, padding_mask), past)
+        return Source(entries, padding_mask)
+
+    @property
+    def kinds(self) -> int:
+        """P: keys and values of the past, for each layer or for all."""
+        return 2 * len(self.layers) if self.memory is None else self.memory.kinds
 
     def for_words(self, words: Tensor) -> "FusedDecoder":
         """The same decoder, whose log-probabilities are of the words `(n,)` alone."""
@@ -201,31 +227,44 @@ class FusedDecoder:
         other.output = FrozenLinear([select_outputs(self.decoder.output_projection, words)])
         return other
 
-    def embed(self, tokens: Tensor, position: int) -> Tensor:
-        """Tokens `(N,)` at the position, from 0: `(N, C)`."""
+    def embed(self, tokens: Tensor, position: Tensor | float) -> Tensor:
+        """Tokens `(N,)` with what stands for their position, `(C,)`: `(N, C)`."""
         decoder = self.decoder
         x = F.embedding(tokens, decoder.embed_tokens.weight)
         if decoder.project_in_dim is not None:
             x = decoder.project_in_dim(decoder.embed_scale * x)
-            x = x + self._position(position)
+            x = x + position
         elif decoder.embed_positions is None:
             x = decoder.embed_scale * x
         else:
-            x = torch.add(self._position(position), x, alpha=decoder.embed_scale)
+            x = torch.add(position, x, alpha=decoder.embed_scale)
         norm = decoder.layernorm_embedding
         return x if norm is None else norm(x)
 
-    def _position(self, position: int) -> Tensor | float:
-        """What stands for a position, `(C,)`, or zero."""
+    def positions(self, count: int) -> Tensor | None:
+        """What stands for the first positions, `(count, C)`; None for nothing."""
         embed = self.decoder.embed_positions
         if embed is None:
-            return 0.0
-        while len(self._positions) <= position:
-            words = torch.full(
-                (1, len(self._positions) + 1), self.decoder.padding_idx + 1, device=self.device
-            )
-            self._positions.append(embed(words, incremental_state={})[0, 0])
-        return self._positions[position]
+            return None
+        if self._positions is None or len(self._positions) < count:
+            room = max(count, min(2 * count, self.decoder.max_positions()))
+            words = torch.full((1, room), self.decoder.padding_idx + 1, device=self.device)
+            self._positions = embed(words)[0].detach()
+        return self._positions[:count]
+
+    def step(self, x: Tensor, past: Past, source: Source) -> tuple[Tensor, Tensor]:
+        """One position, its embedded words x `(N, C)`: see `FusedSearch.features`."""
+        states, rows = [x], len(x) // past.num_sentences
+        if self.memory is None:
+            past.open(rows)
+        for index, layer in enumerate(self.layers):
+            kind = 2 * index if past.num_kinds > 2 else 0
+            x, probs = layer.step(x, past, kind, source, index)
+            states.append(x)
+        if self.memory is not None:
+            past.open(rows)
+            past.write(0, self.memory(states))
+        return self.finish(x), probs
 
     @property
     def device(self) -> torch.device:
@@ -257,20 +296,10 @@ class FusedSearch:
 
     def features(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Feed words `(N,)`: features `(N, C)` and the last layer's attention `(B, H, R, S)`."""
-        weights, past = self.weights, self.past
-        x = weights.embed(tokens, self.position)
         self.position += 1
-        states, rows = [x], len(tokens) // past.num_sentences
-        if weights.memory is None:
-            past.open(rows)
-        for index, layer in enumerate(weights.layers):
-            kind = 2 * index if past.num_kinds > 2 else 0
-            x, probs = layer.step(x, past, kind, self.source, index)
-            states.append(x)
-        if weights.memory is not None:
-            past.open(rows)
-            past.write(0, weights.memory(states))
-        return weights.finish(x), probs
+        positions = self.weights.positions(self.position)
+        x = self.weights.embed(tokens, 0.0 if positions is None else positions[-1])
+        return self.weights.step(x, self.past, self.source)
 
     def move(self, parents: Tensor, kept: Tensor | None) -> None:
         """Let the state follow the beams; see `search.Move`."""

@@ -225,7 +225,7 @@ class BeamSearch:
         """Accept the `ends` `(b, k)` among the K best candidates, until a sentence has K."""
         size = self.options.beam_size
         ends = ends[:, :size] & candidates.scores[:, :size].isfinite()
-        accepted = ends & (ends.cumsum(1) + self.num_ended.unsqueeze(1) <= size)
+        accepted = accepted_ends(ends, size - self.num_ended)
         self.num_ended = self.num_ended + accepted.sum(1)
         rows, scores = candidates.rows[:, :size], candidates.scores[:, :size]
         self.history.endings.append(Ending(step, self.sentences, accepted, rows, scores))
@@ -259,6 +259,11 @@ class BeamSearch:
         if self.prefixes is not None:
             prefixes = self.prefixes[move.rows(rows_before)]
             self.prefixes = torch.cat([prefixes, self.tokens.reshape(-1, 1)], dim=1)
+
+
+def accepted_ends(ends: Tensor, room: Tensor) -> Tensor:
+    """The first of the `ends` `(b, k)`, as many as there is `room` for in each sentence `(b,)`."""
+    return ends & (ends.cumsum(1) <= room.unsqueeze(1))
 
 
 def first_open(candidates: Candidates, ends: Tensor, count: int) -> Candidates:

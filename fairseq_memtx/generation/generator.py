@@ -1,4 +1,4 @@
-"""The generator behind `--memtx-generator fast`: fairseq's interface, our search.
+"""The generator behind `--memtx-generator fast` and `cuda-graphs`: fairseq's interface, our search.
 
 It finds what fairseq's generator with its beam search finds (see `decoding.search`), and refuses
 what it does not know. Unlike fairseq's, its hypotheses carry the attention to the source only with
@@ -12,11 +12,12 @@ import torch
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 from torch import Tensor
 
-from ..config import flag
+from ..config import GeneratorOptions, flag
 from ..decoding.history import Hypothesis
 from ..decoding.search import BeamSearch, Limits, SearchOptions, places
 from ..decoding.shortlist import Shortlist
 from ..errors import UserError
+from .graph_searches import GraphSearches
 from .steppers import Engine, EnsembleStepper, HowToStep
 
 Sample = dict[str, Any]
@@ -28,6 +29,7 @@ class FastGenerator(SequenceGenerator):
     Args:
         models, tgt_dict, options: fairseq's.
         shortlist: the words that a batch's translations may have; None for all.
+        graphs: searches on the device alone, where they can; None for none.
 
     Raises:
         UserError: for a beam that the vocabulary is too small for.
@@ -35,9 +37,16 @@ class FastGenerator(SequenceGenerator):
 
     wants_attention = False
 
-    def __init__(self, models, tgt_dict, shortlist: Shortlist | None = None, **options):
+    def __init__(
+        self,
+        models,
+        tgt_dict,
+        shortlist: Shortlist | None = None,
+        graphs: GraphSearches | None = None,
+        **options,
+    ):
         super().__init__(models, tgt_dict, **options)
-        self.shortlist = shortlist
+        self.shortlist, self.graphs = shortlist, graphs
         if self.beam_size > self.vocab_size - 2:
             raise refusal(
                 f"--beam must be at most {self.vocab_size - 2}, the vocabulary's size less 2,"
@@ -56,23 +65,30 @@ class FastGenerator(SequenceGenerator):
         source = net_input["src_tokens"]
         source_lengths = net_input["src_lengths"]
         options = self._search_options(source, source_lengths, bos_token)
+        return self._finalized(self._find(net_input, options, prefix_tokens), source_lengths)
+
+    def _find(
+        self, net_input: Sample, options: SearchOptions, prefix_tokens: Tensor | None
+    ) -> list[Hypothesis]:
+        """All hypotheses of a batch."""
+        source, source_lengths = net_input["src_tokens"], net_input["src_lengths"]
         words = self._words(source, prefix_tokens, options)
         how = HowToStep(self.beam_size, self.temperature, self.wants_attention, words)
-        steppers = [engine.start(engine.encode(net_input), how) for engine in self.engines]
         if words is not None:
             options = options.by_place(words)
             prefix_tokens = None if prefix_tokens is None else places(words, prefix_tokens)
-        search = BeamSearch(
-            options,
-            steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers),
-            len(source),
-            source.device,
-            Limits(prefix_tokens, source_lengths if self.match_source_len else None),
-        )
+        limits = Limits(prefix_tokens, source_lengths if self.match_source_len else None)
+        if self.graphs is not None:
+            on_device = self.graphs.find(self.engines, net_input, options, how, limits)
+            if on_device is not None:
+                return on_device
+        steppers = [engine.start(engine.encode(net_input), how) for engine in self.engines]
+        stepper = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
+        search = BeamSearch(options, stepper, len(source), source.device, limits)
         found = search.run()
         if words is not None:
             found = [hypothesis._replace(tokens=words[hypothesis.tokens]) for hypothesis in found]
-        return self._finalized(found, source_lengths)
+        return found
 
     def _words(self, source: Tensor, prefix: Tensor | None, options: SearchOptions):
         """The words `(n,)` that this batch may have, sorted; None for all."""
@@ -144,23 +160,28 @@ class FastGeneratorWithAlignment(SequenceGeneratorWithAlignment, FastGenerator):
     wants_attention = True
 
 
-def load_shortlist(path: str, source_dictionary: Any, target_dictionary: Any) -> Shortlist | None:
-    """The shortlist in a file, None for no file.
+def own_settings(
+    options: GeneratorOptions, source_dictionary: Any, target_dictionary: Any
+) -> dict[str, Any]:
+    """The arguments of `FastGenerator` that are not fairseq's.
 
     Raises:
-        UserError: where the file is unusable or for other dictionaries.
+        UserError: where the shortlist is unusable or for other dictionaries.
     """
-    if not path:
-        return None
+    graphs = GraphSearches() if options.generator == "cuda-graphs" else None
+    if not options.shortlist:
+        return {"shortlist": None, "graphs": graphs}
+    sizes = len(source_dictionary), len(target_dictionary)
     try:
-        return Shortlist.load(Path(path), len(source_dictionary), len(target_dictionary))
+        return {"shortlist": Shortlist.load(Path(options.shortlist), *sizes), "graphs": graphs}
     except ValueError as error:
         raise UserError(f"{flag('shortlist')}: {error}") from None
 
 
 def refusal(reason: str) -> UserError:
     """The error for what the generator does not know."""
-    return UserError(f"{reason} with {flag('generator')} fast: leave {flag('generator')} out")
+    name = flag("generator")
+    return UserError(f"{reason} with {name} fast or cuda-graphs: leave {name} out")
 
 
 def generator_class(

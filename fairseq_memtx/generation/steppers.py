@@ -192,10 +192,14 @@ class Prepared(Generic[Made]):
     def get(self) -> Made:
         """It, as the weights are now."""
         made_of = [(p.data_ptr(), p._version) for p in self._module.parameters()]
-        final = getattr(self._model, "_is_generation_fast", False)
-        if self._made is None or not final or made_of != self._made_of:
+        if self._made is None or not is_final(self._model) or made_of != self._made_of:
             self._made, self._made_of = self._make(self._module), made_of
         return self._made
+
+
+def is_final(model: Any) -> bool:
+    """Whether fairseq has made a model ready for inference: it will not be trained any more."""
+    return getattr(model, "_is_generation_fast", False)
 
 
 def why_not_fused(decoder: Any) -> str | None:

@@ -30,7 +30,8 @@ from ..data.batch_iterator import CurriculumBatchIterator
 from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
 from ..data.prefix_dataset import PrefixDataset
 from ..errors import UserError
-from ..generation.generator import generator_class, load_shortlist
+from ..generation.generator import generator_class, own_settings
+from ..generation.steppers import is_final
 from ..models.int8 import ROUNDED, round_model
 from ..warm_start import start_from
 from .training import TrainingState, tell_tasks
@@ -53,10 +54,11 @@ MemtxTranslationConfig = dataclasses.make_dataclass(
     "MemtxTranslationConfig",
     [
         *fairseq_fields(LengthOptions, WarmStartOptions, GeneratorOptions),
-        # What fairseq's own flags say: they tell whether a training starts afresh.
+        # What fairseq's own flags say: whether a training starts afresh, and in which precision.
         ("save_dir", str, II("checkpoint.save_dir")),
         ("restore_file", str, II("checkpoint.restore_file")),
         ("finetune_from_model", Any, II("checkpoint.finetune_from_model")),
+        ("bf16", bool, II("common.bf16")),
     ],
     bases=(TranslationConfig,),
 )
@@ -218,12 +220,13 @@ class MemtxTranslationTask(TranslationTask):
             )  # fmt: skip
 
     def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, **how):
-        """fairseq's hook; with `--memtx-generator fast` our generator in place of fairseq's."""
-        extra = dict(extra_gen_cls_kwargs or {})
-        if seq_gen_cls is None and self.generator_options.generator == "fast":
+        """fairseq's hook; its generator, or ours where `--memtx-generator` says so."""
+        extra, options = dict(extra_gen_cls_kwargs or {}), self.generator_options
+        if getattr(self.cfg, "bf16", False) is True:
+            round_to_bfloat16(models)
+        if seq_gen_cls is None and options.generator != "fairseq":
             seq_gen_cls = generator_class(args, extra, **how)
-            dictionaries = self.source_dictionary, self.target_dictionary
-            extra["shortlist"] = load_shortlist(self.generator_options.shortlist, *dictionaries)
+            extra |= own_settings(options, self.source_dictionary, self.target_dictionary)
         return super().build_generator(models, args, seq_gen_cls, extra, **how)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, *args, **kwargs):
@@ -238,6 +241,16 @@ class MemtxTranslationTask(TranslationTask):
                 segments = math.ceil(length / self._unit())
                 metrics.log_scalar("segments", segments, weight=0, priority=212, round=0)
         return super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)
+
+
+def round_to_bfloat16(models: list[Any]) -> None:
+    """What `--bf16` asks for and fairseq's commands do not do when they generate.
+
+    Models in training have their precision from the trainer.
+    """
+    for model in models:
+        if is_final(model):
+            model.bfloat16()
 
 
 tell_tasks()

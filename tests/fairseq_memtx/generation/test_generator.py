@@ -293,7 +293,8 @@ def test_a_beam_as_large_as_the_vocabulary_is_refused():
     ],
 )
 def test_what_it_does_not_know_is_refused_by_name(name, settings, extra):
-    wanted = f"{name} cannot be used with --memtx-generator fast: leave --memtx-generator out"
+    flag = "--memtx-generator"
+    wanted = f"{name} cannot be used with {flag} fast or cuda-graphs: leave {flag} out"
     with pytest.raises(UserError) as refused:
         generator_class(Namespace(**settings), extra)
     assert str(refused.value) == wanted

@@ -1,0 +1,95 @@
+"""What `--memtx-generator cuda-graphs` adds to `fast`: searches that the GPU runs alone."""
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..decoding.device_search import DeviceDecoder, DeviceSearch
+from ..decoding.history import Hypothesis
+from ..decoding.search import Limits, SearchOptions
+from ..engine.cuda_graphs import CudaRecorder
+from ..engine.recording import Recorder
+from .steppers import Engine, HowToStep, is_final, why_not_fused
+
+logger = logging.getLogger(__name__)
+
+
+class GraphSearches:
+    """Searches by `decoding.device_search`, with graphs that are kept as long as this lives.
+
+    Args:
+        make_recorder: makes what records on a device.
+        device_type: of the devices that it can record on.
+
+    Attributes:
+        decoder: of the last search, None before the first.
+    """
+
+    def __init__(
+        self,
+        make_recorder: Callable[[torch.device], Recorder] = CudaRecorder,
+        device_type: str = "cuda",
+    ):
+        self._make_recorder, self._device_type = make_recorder, device_type
+        self._told: set[str] = set()
+        self.decoder: DeviceDecoder | None = None
+
+    def find(
+        self,
+        engines: Sequence[Engine],
+        net_input: dict[str, Tensor],
+        options: SearchOptions,
+        how: HowToStep,
+        limits: Limits,
+    ) -> list[Hypothesis] | None:
+        """All hypotheses of a batch; None, and once in the log why, where it cannot search."""
+        reason = why_not_on_device(engines, options, how, limits)
+        if net_input["src_tokens"].device.type != self._device_type:
+            reason = "there is no GPU"
+        if reason is None:
+            try:
+                return self._search(engines[0], net_input, options, how, limits.prefix)
+            except torch.OutOfMemoryError:
+                reason, self.decoder = "the GPU's memory is too small for a batch", None
+        if reason not in self._told:
+            self._told.add(reason)
+            logger.warning("searching step by step, as the generator `fast` does: %s", reason)
+        return None
+
+    def _search(
+        self,
+        engine: Engine,
+        net_input: dict[str, Tensor],
+        options: SearchOptions,
+        how: HowToStep,
+        prefix: Tensor | None,
+    ) -> list[Hypothesis]:
+        weights, encoded = engine.weights(), engine.encode(net_input)
+        if self.decoder is None or self.decoder.weights is not weights:
+            self.decoder = DeviceDecoder(
+                weights, how.temperature, self._make_recorder(weights.device)
+            )
+        masks = encoded["encoder_padding_mask"]
+        source = weights.look_at(encoded["encoder_out"][0], masks[0] if masks else None)
+        return DeviceSearch(self.decoder, source, options, prefix).run()
+
+
+def why_not_on_device(
+    engines: Sequence[Engine], options: SearchOptions, how: HowToStep, limits: Limits
+) -> str | None:
+    """What about a search only the host can do; None if nothing."""
+    decoder = engines[0].model.decoder
+    not_fused = why_not_fused(decoder)
+    reasons = {
+        "there are several models": len(engines) > 1,
+        f"of the decoder, {not_fused}": not_fused is not None,
+        "the decoder has an adaptive softmax": decoder.adaptive_softmax is not None,
+        "the model is in training": not is_final(engines[0].model),
+        "--no-repeat-ngram-size is used": options.no_repeat_ngram_size > 0,
+        "--match-source-len is used": limits.exact_length is not None,
+        "--print-alignment is used": how.attention,
+        "there is a shortlist": how.words is not None,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
