@@ -1,8 +1,8 @@
 """Distil a teacher into new training data: its translations of the training sources.
 
 ``python -m scripts.distil --data DATA --teacher CHECKPOINT --out OUT`` decodes the training set of
-DATA (as data_prep lays it out) with plain fairseq-generate, and writes OUT in the same layout: the
-same sources, dictionary, validation and test set, and the teacher's targets (Kim and Rush 2016).
+DATA (as data_prep lays it out) with fairseq-generate, and writes OUT in the same layout: the same
+sources, dictionary, validation and test set, and the teacher's targets (Kim and Rush 2016).
 With ``--train-args ...`` a student is then trained on it. Shards that were decoded are kept when
 the command is interrupted.
 """
@@ -60,14 +60,13 @@ class Distillation:
     def search(self) -> list[str]:
         """Flags of fairseq-generate that decide on the translations."""
         args = self.args
-        flags = ["--beam", str(args.beam), "--lenpen", str(args.lenpen)]
-        return [*flags, *shlex.split(args.generate_args)]
+        return ["--beam", str(args.beam), "--lenpen", str(args.lenpen), *args.generate_args]
 
     def generate_command(self, shard: int) -> list[str]:
         """``fairseq-generate`` for one of the shards of the training set."""
         args, (source, target) = self.args, self.new.languages
         command = ["fairseq-generate", str(self.old.bin), "--user-dir", str(commands.USER_DIR)]
-        command += ["--task", "translation", "--source-lang", source, "--target-lang", target]
+        command += ["--task", "memtx_translation", "--source-lang", source, "--target-lang", target]
         command += ["--gen-subset", "train", "--skip-invalid-size-inputs-valid-test"]
         command += ["--path", ":".join(map(str, args.teacher)), "--max-tokens"]
         command += [str(args.max_tokens), "--no-progress-bar", "--num-shards", str(args.shards)]
@@ -256,15 +255,24 @@ def copy_whole(source: Path, target: Path) -> None:
 
 def distil(args: argparse.Namespace) -> None:
     """Check what is given, then do the work."""
-    report = args.data / "prepared.json"
-    if not report.is_file():
-        raise UserError(f"`--data {args.data}` must hold a prepared.json, but does not")
+    report = read_report(args.data)
     for teacher in args.teacher:
         if not teacher.is_file():
             raise UserError(f"`--teacher {teacher}` must be a checkpoint, but there is no file")
     if args.out.resolve() == args.data.resolve():
         raise UserError("`--out` must be another folder than `--data`, but is the same")
-    Distillation(args, json.loads(report.read_bytes())).run()
+    Distillation(args, report).run()
+
+
+def read_report(data: Path) -> dict[str, Any]:
+    """``prepared.json`` of the data."""
+    path = data / "prepared.json"
+    if not path.is_file():
+        raise UserError(f"`--data {data}` must hold a prepared.json, but does not")
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(f"`{path}` must be JSON, but is damaged: {error}") from error
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -279,7 +287,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--beam", type=whole, default=5)
     add("--lenpen", type=float, default=1.0)
     add("--max-tokens", type=whole, default=4000, help="source tokens in a batch")
-    add("--generate-args", default="", metavar="'FLAGS'", help="more flags of fairseq-generate")
+    add("--generate-args", type=shlex.split, default=[], metavar="'FLAGS'",
+        help="more flags of fairseq-generate, such as '--memtx-generator fast'")  # fmt: skip
     add("--shards", type=whole, default=8, help="parts, each kept once it is decoded")
     add("--jobs", type=whole, default=1, help="shards decoded side by side")
     add("--threads", type=whole, default=1, help="of each of them")

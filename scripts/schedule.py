@@ -1,7 +1,7 @@
 """Print, and plot, what a length schedule will do: update, longest length, share of the data.
 
 ``python -m scripts.schedule DATA_BIN --max-tokens 4000 --memtx-length-schedule root --plot x.png``
-takes the same flags as ``fairseq-train`` and needs no training.
+needs no training; its flags are those of ``fairseq-train`` that decide on the schedule.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def parallel_command(args: argparse.Namespace) -> list[str]:
     """``fairseq-train`` of the Transformer."""
     command = [*_base(args), "--arch", args.parallel_arch, "--save-dir", str(parallel_folder(args))]
     # The last of equal flags counts: the number of updates is ours.
-    return [*command, *args.train_args, *shlex.split(args.parallel_args),
+    return [*command, *args.train_args, *args.parallel_args,
             "--max-update", str(args.parallel_updates)]  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def memory_command(args: argparse.Namespace) -> list[str]:
     """``fairseq-train`` of the memory decoder."""
     command = [*_base(args), "--arch", args.arch, "--save-dir", str(args.save_dir)]
     command += ["--memtx-init-from", str(parallel_folder(args) / LAST)]
-    return [*command, *args.train_args, *shlex.split(args.memory_args)]
+    return [*command, *args.train_args, *args.memory_args]
 
 
 def _base(args: argparse.Namespace) -> list[str]:
@@ -94,8 +94,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--parallel-arch", default="transformer", help="(default: %(default)s)")
     add("--arch", default="memtx_feedback", help="after the switch (default: %(default)s)")
     quoted = "more flags of fairseq-train, in quotes, "
-    add("--parallel-args", default="", metavar="'FLAGS'", help=quoted + "before the switch only")
-    add("--memory-args", default="", metavar="'FLAGS'", help=quoted + "after the switch only")
+    for stage, when in (("parallel", "before"), ("memory", "after")):
+        add(f"--{stage}-args", type=shlex.split, default=[], metavar="'FLAGS'",
+            help=f"{quoted}{when} the switch only")  # fmt: skip
     add("--threads", type=command_line.positive_int, default=os.cpu_count() or 1)
     add("--train-args", nargs=argparse.REMAINDER, default=[], help="last: flags for both")
     return parser.parse_args(argv)

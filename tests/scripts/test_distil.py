@@ -115,7 +115,7 @@ def test_what_is_done_is_not_done_again(
     assert [command[command.index("--shard-id") + 1] for command in fake_generate] == ["1"]
 
 
-def test_the_decoding_is_plain_fairseq_generate(
+def test_the_decoding_is_fairseq_generate(
     prepared_sample: Path, teacher: Path, fake_generate: list, tmp_path: Path
 ) -> None:
     run(prepared_sample, teacher, tmp_path / "out", "--generate-args=--cpu", "--beam", "4")
@@ -140,12 +140,23 @@ def test_mistakes_are_told(
         run(given["data"], given["teacher"], given["out"] or prepared_sample)
 
 
+def test_damaged_data_and_an_open_quote_are_told(
+    teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "prepared.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match=r"prepared\.json` must be JSON, but is damaged"):
+        run(tmp_path, teacher, tmp_path / "out")
+    with pytest.raises(SystemExit):
+        run(tmp_path, teacher, tmp_path / "out", "--generate-args='--cpu")
+    assert "argument --generate-args: invalid split value" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_real_teacher_and_student(
     prepared_sample: Path, tiny_checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    search = "--generate-args=--cpu --max-len-a 0 --max-len-b 6"
+    search = "--generate-args=--cpu --max-len-a 0 --max-len-b 6 --memtx-generator fast"
     student = "--arch memtx_feedback_tiny --max-update 2 --optimizer adam --max-tokens 500 --cpu"
     run(prepared_sample, tiny_checkpoints["transformer"], out, "--beam", "1", search,
         "--train-args", *student.split())  # fmt: skip
