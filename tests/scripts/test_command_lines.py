@@ -16,6 +16,7 @@ COMMANDS = (
     "bench_segments",
     "bench_training",
     "char_lm",
+    "compare_engines",
     "distil",
     "experiment",
     "hypotheses",
