@@ -24,6 +24,7 @@ from fairseq.models.transformer import transformer_legacy
 from torch import Tensor, nn
 
 import fairseq_memtx  # noqa: F401  (registers the models)
+from data_prep.errors import UserError
 
 Step = Callable[[], None]
 
@@ -62,6 +63,10 @@ class Case:
         batch, length: B and T; S = T.
         dropout: on the sublayers' outputs.
         vocab: V.
+        encoder_layers: encoder layers.
+
+    Raises:
+        UserError: for a dimension that the heads cannot share.
     """
 
     what: str
@@ -72,6 +77,12 @@ class Case:
     dropout: float = 0.1
     vocab: int = 1000
     encoder_layers: int = 6
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads != 0:
+            raise UserError(
+                f"the dimension must be a multiple of its {self.heads} heads, but is {self.dim}"
+            )
 
     @property
     def heads(self) -> int:

@@ -30,6 +30,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from data_prep.errors import UserError
 from data_prep.files import write_bytes
 from scripts import benchmark, benchmark_gpu
 from scripts.benchmark import measure, read_records
@@ -87,6 +88,7 @@ def bench(case: Case, rounds: int, threads: int, place: Place) -> dict:
     torch.set_num_threads(threads)
     made = benchmark.provenance("bench_training", threads)
     if place.device == "cuda":
+        benchmark_gpu.forget_recordings()
         made |= benchmark_gpu.provenance()
         measured = benchmark_gpu.measure(contenders(case, place), rounds)
     else:
@@ -142,7 +144,7 @@ def conditions(found: Sequence[dict]) -> list[str]:
             f"torch {versions.get('torch', '?')}, fairseq-fixed"
             f" {versions.get('fairseq-fixed', '?')}, {hardware['cpu']}, {hardware['cores']} cores,"
             f" {record['threads']} thread(s){gpu}, {record['clock']} time,"
-            f" {record.get('dtype', 'float32')}"
+            f" {record['dtype']}"
         )
         commits.setdefault(conditions, {})[record["commit"][:12]] = None
     return [
@@ -165,8 +167,10 @@ def run(
     """Bench the cases; each is written when it is done, in the place of an older record of it.
 
     Raises:
-        UserError: without the device.
+        UserError: without the device, or without any case.
     """
+    if not cases:
+        raise UserError("`--only` must be a kind of which `--cases` has any, but there is none")
     if device == "cuda":
         benchmark_gpu.require()
     from scripts.bench_contenders import Place
@@ -175,7 +179,7 @@ def run(
         case = make_case(*numbers)
         logger.info("case %d of %d: %s", number, len(cases), case)
         record = bench(case, rounds, threads, Place(device, dtype))
-        benchmark.add_record(out / "records.jsonl", record, "case", "threads")
+        benchmark.add_record(out / "records.jsonl", record, "case", "threads", "dtype")
     write_table(out)
 
 

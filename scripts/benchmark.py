@@ -85,6 +85,7 @@ def provenance(script: str, threads: int) -> dict[str, Any]:
         "command": " ".join([f"python -m scripts.{script}", *sys.argv[1:]]),
         "versions": versions(),
         "hardware": records.hardware("cpu"),
+        "load": round(os.getloadavg()[0], 1),
         "commit": commit,
         "dirty": dirty,
     }
@@ -93,10 +94,11 @@ def provenance(script: str, threads: int) -> dict[str, Any]:
 def conditions(record: dict) -> str:
     """What a record's numbers rest on, in words."""
     hardware = record["hardware"]
+    load = f" (load {record['load']} at the start)" if "load" in record else ""
     return (
         f"{record['threads']} thread(s), {record['clock']} time, float32, torch"
-        f" {record['versions'].get('torch', '?')}, {hardware['cpu']}, {hardware['cores']} cores,"
-        f" commit {record['commit'][:12]}{' with changes' if record['dirty'] else ''}"
+        f" {record['versions'].get('torch', '?')}, {hardware['cpu']}, {hardware['cores']} cores"
+        f"{load}, commit {record['commit'][:12]}{' with changes' if record['dirty'] else ''}"
     )
 
 

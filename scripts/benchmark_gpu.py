@@ -6,6 +6,7 @@ follow each other without waiting; the clock is read before and after several of
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Any
 
@@ -63,6 +64,14 @@ def peak_bytes(step: Step) -> int:
     step()
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated() - before
+
+
+def forget_recordings() -> None:
+    """Give back the memory of earlier cases' recordings, in which later ones would fit for free."""
+    from fairseq_memtx.engine import cuda_graphs
+
+    cuda_graphs.forget_recordings()
+    gc.collect()  # the earlier models too
 
 
 def provenance() -> dict[str, Any]:

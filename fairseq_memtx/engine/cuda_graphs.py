@@ -41,6 +41,11 @@ def _replayer(device: torch.device, stream: int) -> Replayer:
     return Replayer(partial(CudaRecorder, device))
 
 
+def forget_recordings() -> None:
+    """Drop the recordings of all streams, with the memory that they hold."""
+    _replayer.cache_clear()
+
+
 @cache
 def _say_once(text: str) -> None:
     logger.warning(text)

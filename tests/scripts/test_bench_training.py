@@ -21,6 +21,7 @@ def made_up(name="decoder", seconds=(1.0, 3.0, 2.0)):
     case = {"what": name, "depth": 2, "dim": 512, "batch": 64, "length": 32}
     return {
         "case": case,
+        "dtype": "float32",
         "threads": 1,
         "clock": "processor",
         "contenders": measured,
@@ -78,6 +79,30 @@ def test_a_case_is_measured_and_takes_the_place_of_its_older_record(tmp_path):
     assert "**manual**" in (tmp_path / "table.md").read_text()
 
 
+def test_another_precision_leaves_the_record_of_float32_alone(tmp_path):
+    for dtype in ("float32", "bf16", "bf16"):
+        bench_training.run(tmp_path, [TINY], rounds=1, threads=1, dtype=dtype)
+    found = bench_training.read_records(tmp_path / "records.jsonl")
+    assert [record["dtype"] for record in found] == ["float32", "bf16"]
+    page = (tmp_path / "table.md").read_text()
+    assert "processor time, float32" in page and "processor time, bf16" in page
+
+
+def test_kinds_that_no_case_has_are_refused(tmp_path, capsys):
+    argv = ["--cases", "quick", "--only", "update", "--out", str(tmp_path)]
+    assert bench_training.main(argv) == 1
+    (line,) = (x for x in capsys.readouterr().err.split("\n") if x.startswith("error: "))
+    assert "`--only` must be" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dimension_that_the_heads_cannot_share_is_refused():
+    from data_prep.errors import UserError
+
+    with pytest.raises(UserError, match="multiple of its 3 heads, but is 200"):
+        bench_training.make_case("decoder", 1, 200, 2, 3)
+
+
 @pytest.mark.parametrize("what", ["peers", "update"])
 def test_the_other_kinds_of_cases_run(what):
     from scripts.bench_contenders import Case, contenders
@@ -119,6 +144,26 @@ def test_a_gpu_has_cases_dtype_and_folder_of_its_own():
     assert (args.cases, args.dtype, args.out.name) == ("quick", "float32", "training_speed")
     args = bench_training.parse_args(["--device", "cuda", "--cases", "quick", "--out", "x"])
     assert (args.cases, args.out.name) == ("quick", "x")
+
+
+def test_each_case_of_a_gpu_begins_without_the_recordings_of_others(tmp_path, monkeypatch):
+    import torch
+
+    from fairseq_memtx.engine import cuda_graphs
+
+    recordings, found = [], {"fairseq": {"seconds": [1.0], "peak_bytes": 1}}
+
+    def measure(steps, rounds):
+        recordings.append(cuda_graphs._replayer(torch.device("cpu"), 0))
+        return {**found, "cuda-graphs": found["fairseq"]}
+
+    monkeypatch.setattr(benchmark_gpu, "require", lambda: None)
+    monkeypatch.setattr(benchmark_gpu, "provenance", lambda: {"gpu": "a GPU", "cuda": "13.0"})
+    monkeypatch.setattr(benchmark_gpu, "measure", measure)
+    monkeypatch.setattr("scripts.bench_contenders.contenders", lambda *args: {})
+    bench_training.run(tmp_path, [TINY, ("update", *TINY[1:])], 1, 1, "cuda", "bf16")
+    assert len(recordings) == 2 and recordings[0] is not recordings[1]
+    cuda_graphs.forget_recordings()
 
 
 def test_the_table_of_a_gpu_names_it():

@@ -1,8 +1,29 @@
 """What the benchmarks share: records that take each other's place, tables, conditions."""
 
 import json
+import shutil
+from pathlib import Path
 
-from scripts import benchmark
+import pytest
+
+from scripts import (
+    bench_memory,
+    bench_training,
+    benchmark,
+    compare_engines,
+    profile_training,
+    sweep_error,
+)
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
+#: What writes a page from the records beside it: those that it is made of, and the page.
+PAGES = {
+    bench_training: ("records.jsonl", "table.md"),
+    bench_memory: ("memory.jsonl", "memory.md"),
+    profile_training: ("profile.jsonl", "profile.md"),
+    sweep_error: ("records.jsonl", "table.md"),
+    compare_engines: ("rounding.jsonl", "rounding.md"),
+}
 
 
 def test_a_record_takes_the_place_of_the_older_one(tmp_path):
@@ -31,8 +52,12 @@ def test_tables_align_numbers_to_the_right():
 
 
 def test_provenance_has_what_the_conditions_tell():
-    told = benchmark.conditions(benchmark.provenance("bench_training", threads=2))
+    record = benchmark.provenance("bench_training", threads=2)
+    told = benchmark.conditions(record)
     assert told.startswith("2 thread(s), wall time, float32, torch 2")
+    load = f" (load {record.pop('load')} at the start)"
+    assert load in told
+    assert benchmark.conditions(record) == told.replace(load, "")  # as in older records
     assert benchmark.clock(1)() >= 0.0
 
 
@@ -40,3 +65,11 @@ def test_the_peak_of_a_step_is_what_it_holds_at_once():
     kept = []
     peak = benchmark.peak_bytes(lambda: kept.append(bytearray(64 * 2**20)))
     assert peak is None or 60 * 2**20 < peak < 100 * 2**20
+
+
+@pytest.mark.parametrize("command", PAGES, ids=lambda command: command.__name__)
+def test_a_published_page_is_made_from_its_records(command, tmp_path):
+    records, page = PAGES[command]
+    shutil.copy(RESULTS / command.OUT.name / records, tmp_path)
+    command.write_table(tmp_path)
+    assert (tmp_path / page).read_bytes() == (RESULTS / command.OUT.name / page).read_bytes()
