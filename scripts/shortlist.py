@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+TRANSLATIONS = 80  # of a source subword, if not told otherwise
+FREQUENT = 200  # target subwords that are always allowed, if not told otherwise
+
 
 class Corpus:
     """The pairs of one split of a binarised set, as numbers of subwords."""
@@ -137,8 +140,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("data", type=Path, help="binarised data, with its dictionaries")
     add("--out", type=Path, required=True, help="the shortlist, such as shortlist.npz")
-    add("--translations", type=whole, default=80, help="of each source subword")
-    add("--frequent", type=whole, default=200, help="target subwords that are always allowed")
+    add("--translations", type=whole, default=TRANSLATIONS, help="of each source subword")
+    add("--frequent", type=whole, default=FREQUENT, help="target subwords that are always allowed")
     add("--iterations", type=whole, default=5, help="of the training of the table")
     add("--max-links", type=whole, default=40_000_000, help="pairs of subwords to learn from,"
         " about 40 bytes each")  # fmt: skip

@@ -63,7 +63,9 @@ def select_outputs(linear: nn.Linear | Int8Linear, rows: Tensor) -> nn.Linear | 
     if isinstance(linear, Int8Linear):
         return linear.select(rows)
     made = nn.Linear(linear.in_features, len(rows), linear.bias is not None, device="meta")
-    made.weight = nn.Parameter(linear.weight.detach()[rows], requires_grad=False)
+    # Indexing with [] takes much longer.
+    selected = linear.weight.detach().index_select(0, rows)
+    made.weight = nn.Parameter(selected, requires_grad=False)
     if linear.bias is not None:
         made.bias = nn.Parameter(linear.bias.detach()[rows], requires_grad=False)
     return made

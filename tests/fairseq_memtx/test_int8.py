@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_memtx.models.int8 import is_rounded, round_model
+from fairseq_memtx.modules import int8
 from fairseq_memtx.modules.int8 import (
     Int8Linear,
-    fbgemm_product,
+    brief_product,
     int_product,
+    packed_product,
     round_linears,
     round_rows,
 )
@@ -34,7 +36,7 @@ def test_a_row_of_zeros_stays_zero() -> None:
     assert (integers == 0).all() and scale.isfinite().all()
 
 
-@pytest.mark.parametrize("make", [fbgemm_product, int_product])
+@pytest.mark.parametrize("make", [packed_product, brief_product, int_product])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 32), (5, 32), (3, 4, 32), (200, 32)])
 def test_products_stay_near_that_of_the_rounded_weight(make, bias: bool, shape) -> None:
@@ -45,6 +47,26 @@ def test_products_stay_near_that_of_the_rounded_weight(make, bias: bool, shape) 
     exact = nn.functional.linear(x, layer.float_weight(), layer.bias)
     assert product(x).shape == exact.shape
     assert relative_error(product(x), exact) < 0.03  # inputs have seven or eight bits
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_many_rows_and_outputs_are_multiplied_by_another_library_to_the_same(bias, monkeypatch):
+    layer = Int8Linear.of(nn.Linear(16, int8.MANY_OUTPUTS, bias))
+    x = torch.randn(2, 75, 16)
+    assert x[..., 0].numel() * layer.out_features >= int8.MANY_PRODUCTS
+    engines, pack = [], int8.pack
+    monkeypatch.setattr(
+        int8,
+        "pack",
+        lambda *weight: engines.append(torch.backends.quantized.engine) or pack(*weight),
+    )
+    before = torch.backends.quantized.engine
+    both = layer(x)
+    assert torch.backends.quantized.engine == before
+    if "onednn" in torch.backends.quantized.supported_engines:
+        assert engines == [before, "onednn"]
+    monkeypatch.setattr(int8, "MANY_PRODUCTS", 1 << 40)
+    torch.testing.assert_close(both, layer(x), rtol=1e-5, atol=1e-6)
 
 
 def test_int_product_rounds_each_row_by_itself() -> None:
