@@ -4,8 +4,8 @@ The loop over positions and the fast engines must agree to rounding, also in tra
 therefore do not draw random numbers themselves: the masks of all positions are drawn first and
 handed to them.
 
-Size legend: T target positions, B sentences, S source positions, C model dimension, H heads, F
-feed-forward.
+Size legend: T target positions, M memories (those carried from an earlier text and T more), B
+sentences, S source positions, C model dimension, H heads, F feed-forward.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class LayerMasks(NamedTuple):
     """The masks of one layer: zeros and `1 / (1 - p)`, or None where nothing is dropped.
 
     Attributes:
-        memory_probs: `(T, B, H, T)`; the last axis numbers the memories from 0, those at or after
+        memory_probs: `(T, B, H, M)`; the last axis numbers the memories from 0, those at or after
             the position itself are never used.
         memory_out, cross_out, ffn_out: `(T, B, C)`.
         cross_probs: `(T, B, H, S)`.
@@ -115,7 +115,7 @@ def draw_layer_masks(
         x: `(T, B, C)`, for its sizes, dtype and device.
         num_heads, ffn_dim: H and F.
         source_len: S, 0 without cross-attention.
-        memory_len: number of memories a mask must cover.
+        memory_len: M, the number of memories that a mask must cover.
     """
     num_steps, num_rows, _ = x.shape
     hidden = tuple(x.shape)

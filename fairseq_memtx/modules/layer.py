@@ -50,6 +50,10 @@ class LayerSizes:
     activation: Callable[[Tensor], Tensor] = F.relu
 
     def __post_init__(self) -> None:
+        if self.num_heads < 1:
+            raise ValueError(
+                f"the number of attention heads must be at least 1, but is {self.num_heads}"
+            )
         if self.embed_dim % self.num_heads != 0:
             raise ValueError(
                 f"the decoder's dimension must be a multiple of its {self.num_heads} attention"

@@ -103,6 +103,7 @@ def test_the_flags_of_the_transformer_shape_the_decoder():
         ({"memtx_memory_mixture": 3}, "--memtx-memory-mixture: .* from 0 to 2, but is '3'"),
         ({"memtx_memory_kv": "none"}, "--memtx-memory-kv must be one of shared, per-layer"),
         ({"memtx_engine": "fast"}, "--memtx-engine must be one of .*reference.*, but is fast"),
+        ({"decoder_attention_heads": 0}, "--decoder-attention-heads: .* at least 1, but is 0"),
         (
             {"decoder_attention_heads": 3},
             "--decoder-attention-heads: .* 3 attention heads, but is 8",

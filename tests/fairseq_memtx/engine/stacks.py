@@ -22,7 +22,7 @@ class Case:
     """What a recurrence is made of; see `Recurrence` and `FeedbackMemory`.
 
     Attributes:
-        padding: side on which targets are padded, or None.
+        padding: side on which targets are padded, "both" for one after the other, or None.
         source_lengths: of the sentences, or None for no padding; the batch has as many.
         dropped: layers left out.
         carried: memories before the target.
@@ -124,6 +124,8 @@ class Stack(nn.Module):
         # the first sentence is whole, the others ever shorter
         lengths = [max(case.length - 2 * row, 1) for row in range(case.batch)]
         mask = torch.arange(case.length)[None] >= torch.tensor(lengths)[:, None]
+        if case.padding == "both":
+            mask[2::2] = mask[2::2].flip(1)
         return self._here(mask.flip(1) if case.padding == "left" else mask)
 
     def _source_padding(self) -> Tensor | None:

@@ -18,6 +18,7 @@ from fairseq_memtx.engine import memory_gather as gather_room
 from fairseq_memtx.engine import memory_reads as reads_room
 from fairseq_memtx.engine import tape as tape_room
 from fairseq_memtx.engine.stack_run import StackRun
+from tests.fairseq_memtx.engine.live_bytes import LiveBytes
 from tests.fairseq_memtx.engine.stacks import (
     Case,
     Stack,
@@ -45,6 +46,7 @@ CASES = {
     "one sentence": Case(batch=1, padding=None),
     "no padding": Case(padding=None, source_padding=False),
     "left padding": Case(padding="left", pre_norm=True),
+    "padding on both sides": Case(padding="both", batch=4, length=7),
     "no cross-attention": Case(cross=False),
     "no cross-attention, pre-norm": Case(cross=False, pre_norm=True, layers=3),
     "no alignment": Case(probs_layer=None),
@@ -104,7 +106,7 @@ def random_case(seed: int) -> Case:
         cross=draw.random() < 0.8,
         dropout=draw.choice([0.0, 0.4]),
         activation=draw.choice([F.relu, F.silu, torch.tanh, torch.relu]),
-        padding=draw.choice([None, "left", "right"]),
+        padding=draw.choice([None, "left", "right", "both"]),
         source_padding=draw.random() < 0.5,
         dropped=frozenset(i for i in range(layers) if draw.random() < 0.15),
         carried=draw.choice([0, 0, 1, 3, 20]),
@@ -122,6 +124,37 @@ def random_case(seed: int) -> Case:
 @pytest.mark.parametrize("seed", range(40))
 def test_any_options_together_equal_the_reference(seed):
     check_equal(random_case(seed))
+
+
+PRODUCT = list(
+    itertools.product(
+        ["softmax", "mean", "first", "last", "1"],  # mixture
+        [True, False],  # shared keys and values
+        [0, 1, 4],  # span
+        [0, 3],  # distances
+        [False, True],  # pre-norm
+    )
+)
+
+
+@pytest.mark.parametrize("number", range(len(PRODUCT)))
+def test_every_combination_of_the_memorys_options_equals_the_reference(number):
+    """With dropout, and with what else there is in turns whose lengths have no common factor."""
+    mixture, shared_kv, span, num_distances, pre_norm = PRODUCT[number]
+    memory = {
+        "mixture": mixture, "shared_kv": shared_kv, "span": span, "num_distances": num_distances
+    }  # fmt: skip
+    case = Case(
+        layers=(1, 2, 3)[number // 4 % 3],
+        length=(6, 1, 3, 9, 2)[number // 3 % 5],
+        pre_norm=pre_norm,
+        cross=number % 7 > 0,
+        memory=memory,
+        dropout=0.3,
+        activation=(F.relu, F.gelu)[number // 5 % 2],
+        padding=(None, "left", "right", "both")[number // 7 % 4],
+    )
+    check_equal(case)
 
 
 @pytest.mark.parametrize("name", ["plain", "left padding", "span 17, long", "relative positions"])
@@ -173,7 +206,7 @@ def test_a_wrong_gradient_is_noticed(name, monkeypatch):
 
 @pytest.mark.parametrize("pre_norm", [False, True])
 @pytest.mark.parametrize("probs_layer", [None, 1])
-def test_without_gradients_the_values_are_the_same_and_nothing_is_kept(pre_norm, probs_layer):
+def test_without_gradients_the_values_are_the_same(pre_norm, probs_layer):
     stack = Stack(Case(pre_norm=pre_norm, length=20, dropout=0.2, probs_layer=probs_layer))
     want = reference(stack.recurrence())
     with torch.no_grad():
@@ -185,6 +218,16 @@ def test_without_gradients_the_values_are_the_same_and_nothing_is_kept(pre_norm,
         if a is not None:
             assert not a.requires_grad
             torch.testing.assert_close(a, b)
+
+
+def test_without_gradients_nothing_is_kept():
+    """But the states, the memories and the inputs."""
+    stack, peaks = Stack(Case(length=48, dim=32, ffn_dim=128)), []
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad), LiveBytes() as counted:
+            manual(stack.recurrence())
+        peaks.append(counted.peak)
+    assert peaks[0] < peaks[1] / 2
 
 
 def test_only_some_states_have_a_gradient():
