@@ -2,6 +2,23 @@
 
 All but `parallel`, which approximates, have the same result. An engine is a function from an
 `interface.Recurrence` to an `interface.RecurrenceOutput`. Nothing here imports fairseq.
+
+Where to look for what:
+
+- the engines: `reference` (the plain loop, to be read first), `manual`, `cuda_graphs`, `parallel`;
+  `checkpointing` runs an exact one again, a piece at a time, for its backward
+- in `manual`, an autograd function, a `stack_run` goes forward and back: at each position through
+  a `layer_run` for each layer, then through the `memory_run`
+- a layer's parts: `attention_sublayers` and `sublayers`, with their `attention_step`, `activation`
+  and `norm`
+- the memory's parts: `memory_reads`, its keys and values as the layers see them, and
+  `memory_gather`, the gradients that come back from there
+- what all these write to: the buffers of a `tape`, and the sums of `gradients`; `gemm` has the
+  products with weights
+- in `cuda_graphs`, `replay` chooses between the loops and a `recording` of them, which serves all
+  batches whose sizes are the same after `rounding` and lies in the memory of an `arena`
+- in `parallel`, `block_memory` is what the positions of a block see
+- `host_memory` spares a process page faults; nothing but the benchmarks asks for it
 """
 
 from . import cuda_graphs, manual, reference
