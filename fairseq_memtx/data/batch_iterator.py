@@ -64,7 +64,7 @@ class CurriculumBatchIterator(EpochBatchIterator):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on in the middle of an epoch; its batches are the same as when it began."""
         epoch, consumed = state_dict["epoch"], state_dict.get("iterations_in_epoch", 0)
-        made = math.ceil(consumed / self._update_freq_of(epoch))
+        made = math.ceil(consumed / freq_of_epoch(self.update_freq, epoch))
         # Of a checkpoint without a curriculum: no update was skipped, or the plan is a bit early.
         self.first_update = state_dict.get("memtx_first_update", self._updates() - made)
         super().load_state_dict(state_dict)
@@ -73,12 +73,14 @@ class CurriculumBatchIterator(EpochBatchIterator):
         """fairseq's hook: this rank's batches of an epoch, in their order."""
         if self.first_update >= self.curriculum.schedule.updates:
             return super().ordered_batches(epoch, fix_batches_to_gpus, shuffle)
-        per_update = self._update_freq_of(epoch) * self.num_shards
+        per_update = freq_of_epoch(self.update_freq, epoch) * self.num_shards
         plan = self.curriculum.epoch_batches(epoch, self.first_update, per_update)
         own = list(ShardedIterator(plan, self.num_shards, self.shard_id, fill_value=[]))
         if self._supports_prefetch:
             self.dataset.prefetch([pair for batch in own for pair in batch])
         return own
 
-    def _update_freq_of(self, epoch: int) -> int:
-        return self.update_freq[min(epoch, len(self.update_freq)) - 1]
+
+def freq_of_epoch(update_freq: Sequence[int], epoch: int) -> int:
+    """The entry of fairseq's `--update-freq` for an epoch (from 1); the last one stays."""
+    return update_freq[min(epoch, len(update_freq)) - 1]

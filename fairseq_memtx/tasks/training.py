@@ -7,6 +7,7 @@ trainer say so.
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,8 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
+from ..data.batch_iterator import freq_of_epoch
+
 
 @dataclass(frozen=True)
 class TrainingState:
@@ -22,7 +25,7 @@ class TrainingState:
 
     Attributes:
         updates: made so far.
-        max_update: at which training ends; 0 for no limit.
+        max_update, max_epoch: at which training ends; 0 for no limit.
         update_freq: batches of an update on each rank, by epoch.
         sorted_epochs: fairseq's `--curriculum`: epochs at first whose batches are not shuffled.
         grouped_shuffling: fairseq's flag of this name.
@@ -33,6 +36,15 @@ class TrainingState:
     update_freq: Sequence[int]
     sorted_epochs: int
     grouped_shuffling: bool
+    max_epoch: int = 0
+
+    def last_update(self, epoch_batches: int) -> float:
+        """At which training ends, infinite for no limit; `epoch_batches` are those of each rank."""
+        limit = self.max_update or math.inf
+        if self.max_epoch == 0:
+            return limit
+        freqs = (freq_of_epoch(self.update_freq, epoch + 1) for epoch in range(self.max_epoch))
+        return min(limit, sum(math.ceil(epoch_batches / freq) for freq in freqs))
 
 
 def state_of(trainer: Trainer) -> TrainingState:
@@ -41,6 +53,7 @@ def state_of(trainer: Trainer) -> TrainingState:
     return TrainingState(
         updates=trainer.get_num_updates(),
         max_update=cfg.optimization.max_update or 0,
+        max_epoch=cfg.optimization.max_epoch or 0,
         update_freq=tuple(cfg.optimization.update_freq),
         sorted_epochs=cfg.dataset.curriculum,
         grouped_shuffling=cfg.dataset.grouped_shuffling,

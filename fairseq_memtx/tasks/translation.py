@@ -156,8 +156,7 @@ class MemtxTranslationTask(TranslationTask):
     ) -> CurriculumBatchIterator:
         self._refuse_conflicts(training)
         stock = self._exact_iterator(dataset, **settings)
-        num_batches = len(stock.frozen_batches)
-        per_update = training.update_freq[0] * stock.num_shards
+        rank_batches = math.ceil(len(stock.frozen_batches) / stock.num_shards)
         self.curriculum = make_curriculum(
             self.length_options,
             self._pairs_of(dataset, settings),
@@ -167,10 +166,10 @@ class MemtxTranslationTask(TranslationTask):
                 settings.get("required_batch_size_multiple", 1),
             ),
             settings.get("seed", 1),
-            epoch_updates=math.ceil(num_batches / per_update),
+            epoch_updates=math.ceil(rank_batches / training.update_freq[0]),
             unit=self._unit(),
         )
-        self._announce(self.curriculum, training)
+        self._announce(self.curriculum, training.last_update(rank_batches))
         return CurriculumBatchIterator(
             stock, self.curriculum, lambda: self._updates, training.update_freq
         )
@@ -203,20 +202,26 @@ class MemtxTranslationTask(TranslationTask):
         if training.grouped_shuffling:
             raise UserError(f"--grouped-shuffling cannot be used with {schedule}")
 
-    def _announce(self, curriculum: Curriculum, training: TrainingState) -> None:
+    def _announce(self, curriculum: Curriculum, last_update: float) -> None:
         schedule, unit = curriculum.schedule, self._unit()
+        share = curriculum.share(schedule.at(0))
         logger.info(
             "length schedule %s (%s): %s length from %d to %d%s over %d updates, at first %.1f %%"
             " of the data",
             schedule.kind, self.length_options.length_mode, self.length_options.length_by,
             schedule.start, schedule.end, f" in segments of {unit}" if unit > 1 else "",
-            schedule.updates, 100 * curriculum.share(schedule.at(0)),
+            schedule.updates, 100 * share,
         )  # fmt: skip
-        if 0 < training.max_update < schedule.updates:
+        if last_update < schedule.updates:
             logger.warning(
-                "the length schedule never ends: %s is %d, but --max-update is %d. The longest"
-                " pairs are not trained on as they are.",
-                flag("length_updates"), schedule.updates, training.max_update,
+                "the length schedule never ends: %s is %d, but --max-update or --max-epoch ends the"
+                " training at about update %d. The longest pairs are not trained on as they are.",
+                flag("length_updates"), schedule.updates, last_update,
+            )  # fmt: skip
+        if share == 1.0:
+            logger.warning(
+                "the length schedule limits nothing: no pair is longer than %s, which is %d",
+                flag("length_start"), schedule.start,
             )  # fmt: skip
 
     def build_generator(self, models, args, seq_gen_cls=None, extra_gen_cls_kwargs=None, **how):

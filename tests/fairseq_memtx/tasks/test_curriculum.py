@@ -382,12 +382,42 @@ def test_impossible_flags_are_refused(data: Path, flags: str, says: str) -> None
         make_task(data, *flags.split())
 
 
+@pytest.mark.parametrize("end", [{"max_update": 19}, {"max_epoch": 2}])
 def test_a_schedule_that_never_ends_is_warned_of(
+    end: dict, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = make_task(data, *SCHEDULE.split(), "--memtx-length-updates", "200")
+    make_iterator(task, dataclasses.replace(START, **end))
+    assert "the length schedule never ends: --memtx-length-updates is 200" in caplog.text
+
+
+def test_a_schedule_that_ends_is_not_warned_of(
     data: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     task = make_task(data, *SCHEDULE.split())
-    make_iterator(task, dataclasses.replace(START, max_update=19))
-    assert "the length schedule never ends: --memtx-length-updates is 20" in caplog.text
+    make_iterator(task, dataclasses.replace(START, max_update=20, max_epoch=9))
+    assert "length schedule linear" in caplog.text and "the length schedule" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "max_update, max_epoch, last", [(0, 0, math.inf), (30, 0, 30), (0, 3, 3 + 6 + 6), (30, 9, 30)]
+)
+def test_a_training_ends_by_updates_or_epochs(max_update: int, max_epoch: int, last: float) -> None:
+    """Eleven batches a rank: three updates of four, then six of two."""
+    limits = {"max_update": max_update, "max_epoch": max_epoch}
+    state = dataclasses.replace(START, update_freq=(4, 2), **limits)
+    assert state.last_update(11) == last
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_schedule_that_limits_nothing_is_warned_of(
+    mode: str, data: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    flags = ["--memtx-length-start", "500", "--memtx-length-mode", mode]
+    make_iterator(make_task(data, *SCHEDULE.split(), *flags))
+    assert (
+        "limits nothing: no pair is longer than --memtx-length-start, which is 500" in caplog.text
+    )
 
 
 def test_a_schedule_slower_than_its_epoch_is_warned_of(
