@@ -51,8 +51,8 @@ FULL = [
     *(("decoder", depth, 512, 64, 32) for depth in (1, 2, 6)),
     *(("decoder", depth, 256, 64, 32) for depth in (1, 2, 6)),
     *(("decoder", 2, 512, *shape) for shape in ((128, 16), (32, 64), (16, 128))),
-    *(("peers", 2, dim, 64, 32) for dim in (512, 256)),
-    *(("update", depth, 512, 64, 32) for depth in (1, 6)),
+    *(("peers", depth, dim, 64, 32) for dim in (512, 256) for depth in (1, 2, 6)),
+    *(("update", depth, dim, 64, 32) for dim in (512, 256) for depth in (1, 2, 6)),
 ]
 # 4, 16 and 32 thousand tokens, in targets of a usual length
 GPU = [

@@ -1,7 +1,7 @@
 """Engines: ways to run the Feedback recurrence over a whole target.
 
-All but `parallel`, which approximates, have the same result. An engine is a function from an
-`interface.Recurrence` to an `interface.RecurrenceOutput`. Nothing here imports fairseq.
+All but `parallel`, which approximates, have the same result. An engine is a function from a
+`Recurrence` to a `RecurrenceOutput`, both in `interface`. Nothing here imports fairseq.
 
 Where to look for what:
 
