@@ -11,8 +11,6 @@ from data_prep.errors import UserError
 from scripts import char_lm, char_table, char_text, commands
 from scripts.char_configs import EXPERIMENT, MODELS, evaluate_command, train_command
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-PUBLISHED = CHECKOUT / "results" / EXPERIMENT.name
 TEXT = "First Citizen:\nSpeak, speak.\n\nAll:\nResolved. resolved.\n" * 20
 
 # In the place of fairseq's commands: binarises nothing, trains at once, knows the loss already.
