@@ -79,10 +79,13 @@ def run(r: Recurrence, begin: Begin = begin_loop) -> RecurrenceOutput:
 def _weights(r: Recurrence, kept: list[int], numbers: list[int]) -> Iterator[tuple[str, Tensor]]:
     """Everything that a gradient can be asked for, by name."""
     yield "inputs", r.inputs
-    # A layer left out has its input's state: their shares of the mixture add up.
     probs = r.memory.mixture.probs()
-    index = torch.tensor(numbers, device=probs.device)
-    yield "memory.probs", probs.new_zeros(len(kept) + 1).index_add(0, index, probs)
+    if len(kept) < len(r.layers):
+        # A layer left out has its input's state: their shares of the mixture add up.
+        # Numbers that come from the host make an accelerator wait: only where they are needed.
+        index = torch.tensor(numbers, device=probs.device)
+        probs = probs.new_zeros(len(kept) + 1).index_add(0, index, probs)
+    yield "memory.probs", probs
     for name, parameter in r.memory.named_parameters():
         if not name.startswith("mixture."):
             yield f"memory.{name}", parameter

@@ -185,3 +185,16 @@ def check_stack(
         torch.testing.assert_close(
             got[name], grad, msg=lambda text, name=name: f"{name}: {text}", **close
         )
+
+
+def check_frozen(stack: Stack, engine: Engine, frozen: str) -> None:
+    """Parameters with `frozen` in their name get no gradient, the others that of the reference."""
+    want = gradients(random_loss(ENGINES["reference"](stack.recurrence())), stack)
+    for name, parameter in stack.named_parameters():
+        parameter.requires_grad_(frozen not in name)
+    random_loss(engine(stack.recurrence())).backward()
+    for name, parameter in stack.named_parameters():
+        if frozen in name:
+            assert parameter.grad is None
+        else:
+            torch.testing.assert_close(parameter.grad, want[name])

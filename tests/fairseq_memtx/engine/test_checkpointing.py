@@ -13,6 +13,7 @@ from tests.fairseq_memtx.engine.stacks import (
     Case,
     Stack,
     check_equal,
+    check_frozen,
     gradients,
     random_loss,
 )
@@ -145,16 +146,7 @@ def test_a_weight_changed_before_the_backward_is_an_error():
 
 @pytest.mark.parametrize("frozen", ["inputs", "encoder_out", "fc1", "memory"])
 def test_frozen_weights_have_no_gradient_and_the_others_keep_theirs(frozen, short_pieces):
-    stack = Stack(Case(pre_norm=True))
-    want = gradients(random_loss(reference(stack.recurrence())), stack)
-    for name, parameter in stack.named_parameters():
-        parameter.requires_grad_(frozen not in name)
-    random_loss(Checkpointed(manual)(stack.recurrence())).backward()
-    for name, parameter in stack.named_parameters():
-        if frozen in name:
-            assert parameter.grad is None
-        else:
-            torch.testing.assert_close(parameter.grad, want[name])
+    check_frozen(Stack(Case(pre_norm=True)), Checkpointed(manual), frozen)
 
 
 def test_only_some_outputs_have_a_gradient(short_pieces):

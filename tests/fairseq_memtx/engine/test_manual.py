@@ -23,6 +23,7 @@ from tests.fairseq_memtx.engine.stacks import (
     Case,
     Stack,
     check_equal,
+    check_frozen,
     gradients,
     random_loss,
 )
@@ -266,16 +267,7 @@ def test_gradients_accumulate_over_batches():
 
 @pytest.mark.parametrize("frozen", ["inputs", "encoder_out", "fc1", "memory", "layer_norm"])
 def test_frozen_weights_have_no_gradient_and_the_others_keep_theirs(frozen):
-    stack = Stack(Case(pre_norm=True))
-    want = gradients(random_loss(reference(stack.recurrence())), stack)
-    for name, parameter in stack.named_parameters():
-        parameter.requires_grad_(frozen not in name)
-    random_loss(manual(stack.recurrence())).backward()
-    for name, parameter in stack.named_parameters():
-        if frozen in name:
-            assert parameter.grad is None
-        else:
-            torch.testing.assert_close(parameter.grad, want[name])
+    check_frozen(Stack(Case(pre_norm=True)), manual, frozen)
 
 
 def test_a_retained_graph_gives_the_same_gradients_again():

@@ -21,6 +21,7 @@ from tests.fairseq_memtx.engine.operation_recorder import OperationRecorder
 from tests.fairseq_memtx.engine.stacks import (
     Case,
     Stack,
+    check_frozen,
     check_stack,
     gradients,
     random_loss,
@@ -308,15 +309,7 @@ def test_a_retained_graph_gives_the_same_gradients_again():
 def test_frozen_weights_have_no_gradient_and_the_others_keep_theirs(frozen):
     stack, engine = Stack(Case(pre_norm=True)), ready()
     check_stack(stack, engine)
-    want = gradients(random_loss(reference(stack.recurrence())), stack)
-    for name, parameter in stack.named_parameters():
-        parameter.requires_grad_(frozen not in name)
-    random_loss(engine(stack.recurrence())).backward()
-    for name, parameter in stack.named_parameters():
-        if frozen in name:
-            assert parameter.grad is None
-        else:
-            torch.testing.assert_close(parameter.grad, want[name])
+    check_frozen(stack, engine, frozen)
     assert engine.recorder.replays == 4
 
 
