@@ -81,11 +81,11 @@ def why_not_on_device(
 ) -> str | None:
     """What about a search only the host can do; None if nothing."""
     decoder = engines[0].model.decoder
-    not_fused = why_not_fused(decoder)
+    adaptive, not_fused = getattr(decoder, "adaptive_softmax", None), why_not_fused(decoder)
     reasons = {
         "there are several models": len(engines) > 1,
-        f"of the decoder, {not_fused}": not_fused is not None,
-        "the decoder has an adaptive softmax": decoder.adaptive_softmax is not None,
+        f"the decoder cannot be recorded, {not_fused}": not_fused is not None,
+        "the decoder has an adaptive softmax": adaptive is not None,
         "the model is in training": not is_final(engines[0].model),
         "--no-repeat-ngram-size is used": options.no_repeat_ngram_size > 0,
         "--match-source-len is used": limits.exact_length is not None,
