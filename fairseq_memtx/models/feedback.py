@@ -78,12 +78,13 @@ class FeedbackDecoder(MemoryDecoder):
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
         self.options = from_namespace(cfg, FeedbackOptions)
+        kept = layers_kept(cfg)
         try:
             self.memory = FeedbackMemory(
                 self.num_layers,
                 self.embed_dim,
                 cfg.decoder.attention_heads,
-                mixture=mixture_of_kept_layers(str(self.options.memory_mixture), layers_kept(cfg)),
+                mixture=mixture_of_kept_layers(str(self.options.memory_mixture), kept),
                 normalize=cfg.decoder.normalize_before,
                 shared_kv=self.options.memory_kv == "shared",
                 span=self.options.memory_span,

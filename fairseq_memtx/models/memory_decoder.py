@@ -277,6 +277,7 @@ def layer_sizes(cfg: TransformerConfig, no_encoder_attn: bool) -> LayerSizes:
     Raises:
         UserError: where they do not fit together; the message names the flag.
     """
+    rates = dropout_rates(cfg)
     try:
         return LayerSizes(
             embed_dim=cfg.decoder.embed_dim,
@@ -284,21 +285,41 @@ def layer_sizes(cfg: TransformerConfig, no_encoder_attn: bool) -> LayerSizes:
             num_heads=cfg.decoder.attention_heads,
             encoder_dim=None if no_encoder_attn else cfg.encoder.embed_dim,
             normalize_before=cfg.decoder.normalize_before,
-            dropout=DropoutRates(
-                hidden=cfg.dropout,
-                attention=cfg.attention_dropout,
-                activation=cfg.activation_dropout or cfg.relu_dropout or 0.0,
-            ),
+            dropout=rates,
             activation=utils.get_activation_fn(cfg.activation_fn),
         )
     except ValueError as error:
         raise UserError(f"--decoder-attention-heads: {error}") from None
 
 
+def dropout_rates(cfg: TransformerConfig) -> DropoutRates:
+    """fairseq's three dropouts.
+
+    Raises:
+        UserError: for one that is no probability, or that leaves nothing; the message names the
+            flag.
+    """
+    activation = cfg.activation_dropout or cfg.relu_dropout or 0.0
+    rates = {"": cfg.dropout, "attention-": cfg.attention_dropout, "activation-": activation}
+    for kind, rate in rates.items():
+        if not 0.0 <= rate < 1.0:
+            raise UserError(f"--{kind}dropout must be at least 0 and below 1, but is {rate}")
+    return DropoutRates(*rates.values())
+
+
 def layers_kept(cfg: TransformerConfig) -> list[int] | None:
-    """The layers that `--decoder-layers-to-keep` leaves of a trained decoder; None for all."""
+    """The layers that `--decoder-layers-to-keep` leaves of a trained decoder; None for all.
+
+    Raises:
+        UserError: where it is no list of numbers.
+    """
     numbers = cfg.decoder.layers_to_keep
-    return sorted(int(number) for number in numbers.split(",")) if numbers else None
+    try:
+        return sorted(int(number) for number in numbers.split(",")) if numbers else None
+    except ValueError:
+        raise UserError(
+            f"--decoder-layers-to-keep must be numbers separated by commas, but is {numbers!r}"
+        ) from None
 
 
 def share_source(source: Source, beam_size: int) -> Source | None:

@@ -103,6 +103,19 @@ def test_the_flags_of_the_transformer_shape_the_decoder():
         ({"memtx_memory_mixture": 3}, "--memtx-memory-mixture: .* from 0 to 2, but is '3'"),
         ({"memtx_memory_kv": "none"}, "--memtx-memory-kv must be one of shared, per-layer"),
         ({"memtx_engine": "fast"}, "--memtx-engine must be one of .*reference.*, but is fast"),
+        *(
+            (
+                {f"{kind}dropout": rate},
+                f"--{kind.replace('_', '-')}dropout must be .* but is {rate}",
+            )
+            for kind in ("", "attention_", "activation_")
+            for rate in (1.0, -0.1)
+        ),
+        ({"relu_dropout": 1.5}, "--activation-dropout must be at least 0 and below 1, but is 1.5"),
+        (
+            {"decoder_layers_to_keep": "x", "encoder_layers_to_keep": "0"},
+            "--decoder-layers-to-keep must be numbers separated by commas, but is 'x'",
+        ),
         ({"decoder_attention_heads": 0}, "--decoder-attention-heads: .* at least 1, but is 0"),
         (
             {"decoder_attention_heads": 3},
@@ -111,7 +124,7 @@ def test_the_flags_of_the_transformer_shape_the_decoder():
     ],
 )
 def test_an_impossible_option_is_refused_by_its_flag(settings, message):
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(UserError, match=f"^{message}") as error:
         build_model(**settings)
     assert "\n" not in str(error.value)
 
