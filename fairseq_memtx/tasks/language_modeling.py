@@ -7,6 +7,7 @@ model: training, validation and each evaluation have their own. An epoch begins 
 a checkpoint within an epoch holds those of all ranks, so that a training goes on exactly.
 """
 
+import logging
 from typing import Any
 
 import torch
@@ -17,11 +18,14 @@ from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageMode
 from fairseq.trainer import Trainer
 from fairseq.utils import split_paths
 
+from ..config import flag
 from ..data.streams import State, StreamBatches, StreamBatchIterator
 from ..errors import UserError
 from ..models.language_model import MemoryLanguageModel
 from ..modules.stream_memory import StreamBlock, StreamMemory
 from .training import gathered, tell_tasks
+
+logger = logging.getLogger(__name__)
 
 #: Flags of fairseq's `language_modeling` that say how single blocks are made, and their defaults.
 ONLY_FOR_BLOCKS = {
@@ -53,6 +57,12 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
             raise UserError(
                 f"--task must be language_modeling with a {type(model).__name__}, which carries no"
                 " memory from block to block, but is memtx_language_modeling"
+            )
+        if model.decoder.embed_positions is not None:
+            logger.warning(
+                "each block begins without memory: absolute positions begin anew in it, relative"
+                " ones would not (%s, --no-token-positional-embeddings)",
+                flag("relative_positions"),
             )
         return model
 

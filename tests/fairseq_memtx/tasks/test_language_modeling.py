@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fairseq import tasks
 from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
@@ -152,3 +153,12 @@ def test_what_a_text_in_order_cannot_have_is_refused(flags, says, data, tmp_path
     with pytest.raises(UserError, match=says) as refusal:
         run_training(data, tmp_path, *SAVING.split(), *arch, *flags.split())
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "model, warned", [("--arch memtx_feedback_lm", True), (MODELS["feedback"], False)]
+)
+def test_a_model_that_carries_nothing_is_warned_of(model, warned, data, tmp_path, caplog):
+    cfg = training.config_of(data, tmp_path, *model.split(), **KIND)
+    tasks.setup_task(cfg.task).build_model(cfg.model)
+    assert ("each block begins without memory" in caplog.text) == warned
