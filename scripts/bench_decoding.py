@@ -1,13 +1,16 @@
 """Decoding speed and quality of any set of systems, in one process and one run.
 
 ``python -m scripts.bench_decoding --name multi30k --data-bin DIR --system NAME=CHECKPOINT[:MODE]``
+``python -m scripts.bench_decoding --name multi30k --runs runs/multi30k --modes plain,fast,ct2``
 
 All systems translate the same batches with the same beam and length penalty, taking turns in an
 order that rotates, after a warm-up of each. Timed by the clock: the search, the encoder included,
 from ready-made batches to subwords. Not timed: loading, tokenising, batching, detokenising. Words
-are those of the detokenised output; the latency is that of single sentences (batch 1); BLEU is of
-the output at the largest batch size that translates the whole test set. The output of all repeats
-must be the same; each is kept by its hash, and a system that fails is marked.
+are those of the detokenised output; the latency is that of single sentences (batch 1). The output
+of all repeats must be the same; a system that fails is marked. BLEU is of the whole test set, in
+batches of the largest size; its hypotheses are kept by their hash, and systems that should be alike
+are compared by a paired bootstrap. With ``--untrained`` (see `scripts.untrained`) there is speed
+alone.
 
 Writes ``NAME.json`` (the record), ``NAME.md`` and ``NAME.{png,svg}``; the latter come from the
 record alone (``--table-only``). Modes: see `scripts.decoding_systems`.
@@ -29,11 +32,11 @@ from data_prep.cli import versions
 from data_prep.errors import UserError
 from data_prep.files import write_bytes, write_json
 from scripts import command_line, commands, records
-from scripts.decoding_systems import Spec, spec
+from scripts.decoding_systems import MODES, Spec, modes, of_runs, spec
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 OUT = Path("results/decoding")
 PERCENTILES = (50, 90, 99)
 
@@ -49,16 +52,14 @@ def bench(args: argparse.Namespace) -> dict:
     systems, facts = decoding_systems.load(
         args.system, args.data_bin, fairseq_flags(args), args.shortlist, args.threads
     )
-    references = read_references(args)
     for fact in facts:
         fact["speed"] = []
     for size, lines in zip(args.batches, args.lines, strict=True):
-        timings = measure.time_systems(systems, size, lines, args.repeats)
-        for fact, (system, timing) in zip(facts, timings, strict=True):
+        for fact, (_, timing) in zip(
+            facts, measure.time_systems(systems, size, lines, args.repeats), strict=True
+        ):
             fact["speed"].append(measured(timing))
-            if timing.lines == len(references):
-                fact["bleu"] = bleu(timing.texts, references)
-            logger.info("%s, batch %d: %s", system.name, size, rate_of(fact["speed"][-1]))
+            logger.info("%s, batch %d: %s", fact["name"], size, rate_of(fact["speed"][-1]))
     for fact, system in zip(facts, systems, strict=True):
         fact["peak_bytes"] = peak_bytes(system, max(args.batches))
         fact["state"] = decoding_systems.weigh_state(system)
@@ -69,11 +70,22 @@ def bench(args: argparse.Namespace) -> dict:
             "beam": args.beam,
             "lenpen": args.lenpen,
             "max_len": [args.max_len_a, args.max_len_b],
+            "min_len": args.min_len,
         },
-        "test_lines": len(references),
         "systems": facts,
+        **({"untrained": True} if args.untrained else quality(args, systems, facts)),
         **made_by,
     }
+
+
+def quality(args: argparse.Namespace, systems: Sequence, facts: Sequence[dict]) -> dict:
+    """What the systems write; their BLEU is added to the facts."""
+    from scripts import decoding_quality
+    from scripts.hypotheses import read_lines
+
+    references, size = read_lines(args.references), max(args.batches)
+    found = decoding_quality.judge(systems, facts, references, args.out, size)
+    return {"test_lines": len(references), "quality_batch": size, "differences": found}
 
 
 def measured(timing) -> dict:
@@ -96,13 +108,6 @@ def rate_of(speed: dict) -> str:
     return f"{speed['words'] / median(speed['seconds']):,.0f} words/s"
 
 
-def bleu(texts: Sequence[str], references: Sequence[str]) -> dict:
-    """BLEU with its signature."""
-    from scripts.score import score
-
-    return score(texts, references)["bleu"]
-
-
 def peak_bytes(system, size: int) -> int | None:
     """By how much translating the longest batch of ``size`` raises the process's memory."""
     from scripts import benchmark, measure
@@ -115,17 +120,11 @@ def fairseq_flags(args: argparse.Namespace) -> list[str]:
     """fairseq-generate's flags for all systems."""
     flags = ["--beam", str(args.beam), "--lenpen", str(args.lenpen), "--cpu"]
     flags += ["--max-len-a", str(args.max_len_a), "--max-len-b", str(args.max_len_b)]
+    flags += ["--min-len", str(args.min_len)]
     model = args.data_bin / "sentencepiece.bpe.model"
     if model.is_file():
         flags += ["--bpe", "sentencepiece", "--sentencepiece-model", str(model)]
     return [*flags, *args.fairseq_args]
-
-
-def read_references(args: argparse.Namespace) -> list[str]:
-    """The untouched references of the test set."""
-    from scripts.hypotheses import read_lines
-
-    return read_lines(args.references)
 
 
 def provenance(threads: int) -> dict:
@@ -154,12 +153,14 @@ def ctranslate2_version() -> dict[str, str]:
 
 
 def report(folder: Path, name: str) -> list[Path]:
-    """Write the table and the plots of a record."""
+    """Write the table of a record and, where there is BLEU, the plots."""
     from scripts import decoding_report, plots
 
     record = read_record(folder / f"{name}.json")
     page = folder / f"{name}.md"
     write_bytes(page, decoding_report.page(record).encode())
+    if record.get("untrained"):
+        return [page]
     return [page, *plots.save(decoding_report.figure(record), folder / name)]
 
 
@@ -184,9 +185,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add, whole = parser.add_argument, command_line.positive_int
     add("--name", required=True, help="of the record, such as multi30k")
-    add("--data-bin", type=Path, help="fairseq's binarised data")
+    add("--data-bin", type=Path, help="fairseq's binarised data; default with --runs: its own")
     add("--references", type=Path, help="default: refs/test.TARGET beside --data-bin")
     add("--system", type=spec, action="append", default=[], help="NAME=CHECKPOINT[:MODE]; repeat")
+    add("--runs", type=Path, help="folder of an experiment: all of its finished runs")
+    add("--modes", type=modes, default=MODES, help="of all runs, such as plain,fast+int8,ct2")
+    add("--untrained", action="store_true", help="the models are: measure speed alone")
     add("--shortlist", type=Path, help="file of scripts.shortlist, for the mode shortlist")
     add("--batches", type=command_line.int_list, default=(1, 8, 32, 128), help="sentences in one")
     add(
@@ -201,6 +205,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--lenpen", type=float, default=1.0)
     add("--max-len-a", type=float, default=1.2, help="subwords at most, times the source's")
     add("--max-len-b", type=whole, default=10, help="and so many more")
+    add("--min-len", type=whole, default=1, help="subwords at least")
     add("--out", type=Path, default=OUT, help=f"folder; default: {OUT}")
     add("--table-only", action="store_true", help="make table and plots from the record there is")
     add("--fairseq-args", nargs=argparse.REMAINDER, default=[], help="last: more of its flags")
@@ -208,9 +213,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuse what cannot be measured before anything heavy is imported."""
+    """Refuse what cannot be measured before anything heavy is imported; complete what is given."""
+    if args.runs is not None:
+        args.system = [*args.system, *of_runs(args.runs, args.modes)]
+        args.data_bin = args.data_bin or args.runs / "data" / "bin"
     if args.data_bin is None or not args.system:
-        raise UserError("`--data-bin` and `--system` must be given, unless with `--table-only`")
+        raise UserError(
+            "`--data-bin` and `--system`, or `--runs`, must be given, unless with `--table-only`"
+        )
     for one in args.system:
         check_system(one, args.shortlist)
     targets = sorted(args.data_bin.glob("test.*-*.*.idx"))
@@ -219,7 +229,7 @@ def check(args: argparse.Namespace) -> None:
     if args.references is None:
         target = targets[0].name.split(".")[1].split("-")[1]
         args.references = args.data_bin.parent / "refs" / f"test.{target}"
-    if not args.references.is_file():
+    if not args.untrained and not args.references.is_file():
         raise UserError(f"`{args.references}` must hold the references, but is no file")
     names = [one.name for one in args.system]
     if len(set(names)) < len(names):

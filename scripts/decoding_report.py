@@ -21,6 +21,7 @@ RIVAL = "#55a868"
 def page(record: dict) -> str:
     """The whole page: speed, then latency and memory, and what they rest on."""
     lines = [f"# Decoding: {record['name']}", "", *speeds(record), "", *costs(record), ""]
+    lines += [*differences(record), ""] if record.get("differences") else []
     return "\n".join([*lines, *(f"- {fact}" for fact in facts(record)), ""])
 
 
@@ -28,7 +29,8 @@ def speeds(record: dict) -> list[str]:
     """The table of words a second and BLEU; ``*`` marks output that differed between repeats."""
     batches = [speed["batch"] for speed in record["systems"][0]["speed"]]
     header = ["system", "architecture", "layers", "mode", "BLEU"]
-    header += [f"words/s, batch {batch}" for batch in batches] + [f"tokens/s, batch {batches[-1]}"]
+    header += [f"words/s, batch {batch}" for batch in batches]
+    header += [f"tokens/s, batch {batch}" for batch in batches]
     rows = [
         [
             system["name"],
@@ -37,7 +39,7 @@ def speeds(record: dict) -> list[str]:
             system["mode"],
             f"{system['bleu']['score']:.2f}" if "bleu" in system else "",
             *(rate(speed) for speed in system["speed"]),
-            f"{tokens_per_second(system['speed'][-1]):,.0f}",
+            *(f"{tokens_per_second(speed):,.0f}" for speed in system["speed"]),
         ]
         for system in record["systems"]
     ]
@@ -68,8 +70,18 @@ def cost_row(system: dict) -> list[str]:
         "" if peak is None else f"{peak / 2**20:,.0f}",
         "" if state is None else f"{state['bytes_per_token']:,.0f}",
         f"{last['length_ratio']:.3f}",
-        f"`{last['output_sha256'][:8]}`",
+        f"`{system.get('hypotheses_sha256', last['output_sha256'])[:8]}`",
     ]
+
+
+def differences(record: dict) -> list[str]:
+    """The table of differences of BLEU that were tested."""
+    header = ["system", "against", "BLEU difference", "p"]
+    rows = [
+        [one["system"], one["baseline"], f"{one['difference']:+.2f}", f"{one['p_value']:.3f}"]
+        for one in record["differences"]
+    ]
+    return markdown(header, rows, words=2)
 
 
 def facts(record: dict) -> list[str]:
@@ -78,19 +90,18 @@ def facts(record: dict) -> list[str]:
     first = systems[0]["speed"]
     lines = ", ".join(f"batch {speed['batch']}: {speed['lines']:,} lines" for speed in first)
     same = all(speed["identical_output"] for system in systems for speed in system["speed"])
-    signatures = sorted({system["bleu"]["signature"] for system in systems if "bleu" in system})
     found = [
         f"words/s: detokenised output words a second, median (slowest-fastest) of"
         f" {len(first[0]['seconds'])} repeats, interleaved between all systems in one process,"
         f" after a warm-up; {lines}. Timed: the search with the encoder. Not timed: loading,"
         " tokenising, batching, detokenising. Systems whose ranges overlap are not ranked.",
         f"Search: beam {search['beam']}, length penalty {search['lenpen']:g}, at most"
-        f" {search['max_len'][0]:g} times the source and {search['max_len'][1]:g} subwords.",
+        f" {search['max_len'][0]:g} times the source and {search['max_len'][1]:g} subwords, at"
+        f" least {search['min_len']}.",
         "layers: encoder-decoder. p50, p90, p99: latency of a single sentence. loaded: growth of"
         " the process by loading the system. peak: further growth while it translates the longest"
         f" batch of {first[-1]['batch']}. state B/token: kept for each target token of one"
-        " hypothesis. length: output words over reference words. output: SHA-256 of the text of the"
-        " last batch size.",
+        " hypothesis. length: output words over reference words. output: SHA-256 of the text.",
         "All repeats of a system gave the same output." if same
         else "* The output differed between repeats.",
         f"{record['threads']} thread(s) for every system, {record['clock']} time,"
@@ -98,7 +109,21 @@ def facts(record: dict) -> list[str]:
         + ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items())),
         f"`{record['command']}`",
     ]  # fmt: skip
-    return [f"BLEU `{', '.join(signatures)}`.", *found] if signatures else found
+    return [*of_quality(record), *found]
+
+
+def of_quality(record: dict) -> list[str]:
+    """What the BLEU scores are, or why there are none."""
+    if record.get("untrained"):
+        return ["The models are untrained and their output is noise of forced length: speed alone."]
+    signatures = sorted({system["bleu"]["signature"] for system in record["systems"]})
+    return [
+        f"BLEU `{', '.join(signatures)}`, of {record['test_lines']:,} lines in batches of"
+        f" {record['quality_batch']}; the text is in `hypotheses/`, under its hash.",
+        "p: sacreBLEU's paired bootstrap, 1,000 samples. Each architecture stands against the"
+        " Transformer of its depth in the same mode, each mode against the same model in float;"
+        " pairs with the same text are left out.",
+    ]
 
 
 def figure(record: dict) -> Figure:

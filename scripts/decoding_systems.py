@@ -1,8 +1,8 @@
 """The systems whose decoding is compared: a checkpoint and how it is decoded.
 
-A mode is words joined by ``+``: ``plain`` (fairseq's generator) or ``fast`` (ours), with ``int8``
-and, for ``fast``, ``shortlist``; or ``ct2``, with ``int8``: CTranslate2, which its own converter
-makes a model for. CTranslate2 knows fairseq's Transformer alone.
+A mode is words joined by ``+``: ``plain`` (fairseq's generator), ``fast`` (ours) or ``ct2``
+(CTranslate2, which its own converter makes a model for), with ``int8`` and, but for ``plain``,
+``shortlist``. CTranslate2 knows fairseq's Transformer alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
-from scripts import commands, measure
+from scripts import command_line, commands, measure
 from scripts.benchmark import memory_line
 
 if TYPE_CHECKING:
@@ -40,8 +40,10 @@ class Spec:
 
     def flags(self, shortlist: Path | None) -> list[str]:
         """fairseq-generate's flags for the mode."""
+        if self.mode[0] == "ct2":
+            return []
         flags = ["--memtx-generator", "fast"] if "fast" in self.mode else []
-        flags += ["--memtx-int8"] if "int8" in self.mode and "ct2" not in self.mode else []
+        flags += ["--memtx-int8"] if "int8" in self.mode else []
         return flags + (["--memtx-shortlist", str(shortlist)] if "shortlist" in self.mode else [])
 
 
@@ -50,14 +52,46 @@ def spec(text: str) -> Spec:
     name, equals, rest = text.partition("=")
     path, colon, mode = rest.rpartition(":")
     path, mode = (path, mode) if colon else (rest, "plain")
-    words = tuple(mode.split("+"))
-    known = words[0] in MODES and all(word in ("int8", "shortlist") for word in words[1:])
-    if not (name and equals and path and known) or ("shortlist" in words and words[0] != "fast"):
+    words = mode_words(mode)
+    if not (name and equals and path and words):
         raise argparse.ArgumentTypeError(
-            "must be NAME=CHECKPOINT[:MODE] with MODE plain, fast or ct2, where +int8 and, after"
-            f" fast, +shortlist may follow, but is {text}"
+            "must be NAME=CHECKPOINT[:MODE] with MODE plain, fast or ct2, where +int8 and, but"
+            f" after plain, +shortlist may follow, but is {text}"
         )
     return Spec(name, Path(path), words)
+
+
+def mode_words(mode: str) -> tuple[str, ...]:
+    """The words of a mode; none for what is no mode."""
+    words = tuple(mode.split("+"))
+    known = words[0] in MODES and all(word in ("int8", "shortlist") for word in words[1:])
+    return words if known and not ("shortlist" in words and words[0] == "plain") else ()
+
+
+def modes(text: str) -> tuple[str, ...]:
+    """An argument type: modes separated by commas."""
+    names = command_line.comma_list(text)
+    for name in names:
+        if not mode_words(name):
+            raise argparse.ArgumentTypeError(f"must be such as plain,fast+int8, but is {text}")
+    return names
+
+
+def of_runs(runs: Path, modes: Sequence[str]) -> list[Spec]:
+    """All finished runs of an experiment in these modes; those of CTranslate2 for Transformers.
+
+    Raises:
+        UserError: where no run is finished.
+    """
+    found = sorted(runs.glob("*-d*-s*/averaged.pt"))
+    if not found:
+        raise UserError(f"`{runs}` must hold finished runs of an experiment, but holds none")
+    return [
+        Spec(f"{path.parent.name} {mode}", path, mode_words(mode))
+        for path in found
+        for mode in modes
+        if not mode.startswith("ct2") or path.parent.name.startswith("transformer-d")
+    ]
 
 
 def load(
@@ -76,7 +110,8 @@ def load(
         system = loader.load(one.name, one.checkpoint)
         described = describe(system, one)
         if one.mode[0] == "ct2":
-            system = CTranslate2System.convert(system, one, data_bin, loader.config, threads)
+            words = shortlist if "shortlist" in one.mode else None
+            system = CTranslate2System.convert(system, one, data_bin, loader.config, threads, words)
         measure.warm_up(system, measure.make_batches(system, 1, 1))  # prepares weights
         described["loaded_bytes"] = max(0, memory_line("VmRSS") - before)
         systems.append(system)
@@ -90,6 +125,7 @@ def describe(system: measure.System, one: Spec) -> dict[str, Any]:
     kind = type(model.decoder).__name__
     return {
         "name": one.name,
+        "checkpoint": commands.relative(str(one.checkpoint)),
         "mode": one.mode_name,
         "architecture": ARCHITECTURES.get(kind, kind),
         "encoder_layers": model.encoder.num_layers,
@@ -113,10 +149,17 @@ class CTranslate2System(measure.System):
 
     translator: Any
     search_settings: Any
+    has_shortlist: bool = False
 
     @classmethod
     def convert(
-        cls, system: measure.System, one: Spec, data_bin: Path, config: Any, threads: int
+        cls,
+        system: measure.System,
+        one: Spec,
+        data_bin: Path,
+        config: Any,
+        threads: int,
+        shortlist: Path | None,
     ) -> CTranslate2System:
         """Convert a checkpoint in a temporary folder and load it."""
         try:
@@ -131,10 +174,12 @@ class CTranslate2System(measure.System):
             str(one.checkpoint), str(data_bin), *languages
         )
         made = cls(system.name, system.model, None, system.task, system.decode)
-        made.search_settings = config.generation
+        made.search_settings, made.has_shortlist = config.generation, shortlist is not None
         with tempfile.TemporaryDirectory() as folder:
+            words = write_vocabulary_map(Path(folder) / "words", shortlist, system.task)
+            folder = str(Path(folder) / "model")
             try:
-                converter.convert(folder, quantization=precision, force=True)
+                converter.convert(folder, vmap=words, quantization=precision)
             except ValueError as error:
                 problem = " ".join(str(error).split())
                 raise UserError(f"`{one.checkpoint}` cannot be converted: {problem}") from None
@@ -160,21 +205,39 @@ class CTranslate2System(measure.System):
 
     def search(self, prepared: Any) -> Any:
         settings, (words, length) = self.search_settings, prepared
-        return self.translator.translate_batch(
+        longest = int(settings.max_len_a * length + settings.max_len_b)
+        found = self.translator.translate_batch(
             words,
             beam_size=settings.beam,
             length_penalty=settings.lenpen,
-            max_decoding_length=int(settings.max_len_a * length + settings.max_len_b),
+            min_decoding_length=settings.min_len,
+            max_decoding_length=longest + 1,  # as many steps as fairseq, whose last is the end
+            use_vmap=self.has_shortlist,
         )
+        return found, longest
 
     def tokens(self, found: Any) -> list[torch.Tensor]:
         import torch
 
-        dictionary = self.task.target_dictionary
-        return [
-            torch.tensor([*map(dictionary.index, result.hypotheses[0]), dictionary.eos()])
-            for result in found
-        ]
+        dictionary, (results, longest) = self.task.target_dictionary, found
+        best = [result.hypotheses[0][:longest] for result in results]
+        return [torch.tensor([*map(dictionary.index, line), dictionary.eos()]) for line in best]
+
+
+def write_vocabulary_map(path: Path, shortlist: Path | None, task: Any) -> str | None:
+    """A shortlist in CTranslate2's form: a source word, a tab, its targets; none is always."""
+    from fairseq_memtx.decoding.shortlist import Shortlist
+
+    if shortlist is None:
+        return None
+    source, target = task.source_dictionary, task.target_dictionary
+    found = Shortlist.load(shortlist, len(source), len(target))
+    each = zip(found.translations, source.symbols, strict=True)
+    with path.open("w", encoding="utf-8") as file:
+        for words, key in [(found.always, ""), *each]:
+            allowed = [target.symbols[word] for word in words.tolist() if word >= 0]
+            file.write(f"{key}\t{' '.join(allowed)}\n")
+    return str(path)
 
 
 def weigh_state(system: measure.System) -> dict[str, float] | None:
