@@ -25,7 +25,7 @@ LARGEST = 127
 # number of rows, which takes as long as one product, so that there had better be few such numbers.
 MANY_OUTPUTS = 4096
 MANY_PRODUCTS = 600_000  # rows times outputs
-ROW_STEP = 32
+ROW_STEP = 8
 
 
 class Int8Linear(nn.Module):
