@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` and `make test`. Each makes .venv first where it is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint clean
+.PHONY: help venv peers demo test lint clean
 
 # One thread for each of pytest's two workers; more only get in each other's way.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -11,6 +11,9 @@ help:  ## say what can be made
 
 venv:  ## make or update .venv from the pinned requirements (PYTHON=... chooses the interpreter)
 	@requirements/make_venv.sh
+
+peers: venv  ## add the public code that tests and benchmarks compare with, where it is installed
+	@.venv/bin/python -m pip install --no-deps -r requirements/peers.txt
 
 demo: venv  ## the whole job on the sample: data, training, decoding, scores, table and plot
 	@.venv/bin/python -m scripts.experiment demo

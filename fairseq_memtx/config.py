@@ -40,7 +40,8 @@ class FeedbackOptions:
     relative_positions: int = option(
         0,
         "learn a key embedding for each distance up to this number of positions, shared by heads"
-        " and layers; usually with --no-token-positional-embeddings; 0 means none",
+        " and layers; usually with --no-token-positional-embeddings, which then leaves the encoder"
+        " its positions; 0 means none",
     )
     carry_len: int = option(
         -1,

@@ -8,9 +8,10 @@ ready-made source; "peers" is the same without cross-attention, which the public
 lack, and without dropout, which they apply elsewhere; "update" is encoder, decoder, projection to
 the vocabulary, label-smoothed loss and Adam. Not timed: building models, making batches. There is
 no padding. With one thread the processor's time counts, which a busy machine disturbs less than
-the clock; with more threads the clock. The process keeps freed memory, for all contenders
-(`host_memory.keep_freed_memory`). Memory is the growth of the process's peak over one step, after
-the allocator gave back what it held.
+the clock; with more threads the clock. The process keeps freed memory, for all contenders, as
+trainings with our tasks do (`host_memory.keep_freed_memory`). Memory is the growth of the process's
+peak over one step, after the allocator gave back what it held. `make peers` installs the public
+implementations; what is missing is left out.
 
 Each case is one line of ``records.jsonl``; ``table.md`` is made from the records alone
 (``--table-only``).
@@ -81,7 +82,7 @@ def bench(case: Case, rounds: int, threads: int, place: Place) -> dict:
     """Time and weigh all contenders of a case; its record."""
     import torch
 
-    from fairseq_memtx.engine.host_memory import keep_freed_memory
+    from fairseq_memtx.host_memory import keep_freed_memory
     from scripts.bench_contenders import contenders
 
     keep_freed_memory()

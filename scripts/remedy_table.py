@@ -35,6 +35,18 @@ COLOURS = {
     "both": "#55a868",
 }
 
+#: What a route is, for readers of the table.
+ROUTE_MEANINGS = {
+    "parallel": "a Transformer, which trains all positions in parallel; warm starts begin from it",
+    "scratch": "the Feedback decoder from random weights",
+    "reference": "the same, run by the plain loop instead of the manual engine",
+    "curriculum": "the Feedback decoder, short targets first, in the order of each epoch",
+    "filter": "the same, long pairs left out while the schedule runs",
+    "prefix": "the same, long targets cut while the schedule runs",
+    "warm": "the Feedback decoder from the weights of `parallel`",
+    "both": "`curriculum` and `warm` together",
+}
+
 
 def read_points(log: Path) -> list[Point]:
     """The validations in fairseq-train's log, each with the time of the update before it.
@@ -146,6 +158,8 @@ def costs(records: Sequence[dict]) -> list[str]:
         " how many runs never were. Validations are included. \"With the Transformer's\" adds the"
         " training that a warm start begins from. Time by the clock depends on what else the"
         " machine did.",
+        "",
+        *(f"- `{name}`: {ROUTE_MEANINGS[name]}" for name in routes),
     ]  # fmt: skip
 
 

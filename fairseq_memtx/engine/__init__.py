@@ -18,7 +18,6 @@ Where to look for what:
 - in `cuda_graphs`, `replay` chooses between the loops and a `recording` of them, which serves all
   batches whose sizes are the same after `rounding` and lies in the memory of an `arena`
 - in `parallel`, `block_memory` is what the positions of a block see
-- `host_memory` spares a process page faults; nothing but the benchmarks asks for it
 """
 
 from . import cuda_graphs, manual, reference

@@ -214,6 +214,11 @@ class FeedbackTransformerModel(MemoryTransformerModel):
         add_flags(parser, FeedbackOptions)
 
     @classmethod
+    def has_relative_positions(cls, args) -> bool:
+        """See the base class."""
+        return from_namespace(args, FeedbackOptions).relative_positions > 0
+
+    @classmethod
     def build_decoder(cls, args, tgt_dict, embed_tokens):
         """fairseq's hook."""
         cfg = TransformerConfig.from_namespace(args)

@@ -1,5 +1,6 @@
 """fairseq's Transformer with a memory decoder in place of its own: what all our models share."""
 
+import copy
 from collections.abc import Callable
 
 from fairseq.models import register_model_architecture
@@ -29,6 +30,24 @@ class MemoryTransformerModel(TransformerModel):
     def hub_models(cls):
         """No pretrained model is published."""
         return {}
+
+    @classmethod
+    def build_encoder(cls, args, src_dict, embed_tokens):
+        """fairseq's hook.
+
+        `--no-token-positional-embeddings` leaves out the positions of both sides. Where the decoder
+        has relative ones instead it is meant for the decoder: an encoder without any would not know
+        the order of its words.
+        """
+        if cls.has_relative_positions(args):
+            args = copy.copy(args)
+            args.no_token_positional_embeddings = False
+        return super().build_encoder(args, src_dict, embed_tokens)
+
+    @classmethod
+    def has_relative_positions(cls, args) -> bool:
+        """Whether the decoder counts distances, whatever absolute positions it has."""
+        return True
 
     def set_beam_size(self, beam_size: int) -> None:
         """The generator's hook: lets the beams of a sentence share its keys and values."""

@@ -2,7 +2,7 @@
 
 A task makes the iterator of an epoch without knowing the number of updates made, on which the
 epoch's batches depend here, and it does not learn when a checkpoint is saved. `tell_tasks` lets the
-trainer say so.
+trainer say so. A training on a CPU keeps its freed memory from then on.
 """
 
 import functools
@@ -17,6 +17,7 @@ from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
 from ..data.batch_iterator import freq_of_epoch
+from ..host_memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def tell_tasks() -> None:
 def _tell_of_updates(stock: Callable[..., Any], trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
     if not hasattr(trainer.task, "memtx_training"):
         return stock(trainer, *args, **kwargs)
+    if not trainer.cuda:
+        keep_freed_memory()
     trainer.task.memtx_training = state_of(trainer)
     try:
         return stock(trainer, *args, **kwargs)

@@ -387,6 +387,14 @@ def test_a_cut_short_checkpoint_is_named_in_one_line(share: float, tmp_path: Pat
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b"Ein Satz.\n", b"text\n", b"\x00\x01\x02", b"[1, 2]"])
+def test_a_file_that_is_no_checkpoint_is_named_in_one_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "text.pt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"text.pt` must be a whole checkpoint"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(path))
+
+
 def test_a_checkpoint_of_old_torch_is_not_taken_for_cut_short(tmp_path: Path) -> None:
     torch.save({"a": 1}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     assert not compat.is_cut_short(tmp_path / "old.pt")

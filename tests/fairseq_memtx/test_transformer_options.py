@@ -215,6 +215,22 @@ def test_an_output_unlike_the_shared_embedding_is_refused(model, shared):
         build(model, **settings)
 
 
+@pytest.mark.parametrize(
+    "model, relative, kept",
+    [
+        ("memtx_feedback", 0, False),
+        ("memtx_feedback", 3, True),
+        *((name, 0, True) for name in SEGMENTS),
+    ],
+)
+def test_an_encoder_keeps_its_positions_beside_relative_ones(model, relative, kept):
+    """It would not know the order of its words otherwise."""
+    settings = {"memtx_relative_positions": relative} if relative else {}
+    built = build(model, no_token_positional_embeddings=True, **settings)
+    assert built.decoder.embed_positions is None
+    assert (built.encoder.embed_positions is not None) == kept
+
+
 # --- Language models ----------------------------------------------------------------------------
 
 
