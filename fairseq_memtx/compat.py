@@ -13,7 +13,6 @@ import functools
 import importlib
 import logging
 import os
-import pickle
 import re
 import shutil
 import signal

@@ -181,7 +181,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--block", type=whole, default=2000, help="lines sorted together; 1 for a dialogue")
     add("--tokenizer", choices=("none", "moses"), help="default: as the data was prepared")
     add("--device", default="cpu", help="cpu or cuda")
-    add("--generator", choices=("fast", "fairseq"), default="fast", help="same result")
+    add(
+        "--generator",
+        choices=("fast", "cuda-graphs", "fairseq"),
+        default="fast",
+        help="same result",
+    )
     add("--int8", action="store_true", help="weights in eight bits; CPU only")
     add("--shortlist", default="", help="file of scripts.shortlist: look only at likely words")
     add("--half", action="store_true", help="half precision")

@@ -1,8 +1,8 @@
 """Beside the public implementations: same weights, same output, where they compute the same thing.
 
 The peers are `labml-nn`, `feedback-transformer-pytorch` and `compressive-transformer-pytorch`; the
-tests of one that is not installed (`make peers` does it) are skipped. Where a peer differs from the paper, or from us, the
-test says how and compares the rest. All in float64.
+tests of one that is not installed (`make peers` does it) are skipped. Where a peer differs from the
+paper, or from us, the test says how and compares the rest. All in float64.
 """
 
 import math
