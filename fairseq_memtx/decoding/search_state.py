@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..engine.rounding import cut, round_up
+from ..engine.rounded_sizes import cut, round_up
 from ..engine.tape import Make
 from .fused import Source
 from .search import SearchOptions

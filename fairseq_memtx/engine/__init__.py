@@ -16,7 +16,7 @@ Where to look for what:
 - what all these write to: the buffers of a `tape`, and the sums of `gradients`; `gemm` has the
   products with weights
 - in `cuda_graphs`, `replay` chooses between the loops and a `recording` of them, which serves all
-  batches whose sizes are the same after `rounding` and lies in the memory of an `arena`
+  batches whose sizes are the same after `rounded_sizes` and lies in the memory of an `arena`
 - in `parallel`, `block_memory` is what the positions of a block see
 """
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .gradients import Weights
 from .manual import begin_loop
-from .rounding import Batch, axes, cut, fill
+from .rounded_sizes import Batch, axes, cut, fill
 from .stack_run import StackRun
 from .tape import Make
 

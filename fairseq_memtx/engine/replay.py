@@ -1,6 +1,6 @@
 """The manual engine, its loops replayed from recordings: for devices whose time goes in launches.
 
-A form of batch (`rounding`) runs step by step the first time and is recorded the second time.
+A form of batch (`rounded_sizes`) runs step by step the first time and is recorded the second time.
 Recordings lie over each other in one memory (`arena`): from a forward to the end of its backward
 no other can be replayed, and batches in between run step by step. Random numbers stay outside:
 dropout masks are data. Equal to `manual` up to rounding.
@@ -19,7 +19,7 @@ from .gradients import Weights
 from .interface import Recurrence, RecurrenceOutput
 from .manual import Run, begin_loop, no_autocast, run
 from .recording import LAST_STATE, FixedRun, Outputs, Recorder, Recording, ReplayedRun
-from .rounding import Batch
+from .rounded_sizes import Batch
 
 logger = logging.getLogger(__name__)
 

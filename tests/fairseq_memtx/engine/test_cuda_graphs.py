@@ -21,7 +21,7 @@ from fairseq_memtx.engine.cuda_graphs import CudaRecorder
 from fairseq_memtx.engine.manual import run as run_manual
 from fairseq_memtx.engine.recording import FixedRun
 from fairseq_memtx.engine.replay import Replayer
-from fairseq_memtx.engine.rounding import Batch
+from fairseq_memtx.engine.rounded_sizes import Batch
 from tests.fairseq_memtx.engine.stacks import Case, Stack, check_stack, gradients, random_loss
 from tests.fairseq_memtx.engine.test_manual import CASES
 from tests.fairseq_memtx.engine.test_replay import next_batch, of_size

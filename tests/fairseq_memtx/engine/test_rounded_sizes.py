@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairseq_memtx.engine.arena import ALIGNMENT, Arena, Counter
-from fairseq_memtx.engine.rounding import LEAST_STEP, fill, round_up
+from fairseq_memtx.engine.rounded_sizes import LEAST_STEP, fill, round_up
 
 
 @given(st.integers(0, 5000), st.sampled_from(sorted(LEAST_STEP.values())))
