@@ -37,7 +37,7 @@ def judge(
     Returns:
         The differences between systems; see `differences`.
     """
-    texts = {}
+    texts: dict[str, Sequence[str]] = {}
     found = measure.time_systems(systems, size, len(references), 1)
     for fact, (_, timing) in zip(facts, found, strict=True):
         fact["bleu"] = score.score(timing.texts, references)["bleu"]

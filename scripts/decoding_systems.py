@@ -110,7 +110,7 @@ def load(
         system = loader.load(one.name, one.checkpoint)
         described = describe(system, one)
         if one.mode[0] == "ct2":
-            words = shortlist if "shortlist" in one.mode else None
+            allowed = shortlist if "shortlist" in one.mode else None
             system = CTranslate2System.convert(system, one, data_bin, loader.config, threads, words)
         measure.warm_up(system, measure.make_batches(system, 1, 1))  # prepares weights
         described["loaded_bytes"] = max(0, memory_line("VmRSS") - before)

@@ -114,17 +114,17 @@ def packed_product(weight: Tensor, scale: Tensor, bias: Tensor | None) -> Produc
         scale: `(O,)`.
         bias: `(O,)` or None.
     """
-    few, many, outputs = pack(weight, scale, bias), None, len(scale)
+    few, many, (outputs, inputs) = pack(weight, scale, bias), None, weight.shape
     both = outputs >= MANY_OUTPUTS and "onednn" in torch.backends.quantized.supported_engines
 
     def product(x: Tensor) -> Tensor:
         nonlocal many
-        rows = x.flatten(0, -2)
-        if not both or len(rows) * outputs < MANY_PRODUCTS:
+        if not both or x.numel() // inputs * outputs < MANY_PRODUCTS:
             return linear_dynamic(x, few)
         if many is None:
             with quantized_engine("onednn"):
                 many = pack(weight, scale, bias)
+        rows = x.flatten(0, -2)
         padding = -len(rows) % ROW_STEP  # zeros, which do not change the scale
         found = linear_dynamic(F.pad(rows, (0, 0, 0, padding)), many)[: len(rows)]
         return found.unflatten(0, x.shape[:-1])
@@ -159,7 +159,7 @@ def linear_dynamic(x: Tensor, packed: Any) -> Tensor:
     """The product with a packed weight."""
     # Processors without instructions for products of eight bits overflow unless seven are used.
     seven_bits = not getattr(torch.cpu, "_is_vnni_supported", bool)()
-    return torch.ops.quantized.linear_dynamic(x, packed, seven_bits)
+    return torch.ops.quantized.linear_dynamic.default(x, packed, seven_bits)
 
 
 @contextmanager
