@@ -111,7 +111,9 @@ def load(
         described = describe(system, one)
         if one.mode[0] == "ct2":
             allowed = shortlist if "shortlist" in one.mode else None
-            system = CTranslate2System.convert(system, one, data_bin, loader.config, threads, words)
+            system = CTranslate2System.convert(
+                system, one, data_bin, loader.config, threads, allowed
+            )
         measure.warm_up(system, measure.make_batches(system, 1, 1))  # prepares weights
         described["loaded_bytes"] = max(0, memory_line("VmRSS") - before)
         systems.append(system)
