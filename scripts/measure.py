@@ -16,7 +16,7 @@ import hashlib
 import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
+
+Clock = Callable[[], float]
 
 WARM_UP_SENTENCES = 16
 STATE_STEPS = (8, 40)  # positions between which the decoder's state is weighed
@@ -181,7 +183,11 @@ def make_batches(system: System, size: int, lines: int) -> list[dict]:
 
 
 def time_systems(
-    systems: Sequence[System], size: int, lines: int, repeats: int
+    systems: Sequence[System],
+    size: int,
+    lines: int,
+    repeats: int,
+    clock: Clock = time.perf_counter,
 ) -> list[tuple[System, Timing]]:
     """Translate the same batches ``repeats`` times by each system, taking turns."""
     batches = make_batches(systems[0], size, lines)
@@ -194,7 +200,7 @@ def time_systems(
         for turn in range(repeats):
             shift = turn % len(systems)
             for system in [*systems[shift:], *systems[:shift]]:
-                time_once(system, batches, timings[system.name], progress)
+                time_once(system, batches, timings[system.name], progress, clock)
     return [(system, timings[system.name]) for system in systems]
 
 
@@ -208,15 +214,21 @@ def warm_up(system: System, batches: Sequence[dict]) -> None:
             return
 
 
-def time_once(system: System, batches: Sequence[dict], timing: Timing, progress: Progress) -> None:
+def time_once(
+    system: System,
+    batches: Sequence[dict],
+    timing: Timing,
+    progress: Progress,
+    clock: Clock = time.perf_counter,
+) -> None:
     """One repeat: time every batch, then look at the output."""
     outputs: dict[int, torch.Tensor] = {}
     seconds: list[float] = []
     for batch in batches:
         prepared = system.prepare(batch)
-        started = _now(system.cuda)
+        started = _now(system.cuda, clock)
         found = system.search(prepared)
-        seconds.append(_now(system.cuda) - started)
+        seconds.append(_now(system.cuda, clock) - started)
         tokens = system.tokens(found)
         outputs |= dict(zip(batch["id"].tolist(), tokens, strict=True))
         progress.add(len(tokens))
@@ -242,12 +254,12 @@ def _reference_words(system: System, batches: Sequence[dict]) -> int:
     return sum(len(system.text(row).split()) for row in rows)
 
 
-def _now(cuda: bool) -> float:
+def _now(cuda: bool, clock: Clock) -> float:
     if cuda:
         import torch
 
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return clock()
 
 
 def weigh_state(system: System) -> dict[str, float]:

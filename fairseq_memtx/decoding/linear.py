@@ -46,7 +46,8 @@ class FrozenLinear:
             return torch.ops.mkldnn._linear_pointwise.default(
                 x, self.weight, self.bias, after, [], None
             )
-        y = F.linear(x, self.weight, self.bias) if self.int8 is None else self.int8(x)
+        # forward rather than a call, whose hooks take as long as a small product
+        y = F.linear(x, self.weight, self.bias) if self.int8 is None else self.int8.forward(x)
         return y.relu_() if self.relu else y
 
     def add(self, x: Tensor, other: Tensor) -> Tensor:
@@ -106,5 +107,5 @@ def _join_int8(maps: Sequence[Int8Linear], bias: Tensor | None, scale: float) ->
     joined = Int8Linear(maps[0].in_features, outputs, bias is not None)
     joined.weight_int8 = torch.cat([m.weight_int8 for m in maps])
     joined.scale = torch.cat([maps[0].scale * scale, *(m.scale for m in maps[1:])])
-    joined.bias = bias
+    joined.bias, joined.brief = bias, any(m.brief for m in maps)
     return joined

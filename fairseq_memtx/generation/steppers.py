@@ -5,7 +5,7 @@ vocabulary.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -191,7 +191,7 @@ class Prepared(Generic[Made]):
 
     def get(self) -> Made:
         """It, as the weights are now."""
-        made_of = [(p.data_ptr(), p._version) for p in self._module.parameters()]
+        made_of = list(weights_of(self._module))
         if self._made is None or not is_final(self._model) or made_of != self._made_of:
             self._made, self._made_of = self._make(self._module), made_of
         return self._made
@@ -200,6 +200,17 @@ class Prepared(Generic[Made]):
 def is_final(model: Any) -> bool:
     """Whether fairseq has made a model ready for inference: it will not be trained any more."""
     return getattr(model, "_is_generation_fast", False)
+
+
+def weights_of(module: nn.Module) -> Iterator[tuple[int, int]]:
+    """Where each parameter lies and how often it was changed; quicker than `module.parameters()`,
+    which would take several hundredths of the time of translating a sentence."""
+    for parameter in module._parameters.values():
+        if parameter is not None:
+            yield parameter.data_ptr(), parameter._version
+    for child in module._modules.values():
+        if child is not None:
+            yield from weights_of(child)
 
 
 def why_not_fused(decoder: Any) -> str | None:

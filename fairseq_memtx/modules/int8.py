@@ -10,6 +10,7 @@ takes its place then, and rounds each input row by itself.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -157,9 +158,21 @@ def pack(weight: Tensor, scale: Tensor, bias: Tensor | None) -> Any:
 
 def linear_dynamic(x: Tensor, packed: Any) -> Tensor:
     """The product with a packed weight."""
-    # Processors without instructions for products of eight bits overflow unless seven are used.
-    seven_bits = not getattr(torch.cpu, "_is_vnni_supported", bool)()
-    return torch.ops.quantized.linear_dynamic.default(x, packed, seven_bits)
+    return _operator()(x, packed, _seven_bits())
+
+
+@cache
+def _operator() -> Callable[..., Tensor]:
+    """The operator itself: what torch puts before it for the sake of tracing takes twice as long
+    as the product of a small model."""
+    operator = torch.ops.quantized.linear_dynamic.default
+    return getattr(operator, "_op", operator)
+
+
+@cache
+def _seven_bits() -> bool:
+    """Whether the input gets seven bits, as where products of eight bits may overflow."""
+    return not getattr(torch.cpu, "_is_vnni_supported", bool)()
 
 
 @contextmanager

@@ -259,6 +259,7 @@ def test_the_front_holds_what_nothing_else_beats():
         (["--system", "a=none.pt"], "checkpoint of `a` must be a file"),
         (["--lines", "3"], "`--lines` must have 2 numbers, as `--batches`, but has 1"),
         (["--references", "none"], "`none` must hold the references"),
+        (["--clock", "processor", "--threads", "2"], "`--threads` must be 1"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

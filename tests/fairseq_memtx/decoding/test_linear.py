@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fairseq_memtx.decoding.linear import FrozenLinear
+from fairseq_memtx.decoding.linear import FrozenLinear, select_outputs
 from fairseq_memtx.modules.int8 import Int8Linear
 
 
@@ -30,3 +30,11 @@ def test_maps_in_eight_bits_stay_so():
     joined = FrozenLinear(maps, scale=0.5)
     torch.testing.assert_close(joined(x), want)
     assert joined.int8 is not None and joined.int8.weight_int8.dtype == torch.int8
+
+
+def test_what_is_selected_for_a_batch_is_prepared_quickly():
+    rows = torch.tensor([5, 0, 3])
+    layer, x = Int8Linear.of(nn.Linear(16, 8)), torch.randn(5, 16)
+    selected = FrozenLinear([select_outputs(layer, rows)])
+    assert selected.int8 is not None and selected.int8.brief
+    torch.testing.assert_close(selected(x), layer(x)[:, rows])
