@@ -115,7 +115,7 @@ def peak_bytes(system, size: int) -> int | None:
     from scripts import benchmark, measure
 
     batches = measure.make_batches(system, size, size)
-    return benchmark.warm_peak_bytes(lambda: system.translate(batches[-1]))
+    return benchmark.peak_bytes(lambda: system.translate(batches[-1]))
 
 
 def fairseq_flags(args: argparse.Namespace) -> list[str]:

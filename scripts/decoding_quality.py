@@ -78,16 +78,16 @@ def read_text(folder: Path, name: str) -> list[str]:
 def differences(
     facts: Sequence[dict], texts: dict[str, Sequence[str]], references: Sequence[str]
 ) -> list[dict]:
-    """Of BLEU, by sacreBLEU's paired bootstrap, for all `pairs` whose texts differ."""
-    known: dict[tuple[str, str], dict] = {}
+    """Of BLEU, by sacreBLEU's paired bootstrap, once for all `pairs` of texts that differ."""
+    known: set[tuple[str, str]] = set()
     found = []
     for fact, baseline in pairs(facts):
         key = fact["hypotheses_sha256"], baseline["hypotheses_sha256"]
-        if key[0] == key[1]:
+        if key[0] == key[1] or key in known:
             continue
-        if key not in known:
-            known[key] = score.compare(texts[baseline["name"]], texts[fact["name"]], references)
-        found.append({"system": fact["name"], "baseline": baseline["name"], **known[key]})
+        known.add(key)
+        compared = score.compare(texts[baseline["name"]], texts[fact["name"]], references)
+        found.append({"system": fact["name"], "baseline": baseline["name"], **compared})
     return found
 
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-STYLES = {"plain": ":", "fast": "-", "ct2": "--"}
+STYLES = {"plain": ":", "fast": "-", "int8": "--", "shortlist": "-."}  # by a mode's last word
 RIVAL = "#55a868"
+OTHERS = {"transformer-xl": "#8172b3", "compressive": "#937860"}
 
 
 def page(record: dict) -> str:
@@ -28,7 +29,8 @@ def page(record: dict) -> str:
 def speeds(record: dict) -> list[str]:
     """The table of words a second and BLEU; ``*`` marks output that differed between repeats."""
     batches = [speed["batch"] for speed in record["systems"][0]["speed"]]
-    header = ["system", "architecture", "layers", "mode", "BLEU"]
+    with_bleu = not record.get("untrained")
+    header = ["system", "architecture", "layers", "mode", *(["BLEU"] if with_bleu else [])]
     header += [f"words/s, batch {batch}" for batch in batches]
     header += [f"tokens/s, batch {batch}" for batch in batches]
     rows = [
@@ -37,7 +39,7 @@ def speeds(record: dict) -> list[str]:
             system["architecture"],
             f"{system['encoder_layers']}-{system['depth']}",
             system["mode"],
-            f"{system['bleu']['score']:.2f}" if "bleu" in system else "",
+            *([f"{system['bleu']['score']:.2f}"] if with_bleu else []),
             *(rate(speed) for speed in system["speed"]),
             *(f"{tokens_per_second(speed):,.0f}" for speed in system["speed"]),
         ]
@@ -122,7 +124,7 @@ def of_quality(record: dict) -> list[str]:
         f" {record['quality_batch']}; the text is in `hypotheses/`, under its hash.",
         "p: sacreBLEU's paired bootstrap, 1,000 samples. Each architecture stands against the"
         " Transformer of its depth in the same mode, each mode against the same model in float;"
-        " pairs with the same text are left out.",
+        " pairs with the same text are left out, and those that stand there already.",
     ]
 
 
@@ -144,7 +146,9 @@ def figure(record: dict) -> Figure:
         panel.set_xlabel("detokenised words a second")
         panel.set_ylabel("BLEU")
         panel.grid(alpha=0.3)
-    panels[0].legend(fontsize="small")
+    drawn.set_figheight(drawn.get_figheight() + 1.6)
+    handles, labels = panels[0].get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small")
     return drawn
 
 
@@ -164,10 +168,10 @@ def draw_curve(panel: Axes, systems: Sequence[dict], index: int) -> None:
         bleus,
         xerr=[[m - low for m, low, _ in rates], [high - m for m, _, high in rates]],
         label=f"{architecture}, {mode}",
-        color=RIVAL if rival else COLOURS.get(architecture),
+        color=RIVAL if rival else (COLOURS | OTHERS).get(architecture),
         marker="D" if rival else MARKERS.get(architecture, "^"),
         fillstyle="none" if "int8" in mode else "full",
-        linestyle=STYLES.get(mode.split("+")[0], "-."),
+        linestyle=STYLES.get(mode.split("+")[-1], "-"),
         capsize=2,
     )
     for system, (middle, _, _), score in zip(systems, rates, bleus, strict=True):

@@ -8,6 +8,7 @@ A mode is words joined by ``+``: ``plain`` (fairseq's generator), ``fast`` (ours
 from __future__ import annotations
 
 import argparse
+import ctypes
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -103,22 +104,32 @@ def load(
 ) -> tuple[list[measure.System], list[dict]]:
     """Load all systems; beside each what a record says of it."""
     systems, facts = [], []
+    loaders: dict[str, measure.Loader] = {}
+    words = ["--user-dir", str(commands.USER_DIR), "--task", "memtx_translation", *flags]
     for one in specs:
-        before = memory_line("VmRSS")
-        words = ["--user-dir", str(commands.USER_DIR), "--task", "memtx_translation"]
-        loader = measure.Loader(data_bin, [*words, *flags, *one.flags(shortlist)])
+        own = one.flags(shortlist)
+        if str(own) not in loaders:
+            loaders[str(own)] = measure.Loader(data_bin, [*words, *own])
+        loader, before = loaders[str(own)], resident_bytes()
         system = loader.load(one.name, one.checkpoint)
         described = describe(system, one)
         if one.mode[0] == "ct2":
             allowed = shortlist if "shortlist" in one.mode else None
-            system = CTranslate2System.convert(
+            rival = CTranslate2System.convert(
                 system, one, data_bin, loader.config, threads, allowed
             )
+            system, before = rival, rival.bytes_before
         measure.warm_up(system, measure.make_batches(system, 1, 1))  # prepares weights
-        described["loaded_bytes"] = max(0, memory_line("VmRSS") - before)
+        described["loaded_bytes"] = max(0, resident_bytes() - before)
         systems.append(system)
         facts.append(described)
     return systems, facts
+
+
+def resident_bytes() -> int:
+    """Memory of the process without what it has freed."""
+    ctypes.CDLL(None).malloc_trim(0)
+    return memory_line("VmRSS")
 
 
 def describe(system: measure.System, one: Spec) -> dict[str, Any]:
@@ -152,6 +163,7 @@ class CTranslate2System(measure.System):
     translator: Any
     search_settings: Any
     has_shortlist: bool = False
+    bytes_before: int = 0  # the process's memory before it was loaded
 
     @classmethod
     def convert(
@@ -185,6 +197,7 @@ class CTranslate2System(measure.System):
             except ValueError as error:
                 problem = " ".join(str(error).split())
                 raise UserError(f"`{one.checkpoint}` cannot be converted: {problem}") from None
+            made.bytes_before = resident_bytes()
             made.translator = ctranslate2.Translator(
                 folder,
                 device="cpu",

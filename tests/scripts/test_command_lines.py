@@ -11,7 +11,9 @@ from scripts.configs import EXPERIMENTS
 
 COMMANDS = (
     "average",
+    "bench_decoding",
     "bench_decoding_cost",
+    "bench_engines",
     "bench_memory",
     "bench_segments",
     "bench_training",
@@ -29,6 +31,7 @@ COMMANDS = (
     "score",
     "sweep_error",
     "train_staged",
+    "untrained",
 )
 
 
