@@ -1,6 +1,5 @@
 """The ways in which fairseq trains: several processes, accumulated batches, lower precisions."""
 
-import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor, distributed
 from tests.fairseq_memtx.tasks.training import load, make_data, run_training, run_two_ranks
 from tests.fairseq_memtx.test_segment_decoder import sample_of
 from tests.fairseq_memtx.tiny import build_model
+from tests.ranks import run_two_processes
 
 ENGINES = ["manual", "reference"]
 #: Target lengths of the sentences of two batches; a target of one word reads no memory.
@@ -115,14 +115,7 @@ def rank_gradients(rank: int, folder: Path, settings: dict[str, Any]) -> None:
     ids=["manual", "reference", "checkpointed"],
 )
 def test_two_processes_find_the_gradients_of_one(settings, tmp_path):
-    context = multiprocessing.get_context("fork")  # what is imported need not be imported again
-    ranks = [
-        context.Process(target=rank_gradients, args=(rank, tmp_path, settings)) for rank in range(2)
-    ]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join()
+    run_two_processes(rank_gradients, tmp_path, settings)
     want = whole_batch_gradients(settings["engine"])
     for rank in range(2):
         mean = torch.load(tmp_path / f"{rank}.pt", weights_only=True)

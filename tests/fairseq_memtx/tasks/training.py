@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq_cli import train
 
 import fairseq_memtx  # noqa: F401  (registers the task)
+from tests.ranks import run_two_processes
 
 WORDS = 12
 
@@ -134,16 +134,10 @@ def run_two_ranks(data: Path | str, save_dir: Path, *flags: str, **kwargs: Any) 
     ranks = "--distributed-world-size 2 --distributed-backend gloo --ddp-backend legacy_ddp"
     cfg = config_of(data, save_dir, *ranks.split(), "--distributed-no-spawn", *flags, **kwargs)
     cfg.distributed_training.distributed_init_method = f"file://{meeting}"
-    context = multiprocessing.get_context("fork")  # what is imported need not be imported again
-    processes = [context.Process(target=_run_rank, args=(cfg, rank)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    run_two_processes(_run_rank, cfg)
 
 
-def _run_rank(cfg: Any, rank: int) -> None:
+def _run_rank(rank: int, cfg: Any) -> None:
     vars(checkpoint_utils.save_checkpoint).pop("best", None)
     cfg.distributed_training.distributed_rank = rank
     distributed_utils.call_main(cfg, train.main)
