@@ -45,6 +45,7 @@ class Options:
     stages: tuple[str, ...] = STAGES
     threads: int = 1
     jobs: int = 1
+    finished: bool = False  # leave out the runs that have no averaged model yet
     command: str = ""
 
 
@@ -52,6 +53,8 @@ def run_experiment(experiment: Experiment, options: Options) -> None:
     """Run the chosen stages in their order."""
     folder = ExperimentFolder((options.runs_dir / experiment.name).resolve())
     runs, at_once, threads = runs_of(experiment), options.jobs, options.threads
+    if options.finished:
+        runs = finished(folder, runs)
     place = results_folder(experiment, folder, options.results_dir)
     steps = {
         "prepare": lambda: preparation.prepare(experiment, folder, options.corpora),
@@ -65,6 +68,21 @@ def run_experiment(experiment: Experiment, options: Options) -> None:
         if name in options.stages:
             logger.info("--- %d/%d %s: %s", number, len(STAGES), experiment.name, name)
             steps[name]()
+
+
+def finished(folder: ExperimentFolder, runs: Sequence[Run]) -> list[Run]:
+    """Those of the runs that have an averaged model; the others are named in the log.
+
+    Raises:
+        UserError: where no run has one.
+    """
+    found = [run for run in runs if folder.run(run).averaged.is_file()]
+    if not found:
+        raise UserError(f"`{folder.path}` must hold a finished run, but holds none: train one")
+    for run in runs:
+        if run not in found:
+            logger.info("%s is left out: it is not finished", run.name)
+    return found
 
 
 def results_folder(experiment: Experiment, folder: ExperimentFolder, chosen: Path | None) -> Path:
@@ -178,6 +196,7 @@ def resolve_options(args: argparse.Namespace, device: str = "cpu") -> Options:
         stages=args.stages,
         threads=args.threads,
         jobs=jobs,
+        finished=args.finished,
         command=commands.shell_line(["python", "-m", "scripts.experiment", *sys.argv[1:]]),
     )
 
@@ -211,6 +230,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=STAGES,
         help="some of: " + ",".join(STAGES),
     )
+    add("--finished", action="store_true", help="leave out runs without an averaged model")
     add("--threads", type=whole, default=1, help="threads of each training, and of decoding")
     add("--jobs", type=whole, help="trainings side by side (default: cores / threads)")
     add("--device", choices=("cpu", "gpu"), help="gpu: use one where there is one")
