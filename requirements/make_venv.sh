@@ -83,9 +83,12 @@ install_everything() {
 
 # labml's packages, from `make peers`, name libraries that what is compared here does not need.
 check_packages() {
-  local problems
-  problems=$("$VENV/bin/python" -m pip check | grep -v -e '^No broken' -e '^labml') || return 0
-  die "$VENV does not fit together: $problems"
+  local problems status=0
+  problems=$("$VENV/bin/python" -m pip check) || status=$?
+  if [ "$status" -ne 0 ] && { [ -z "$problems" ] || grep -qv '^labml' <<< "$problems"; }; then
+    printf '%s\n' "$problems" >&2
+    exit "$status"
+  fi
 }
 
 build() {
