@@ -81,10 +81,16 @@ class History:
         self.attention: list[tuple[Tensor, Tensor]] = []  # sentences (b,), probabilities (b, R, S)
 
     def hypotheses(self) -> list[Hypothesis]:
-        """All that ended: in the order of steps, then of sentences, then of scores."""
+        """All that ended: in the order of steps, then of sentences, then of scores.
+
+        Raises:
+            FloatingPointError: where a row's score is NaN. Such a row comes before all others and
+                never ends, so that the last step has it still.
+        """
+        if self.endings and bool(self.endings[-1].scores.isnan().any()):
+            raise FloatingPointError("the decoder's output is NaN: the model has diverged")
         places = [ending.accepted.nonzero(as_tuple=True) for ending in self.endings]
         ends = np.repeat([e.step for e in self.endings], [len(found[0]) for found in places])
-
         if len(ends) == 0:
             return []
 

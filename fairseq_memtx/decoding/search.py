@@ -217,6 +217,10 @@ class BeamSearch:
             return None
         log_probs[ending] = log_probs[ending][:, :1]
         self.scores = torch.where(ending.unsqueeze(1), self.scores[:, :1], self.scores)
+        if self.prefixes is not None:  # those of rows without a score are any words
+            prefixes = self.prefixes.unflatten(0, (len(ending), -1))
+            prefixes = torch.where(ending[:, None, None], prefixes[:, :1], prefixes)
+            self.prefixes = prefixes.flatten(0, 1)
         return ending
 
     # --- Ends -----------------------------------------------------------------------------------

@@ -126,14 +126,17 @@ class FastGenerator(SequenceGenerator):
         """fairseq's form: for each sentence its hypotheses, best first.
 
         Raises:
-            FloatingPointError: where a sentence has none, because the model gives no numbers.
+            UserError: where a sentence has none, because what is asked for contradicts itself.
         """
         finalized: list[list[dict[str, Tensor]]] = [[] for _ in source_lengths]
         for hypothesis in found:
             length = source_lengths[hypothesis.sentence]
             finalized[hypothesis.sentence].append(self._as_dict(hypothesis, length))
         if not all(finalized):
-            raise FloatingPointError("the decoder's output is NaN: the model has diverged")
+            raise UserError(
+                "a sentence has no translation that keeps to all of its prefix, --min-len,"
+                " --match-source-len, --no-repeat-ngram-size and --unkpen: ask for less"
+            )
         for hypotheses in finalized:
             hypotheses.sort(key=lambda hypothesis: -float(hypothesis["score"]))
         return finalized

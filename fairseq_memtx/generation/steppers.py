@@ -227,7 +227,8 @@ def why_not_fused(decoder: Any) -> str | None:
         return "it is no plain Transformer decoder"
     if decoder.cross_self_attention or not all(is_plain(layer) for layer in layers):
         return "its layers are none of the plain Transformer's"
-    return None
+    # with quantisation noise a product over the embedded words, in evaluation too
+    return None if decoder.quant_noise is None else "it was made with --quant-noise-pq"
 
 
 def is_plain(layer: Any) -> bool:

@@ -95,3 +95,23 @@ def test_asking_now_and_then_finds_the_same():
     rarely = search(RandomWords(5, ends=1.5), 5, asks_every=4)
     assert by_sentence(often) == by_sentence(rarely)
     assert len(often) == 15
+
+
+class NoNumbersAfter(RandomWords):
+    """Gives NaN to rows whose newest word is `word`."""
+
+    word: int
+
+    def step(self, tokens):
+        log_probs, attention = super().step(tokens)
+        log_probs[tokens == self.word] = float("nan")
+        return log_probs, attention
+
+
+def test_a_row_without_numbers_stops_the_search():
+    """fairseq drops the row silently, though other hypotheses of the sentence may be no better."""
+    found = search(RandomWords(4, ends=1.0), 4)
+    model = NoNumbersAfter(4, ends=1.0)
+    model.word = next(int(h.tokens[0]) for h in found if len(h.tokens) > 1)
+    with pytest.raises(FloatingPointError, match="NaN"):
+        search(model, 4)

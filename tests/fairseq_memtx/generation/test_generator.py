@@ -156,6 +156,14 @@ def test_every_kind_of_decoder_is_searched_alike(architecture, name):
     check([model], sample(), temperature=1.2)
 
 
+def test_quantisation_noise_is_left_to_fairseqs_decoder():
+    """It comes with a product over the embedded words that plain decoders have not."""
+    noise = {"quant_noise_pq": 0.1, "quant_noise_pq_block_size": 2}
+    model = build_model("transformer", **noise)
+    assert steppers.why_not_fused(model.decoder) == "it was made with --quant-noise-pq"
+    check([model], sample())
+
+
 @pytest.mark.parametrize("name", OF_FEEDBACK)
 def test_every_kind_of_memory_is_searched_alike(name):
     check([build_model(**OF_FEEDBACK[name])], sample(), max_len_b=12)
@@ -165,6 +173,15 @@ def test_every_kind_of_memory_is_searched_alike(name):
 def test_long_hypotheses_outlast_the_first_slots(architecture):
     model = build_model(architecture, decoder_layers=2)
     check([model], sample(), beam_size=5, max_len_b=60, min_len=50)
+
+
+def test_prefixes_that_end_leave_no_trace_of_other_rows():
+    """Rows without a score have any words, which must not count as repeated ones."""
+    prefix = torch.tensor([[3, 2], [7, 6], [8, 1]])
+    for seed in range(1, 5):
+        model = build_model("transformer", seed=seed)
+        call = {"prefix_tokens": prefix}
+        check([model], sample(), beam_size=10, no_repeat_ngram_size=2, call=call)
 
 
 def test_a_large_vocabulary_is_searched_in_two_rounds(monkeypatch):
@@ -269,6 +286,14 @@ def test_a_diverged_model_stops_the_search():
         model.decoder.layers[0].fc2.bias[0] = float("nan")
     with pytest.raises(FloatingPointError, match="NaN"):
         generate([model], sample(), FastGenerator)
+
+
+def test_what_contradicts_itself_is_refused():
+    call = {"prefix_tokens": torch.tensor([[6, 7], [8, 2], [5, 5]])}  # the second ends too early
+    with pytest.raises(UserError, match="no translation that keeps to all of its prefix"):
+        generate(
+            [build_model()], sample([4, 4, 4]), FastGenerator, match_source_len=True, call=call
+        )
 
 
 def test_a_minimum_beyond_the_maximum_is_refused():
