@@ -29,15 +29,23 @@ FREQUENT = 200  # target subwords that are always allowed, if not told otherwise
 
 
 class Corpus:
-    """The pairs of one split of a binarised set, as numbers of subwords."""
+    """The pairs of one split of a binarised set, as numbers of subwords.
+
+    Raises:
+        UserError: where the files are missing, or other ones than fairseq's.
+    """
 
     def __init__(self, data: Path, split: str):
-        from fairseq.data.indexed_dataset import MMapIndexedDataset
+        from fairseq.data.indexed_dataset import MMapIndexedDataset, infer_dataset_impl
 
         languages, prefix = find_split(data, split)
-        self.sources, self.targets = (
-            MMapIndexedDataset(f"{prefix}.{language}") for language in languages
-        )
+        paths = [f"{prefix}.{language}" for language in languages]
+        for path in paths:
+            if infer_dataset_impl(path) != "mmap":
+                raise UserError(
+                    f"`{path}.idx` must be an index of fairseq's (mmap), but is another file"
+                )
+        self.sources, self.targets = map(MMapIndexedDataset, paths)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -79,7 +87,7 @@ def build(args: argparse.Namespace) -> Shortlist:
     import torch
 
     from fairseq_memtx.decoding import lexical_table
-    from fairseq_memtx.decoding.shortlist import Shortlist
+    from fairseq_memtx.decoding.shortlist import Shortlist, fingerprint
 
     source, target = dictionaries(args.data)
     corpus = Corpus(args.data, "train")
@@ -100,7 +108,10 @@ def build(args: argparse.Namespace) -> Shortlist:
     always = np.union1d(frequent, [target.bos(), target.pad(), target.eos(), target.unk()])
     table[source.pad()] = -1
     return Shortlist(
-        torch.from_numpy(table), torch.from_numpy(always.astype(np.int64)), len(target)
+        torch.from_numpy(table),
+        torch.from_numpy(always.astype(np.int64)),
+        len(target),
+        fingerprint(source.symbols, target.symbols),
     )
 
 
@@ -122,8 +133,11 @@ def make(args: argparse.Namespace) -> None:
     """Build, check and write the shortlist."""
     if not args.data.is_dir():
         raise UserError(f"`{args.data}` must be a folder of binarised data, but is none")
+    if args.out.is_dir():
+        raise UserError(f"`--out {args.out}` must be a file, but is a folder")
+    valid = Corpus(args.data, "valid")  # before the work, which is in vain without it
     shortlist = build(args)
-    found = missing(shortlist, Corpus(args.data, "valid"))
+    found = missing(shortlist, valid)
     logger.info(
         "validation: %.0f of %d subwords allowed for a sentence, %.2f %% of the reference missing",
         found["words"], shortlist.num_targets, 100 * found["missing"],

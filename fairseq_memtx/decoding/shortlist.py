@@ -5,6 +5,8 @@ the likely translations of each source word; these, the most frequent words of t
 dictionary's symbols are all that is projected to (Jean et al. 2015, arXiv 1412.2007, section 3).
 """
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,13 @@ class Shortlist:
         translations: `(V_source, k)` int32, likely target words of each source word, -1 for none.
         always: `(n,)` int64, target words that are always allowed.
         num_targets: V of the target side.
+        dictionaries: `fingerprint` of the dictionaries that the numbers are of; "" if not known.
     """
 
     translations: Tensor
     always: Tensor
     num_targets: int
+    dictionaries: str = ""
 
     def words(self, src_tokens: Tensor) -> Tensor:
         """The words allowed for a batch of sources `(B, S)`, sorted, `(n,)` int64.
@@ -51,12 +55,20 @@ class Shortlist:
                 translations=self.translations.numpy(),
                 always=self.always.numpy(),
                 num_targets=np.array(self.num_targets),
+                dictionaries=np.array(self.dictionaries),
             )
         temporary.replace(path)
 
     @classmethod
-    def load(cls, path: Path, num_sources: int, num_targets: int) -> "Shortlist":
-        """Read it; the sizes are those of the model's dictionaries.
+    def load(
+        cls, path: Path, num_sources: int, num_targets: int, dictionaries: str = ""
+    ) -> "Shortlist":
+        """Read it.
+
+        Args:
+            path: the file.
+            num_sources, num_targets: sizes of the model's dictionaries.
+            dictionaries: their `fingerprint`; "" to compare the sizes alone.
 
         Raises:
             ValueError: where the file is none, or was made for other dictionaries.
@@ -76,5 +88,17 @@ class Shortlist:
                 f"`{path}` must be made for dictionaries of {num_sources} and {num_targets} words,"
                 f" but was for {found[0]} and {found[1]}"
             )
+        made_for = str(arrays.get("dictionaries", ""))  # which the first files did not tell
+        if made_for and dictionaries and made_for != dictionaries:
+            raise ValueError(
+                f"`{path}` must be made for the model's dictionaries, but was for others of the"
+                " same sizes"
+            )
         translations, always = (torch.from_numpy(arrays[n]) for n in ("translations", "always"))
-        return cls(translations, always, num_targets)
+        return cls(translations, always, num_targets, made_for)
+
+
+def fingerprint(sources: Sequence[str], targets: Sequence[str]) -> str:
+    """What tells two dictionaries, words in the order of their numbers, from others."""
+    sides = ("\n".join(words) for words in (sources, targets))
+    return hashlib.sha256("\n\n".join(sides).encode()).hexdigest()

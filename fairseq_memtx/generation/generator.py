@@ -15,7 +15,7 @@ from torch import Tensor
 from ..config import GeneratorOptions, flag
 from ..decoding.history import Hypothesis
 from ..decoding.search import BeamSearch, Limits, SearchOptions, places
-from ..decoding.shortlist import Shortlist
+from ..decoding.shortlist import Shortlist, fingerprint
 from ..errors import UserError
 from .graph_searches import GraphSearches
 from .steppers import Engine, EnsembleStepper, HowToStep
@@ -32,7 +32,7 @@ class FastGenerator(SequenceGenerator):
         graphs: searches on the device alone, where they can; None for none.
 
     Raises:
-        UserError: for a beam that the vocabulary is too small for.
+        UserError: for a beam that the vocabulary, or the shortlist, is too small for.
     """
 
     wants_attention = False
@@ -47,16 +47,29 @@ class FastGenerator(SequenceGenerator):
     ):
         super().__init__(models, tgt_dict, **options)
         self.shortlist, self.graphs = shortlist, graphs
-        if self.beam_size > self.vocab_size - 2:
-            raise refusal(
-                f"--beam must be at most {self.vocab_size - 2}, the vocabulary's size less 2,"
-                f" but is {options['beam_size']}"
-            )
+        self._refuse_wide_beams(options.get("beam_size", 1))
         if self.lm_model is not None or self.token_indices_to_suppress is not None:
             raise refusal("a language model or suppressed words cannot be used")
         if not (self.model.has_incremental_states() and self.model.has_encoder()):
             raise refusal("models without an encoder or an incremental state cannot be used")
         self.engines = [Engine(model) for model in self.model.models]
+
+    def _refuse_wide_beams(self, beam_size: int) -> None:
+        """Each row must have another word to go on with, which is neither padding nor the end."""
+        most = self.vocab_size - 2
+        if beam_size > most:
+            raise refusal(
+                f"--beam must be at most {most}, the vocabulary's size less 2, but is {beam_size}"
+            )
+        if self.shortlist is None:
+            return
+        symbols = torch.tensor([self.pad, self.unk, self.eos])
+        most = len(torch.cat([self.shortlist.always, symbols]).unique()) - 2
+        if beam_size > most:
+            raise UserError(
+                f"--beam must be at most {most} with {flag('shortlist')}, the words that are always"
+                f" in it less 2, but is {beam_size}: make one with more --frequent words"
+            )
 
     def _generate(self, sample, prefix_tokens=None, constraints=None, bos_token=None):
         if constraints is not None:
@@ -82,7 +95,7 @@ class FastGenerator(SequenceGenerator):
             on_device = self.graphs.find(self.engines, net_input, options, how, limits)
             if on_device is not None:
                 return on_device
-        steppers = [engine.start(engine.encode(net_input), how) for engine in self.engines]
+        steppers = [engine.start(net_input, how) for engine in self.engines]
         stepper = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
         search = BeamSearch(options, stepper, len(source), source.device, limits)
         found = search.run()
@@ -175,10 +188,12 @@ def own_settings(
     if not options.shortlist:
         return {"shortlist": None, "graphs": graphs}
     sizes = len(source_dictionary), len(target_dictionary)
+    made_for = fingerprint(source_dictionary.symbols, target_dictionary.symbols)
     try:
-        return {"shortlist": Shortlist.load(Path(options.shortlist), *sizes), "graphs": graphs}
+        shortlist = Shortlist.load(Path(options.shortlist), *sizes, made_for)
     except ValueError as error:
         raise UserError(f"{flag('shortlist')}: {error}") from None
+    return {"shortlist": shortlist, "graphs": graphs}
 
 
 def refusal(reason: str) -> UserError:

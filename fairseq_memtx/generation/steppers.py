@@ -76,14 +76,18 @@ class IncrementalStepper:
 
     All rows of a beam run from the first step on, since decoders expect that of fairseq's
     generator; of the first step one row a sentence is handed on.
+
+    Args:
+        model: it.
+        encoder_out: of the encoder, in whatever form the model has it.
+        sentences: `(B,)`, their numbers in it.
+        how: what is asked for.
     """
 
-    def __init__(self, model: Any, encoder_out: EncoderOut, how: HowToStep):
+    def __init__(self, model: Any, encoder_out: Any, sentences: Tensor, how: HowToStep):
         self.model, self.how = model, how
         self.state: dict[str, Any] = {}
-        sentences = encoder_out["encoder_out"][0].size(1)
-        rows = torch.arange(sentences).repeat_interleave(how.beam_size)
-        rows = rows.to(encoder_out["encoder_out"][0].device)
+        rows = sentences.repeat_interleave(how.beam_size)
         self.encoder_out = model.encoder.reorder_encoder_out(encoder_out, rows)
         self.prefixes: Tensor | None = None
 
@@ -161,11 +165,14 @@ class Engine:
         missing = ("encoder_embedding", "encoder_states", "src_tokens", "src_lengths")
         return {**found, **{name: [] for name in missing}}
 
-    def start(self, encoder_out: EncoderOut, how: HowToStep) -> Stepper:
-        """Begin a search for the sentences of `encoder_out`."""
-        if not self.can_fuse or (how.words is not None and self.weights().output is None):
-            return IncrementalStepper(self.model, encoder_out, how)
-        return FusedStepper(self.weights(), encoder_out, how)
+    def start(self, net_input: dict[str, Tensor], how: HowToStep) -> Stepper:
+        """Begin a search for the sentences of the batch."""
+        encoder_out = self.encode(net_input)
+        if self.can_fuse and (how.words is None or self.weights().output is not None):
+            return FusedStepper(self.weights(), encoder_out, how)
+        source = net_input["src_tokens"]
+        sentences = torch.arange(len(source), device=source.device)
+        return IncrementalStepper(self.model, encoder_out, sentences, how)
 
     def weights(self) -> FusedDecoder:
         """The decoder's weights as they are now."""

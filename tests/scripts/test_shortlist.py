@@ -1,5 +1,6 @@
 """The shortlist command on the sample."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,24 @@ def test_the_same_command_writes_the_same_list(prepared_sample: Path, tmp_path: 
         words = [str(prepared_sample / "bin"), "--out", str(path), "--max-links", "20000"]
         assert shortlist.main(words) == 0
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_what_cannot_work_is_refused_before_the_work(
+    prepared_sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    monkeypatch.setattr(shortlist, "build", None)  # which is not reached
+    data = tmp_path / "data"
+    shutil.copytree(prepared_sample / "bin", data)
+
+    def error(out: str) -> str:
+        assert shortlist.main([str(data), "--out", str(tmp_path / out)]) == 1
+        return capsys.readouterr().err.split("\n")[-2]
+
+    assert "must be a file, but is a folder" in error(".")
+    (data / "valid.en-de.en.idx").write_bytes(b"no index")
+    assert "valid.en-de.en.idx` must be an index of fairseq's" in error("list.npz")
+    (data / "valid.en-de.en.idx").unlink()
+    assert "the split `valid`" in error("list.npz")
 
 
 @pytest.mark.parametrize(("folder", "message"), [("nowhere", "must be a folder"), (".", "split")])

@@ -1,5 +1,6 @@
 """The lexical table against IBM Model 1 by the book, and the words that a shortlist allows."""
 
+import dataclasses
 from collections import defaultdict
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from fairseq_memtx.decoding import lexical_table
-from fairseq_memtx.decoding.shortlist import Shortlist
+from fairseq_memtx.decoding.shortlist import Shortlist, fingerprint
 
 PAIRS = [([4, 5, 2], [6, 7, 2]), ([4, 2], [6, 2]), ([5, 8, 2], [7, 7, 9, 2]), ([4, 4, 2], [6, 2])]
 
@@ -94,9 +95,20 @@ def test_unusable_files_are_refused(shortlist: Shortlist, tmp_path: Path) -> Non
     shortlist.save(path)
     with pytest.raises(ValueError, match="dictionaries of 6 and 8 words, but was for 6 and 9"):
         Shortlist.load(path, 6, 8)
+    dataclasses.replace(shortlist, dictionaries="one").save(path)
+    assert Shortlist.load(path, 6, 9).dictionaries == "one"
+    with pytest.raises(ValueError, match="was for others of the same sizes"):
+        Shortlist.load(path, 6, 9, "other")
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match="damaged"):
         Shortlist.load(path, 6, 9)
     np.savez(path, other=np.zeros(3))
     with pytest.raises(ValueError, match="another file"):
         Shortlist.load(path, 6, 9)
+
+
+def test_dictionaries_are_told_by_their_words_and_the_order() -> None:
+    one = fingerprint(["a", "b"], ["c"])
+    assert one == fingerprint(["a", "b"], ["c"])
+    others = [(["b", "a"], ["c"]), (["a"], ["b", "c"]), (["a", "b"], ["d"]), (["c"], ["a", "b"])]
+    assert one not in {fingerprint(*words) for words in others}

@@ -2,11 +2,13 @@
 
 import itertools
 from argparse import Namespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from fairseq import search
+from fairseq.models import lstm
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 
 from fairseq_memtx.decoding.fused import FusedDecoder
@@ -19,7 +21,7 @@ from fairseq_memtx.generation.generator import (
 )
 from fairseq_memtx.models.int8 import round_model
 from tests.fairseq_memtx.test_generation import DICTIONARY, generate, same_hypotheses, sample
-from tests.fairseq_memtx.tiny import build_model
+from tests.fairseq_memtx.tiny import build_model, scatter_weights
 
 SEGMENTS = {"memtx_segment_len": 4, "memtx_mem_len": 4}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -154,6 +156,21 @@ def test_every_kind_of_decoder_is_searched_alike(architecture, name):
     # fairseq's search keeps the precision of an adaptive softmax
     model = build_model(architecture, **SETTINGS[name]).float()
     check([model], sample(), temperature=1.2)
+
+
+def test_models_of_other_kinds_are_searched_alike():
+    """The LSTM's encoder gives a tuple, for instance."""
+    sizes = {
+        f"{side}_{name}": size
+        for side in ("encoder", "decoder")
+        for name, size in {"embed_dim": 8, "hidden_size": 8, "layers": 1}.items()
+    }
+    args = Namespace(**sizes, decoder_out_embed_dim=8, dropout=0.0, criterion="")
+    lstm.base_architecture(args)
+    task = SimpleNamespace(source_dictionary=DICTIONARY, target_dictionary=DICTIONARY)
+    model = lstm.LSTMModel.build_model(args, task).eval()
+    scatter_weights(model)
+    check([model], sample([5, 4, 2]))  # the longest first
 
 
 def test_quantisation_noise_is_left_to_fairseqs_decoder():

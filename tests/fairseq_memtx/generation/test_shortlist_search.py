@@ -1,5 +1,6 @@
 """The search over a shortlist, against fairseq's search with all other words made impossible."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,15 @@ def test_a_rounded_model_with_a_list() -> None:
     same_hypotheses(got, generate([model], batch, FastGenerator))
 
 
+def test_a_beam_that_the_list_is_too_small_for_is_refused() -> None:
+    few = Shortlist(torch.full((SIZE, 1), -1, dtype=torch.int32), ALWAYS, SIZE)
+    for name in MODELS:
+        found = generate([build(name)], sample(), FastGenerator, shortlist=few, beam_size=3)
+        assert [len(hypotheses) for hypotheses in found] == [3, 3, 3]
+    with pytest.raises(UserError, match="--beam must be at most 3 with --memtx-shortlist"):
+        generate([build("feedback")], sample(), FastGenerator, shortlist=few, beam_size=4)
+
+
 # --- By flags -----------------------------------------------------------------------------------
 
 
@@ -120,7 +130,7 @@ def test_the_flag_hands_the_list_to_the_generator(tmp_path: Path) -> None:
     path = tmp_path / "list.npz"
     SOME.save(path)
     task = task_of(tmp_path, generator="fast", shortlist=str(path))
-    generator = task.build_generator([build("feedback")], GenerationConfig())
+    generator = task.build_generator([build("feedback")], GenerationConfig(beam=3))
     assert torch.equal(generator.shortlist.translations, SOME.translations)
     plain = task_of(tmp_path, generator="fast")
     assert plain.build_generator([build("feedback")], GenerationConfig()).shortlist is None
@@ -131,6 +141,11 @@ def test_unusable_options_are_refused(tmp_path: Path) -> None:
         task_of(tmp_path, shortlist="list.npz")
     task = task_of(tmp_path, generator="fast", shortlist=str(tmp_path / "no.npz"))
     with pytest.raises(UserError, match=r"--memtx-shortlist: .* no such file"):
+        task.build_generator([build("feedback")], GenerationConfig())
+    path = tmp_path / "other.npz"
+    dataclasses.replace(SOME, dictionaries="of others").save(path)
+    task = task_of(tmp_path, generator="fast", shortlist=str(path))
+    with pytest.raises(UserError, match=r"--memtx-shortlist: .* others of the same sizes"):
         task.build_generator([build("feedback")], GenerationConfig())
 
 
