@@ -2,6 +2,7 @@
 
 ``python -m scripts.bench_decoding --name multi30k --data-bin DIR --system NAME=CHECKPOINT[:MODE]``
 ``python -m scripts.bench_decoding --name multi30k --runs runs/multi30k --modes plain,fast,ct2``
+``python -m scripts.bench_decoding --name gpu --runs DIR --device cuda --dtype bf16``
 
 All systems translate the same batches with the same beam and length penalty, taking turns in an
 order that rotates, after a warm-up of each. Timed: the search, the encoder included,
@@ -13,7 +14,9 @@ are compared by a paired bootstrap. With ``--untrained`` (see `scripts.untrained
 alone.
 
 Writes ``NAME.json`` (the record), ``NAME.md`` and ``NAME.{png,svg}``; the latter come from the
-record alone (``--table-only``). Modes: see `scripts.decoding_systems`.
+record alone (``--table-only``). What is measured lies in ``NAME.unfinished`` until then: after an
+interruption the same command goes on with the next batch size. Modes: see
+`scripts.decoding_systems`.
 """
 
 from __future__ import annotations
@@ -23,71 +26,124 @@ import json
 import logging
 import os
 import sys
-import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
+from time import perf_counter, process_time
 
 from data_prep.cli import versions
 from data_prep.errors import UserError
-from data_prep.files import write_bytes, write_json
-from scripts import command_line, commands, records
-from scripts.decoding_systems import MODES, Spec, modes, of_runs, spec
+from data_prep.files import sha256_of, write_bytes, write_json
+from scripts import command_line, commands, decoding_checks, records
+from scripts.decoding_systems import DEFAULT_MODES, PRECISIONS, modes, spec
+from scripts.unfinished import Unfinished
 
 logger = logging.getLogger(__name__)
 
-SCHEMA = 2
+SCHEMA = 3
+READABLE = (2, 3)  # schemas of records that a page can be made of
 OUT = Path("results/decoding")
 PERCENTILES = (50, 90, 99)
 #: The processor's counts all threads, and is disturbed less where a busy machine is all there is.
-CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
+CLOCKS = {"wall": perf_counter, "processor": process_time}
 
 
 def bench(args: argparse.Namespace) -> dict:
     """Load and measure all systems; the record."""
     import torch
 
-    from scripts import decoding_systems, measure
+    from scripts import decoding_systems
 
     torch.set_num_threads(args.threads)
-    made_by = provenance(args.threads, args.clock)  # before anything is measured
-    systems, facts = decoding_systems.load(
-        args.system, args.data_bin, fairseq_flags(args), args.shortlist, args.threads
+    made_by = provenance(args)  # before anything is measured
+    loaders = decoding_systems.loaders(
+        args.system, args.data_bin, fairseq_flags(args), args.shortlist
     )
-    for fact in facts:
-        fact["speed"] = []
-    for size, lines in zip(args.batches, args.lines, strict=True):
-        timed = measure.time_systems(systems, size, lines, args.repeats, CLOCKS[args.clock])
-        for fact, (_, timing) in zip(facts, timed, strict=True):
-            fact["speed"].append(measured(timing))
-            logger.info("%s, batch %d: %s", fact["name"], size, rate_of(fact["speed"][-1]))
-    for fact, system in zip(facts, systems, strict=True):
-        fact["peak_bytes"] = peak_bytes(system, max(args.batches))
-        fact["state"] = decoding_systems.weigh_state(system)
+    loader = loaders[args.system[0].name]
+    search = describe_search(loader.config.generation)
+    decoding_checks.check_lines(args, len(loader.task.dataset("test")))
+    parts = Unfinished(args.out / f"{args.name}.unfinished", conditions(args, search, made_by))
+    with noted_warnings(parts.notes):
+        systems, facts = decoding_systems.load(
+            args.system, loaders, args.data_bin, args.shortlist, args.threads, args.dtype
+        )
+        weighed = parts.part("memory", lambda: weigh(args, systems))
+        timed = [
+            parts.part(f"batch {size}", partial(time_all, args, systems, size, lines))
+            for size, lines in zip(args.batches, args.lines, strict=True)
+        ]
+        for index, fact in enumerate(facts):
+            fact |= weighed[index] | {"speed": [found[index] for found in timed]}
+        judged = {"untrained": True} if args.untrained else quality(args, systems, facts, parts)
     return {
         "schema": SCHEMA,
         "name": args.name,
-        "search": {
-            "beam": args.beam,
-            "lenpen": args.lenpen,
-            "max_len": [args.max_len_a, args.max_len_b],
-            "min_len": args.min_len,
-        },
+        "search": search,
         "systems": facts,
-        **({"untrained": True} if args.untrained else quality(args, systems, facts)),
+        "warnings": list(dict.fromkeys(parts.notes)),
+        "sessions": parts.sessions,
+        **judged,
         **made_by,
     }
 
 
-def quality(args: argparse.Namespace, systems: Sequence, facts: Sequence[dict]) -> dict:
-    """What the systems write; their BLEU is added to the facts."""
+def time_all(args: argparse.Namespace, systems: Sequence, size: int, lines: int) -> list[dict]:
+    """The speed of each system in batches of ``size``."""
+    from scripts import measure
+
+    found = []
+    for system, timing in measure.time_systems(
+        systems, size, lines, args.repeats, CLOCKS[args.clock]
+    ):
+        found.append(measured(timing))
+        logger.info("%s, batch %d: %s", system.name, size, rate_of(found[-1]))
+    return found
+
+
+def weigh(args: argparse.Namespace, systems: Sequence) -> list[dict]:
+    """The memory that each system wants for the largest of the batches, and its state."""
+    from scripts import decoding_memory, measure
+
+    size = max(args.batches)
+    batches = measure.make_batches(systems[0], size, args.lines[args.batches.index(size)])
+    return [
+        {
+            "peak_bytes": decoding_memory.peak_bytes(system, batches),
+            "state": decoding_memory.weigh_state(system),
+        }
+        for system in systems
+    ]
+
+
+def quality(
+    args: argparse.Namespace, systems: Sequence, facts: Sequence[dict], parts: Unfinished
+) -> dict:
+    """What the systems write; their BLEU is added to the facts, their texts are stored."""
     from scripts import decoding_quality
     from scripts.hypotheses import read_lines
 
     references, size = read_lines(args.references), max(args.batches)
-    found = decoding_quality.judge(systems, facts, references, args.out, size)
+    texts = parts.part("texts", lambda: decoding_quality.translate(systems, len(references), size))
+    found = decoding_quality.judge(facts, texts, references)
+    for text in texts.values():
+        decoding_quality.store(args.out / decoding_quality.FOLDER, text)
     return {"test_lines": len(references), "quality_batch": size, "differences": found}
+
+
+@contextmanager
+def noted_warnings(notes: list[str]) -> Iterator[None]:
+    """Add what `fairseq_memtx` warns of meanwhile, such as a search that runs in another way."""
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
+    watched = logging.getLogger("fairseq_memtx")
+    watched.addHandler(handler)
+    try:
+        yield
+    finally:
+        watched.removeHandler(handler)
 
 
 def measured(timing) -> dict:
@@ -110,35 +166,56 @@ def rate_of(speed: dict) -> str:
     return f"{speed['words'] / median(speed['seconds']):,.0f} words/s"
 
 
-def peak_bytes(system, size: int) -> int | None:
-    """By how much translating the longest batch of ``size`` raises the process's memory."""
-    from scripts import benchmark, measure
-
-    batches = measure.make_batches(system, size, size)
-    return benchmark.peak_bytes(lambda: system.translate(batches[-1]))
-
-
 def fairseq_flags(args: argparse.Namespace) -> list[str]:
     """fairseq-generate's flags for all systems."""
-    flags = ["--beam", str(args.beam), "--lenpen", str(args.lenpen), "--cpu"]
+    precision, _ = PRECISIONS[args.dtype]
+    flags = ["--beam", str(args.beam), "--lenpen", str(args.lenpen)]
+    flags += ["--cpu"] if args.device == "cpu" else []
     flags += ["--max-len-a", str(args.max_len_a), "--max-len-b", str(args.max_len_b)]
-    flags += ["--min-len", str(args.min_len)]
+    flags += ["--min-len", str(args.min_len), *precision]
     model = args.data_bin / "sentencepiece.bpe.model"
     if model.is_file():
         flags += ["--bpe", "sentencepiece", "--sentencepiece-model", str(model)]
     return [*flags, *args.fairseq_args]
 
 
-def provenance(threads: int, clock: str) -> dict:
+def describe_search(config) -> dict:
+    """The search of all systems, from fairseq's settings."""
+    return {
+        "beam": config.beam,
+        "lenpen": config.lenpen,
+        "max_len": [config.max_len_a, config.max_len_b],
+        "min_len": config.min_len,
+    }
+
+
+def conditions(args: argparse.Namespace, search: dict, made_by: dict) -> dict:
+    """What must be the same for a run to go on after another."""
+    files = {one.checkpoint for one in args.system} | ({args.shortlist} - {None})
+    return {
+        "files": {str(path): sha256_of(path) for path in sorted(files)},
+        "systems": [[one.name, str(one.checkpoint), one.mode_name] for one in args.system],
+        "data": [str(args.data_bin), str(args.references), str(args.shortlist)],
+        "lines": [list(args.batches), list(args.lines), args.repeats],
+        "flags": fairseq_flags(args),
+        "search": search,
+        "made_by": {name: value for name, value in made_by.items() if name != "dirty"},
+    }
+
+
+def provenance(args: argparse.Namespace) -> dict:
     """What the record says of its making."""
+    from scripts import measure
+
     commit, dirty = records.git_state()
     words = ["python", "-m", "scripts.bench_decoding", *sys.argv[1:]]
     return {
-        "threads": threads,
-        "clock": clock,
+        "threads": args.threads,
+        "clock": args.clock,
+        "dtype": args.dtype,
         "command": commands.shell_line(words),
         "versions": {**versions(), **ctranslate2_version()},
-        "hardware": records.hardware("cpu"),
+        "hardware": records.hardware(measure.device_name(args.device == "cuda")),
         "commit": commit,
         "dirty": dirty,
     }
@@ -155,15 +232,25 @@ def ctranslate2_version() -> dict[str, str]:
 
 
 def report(folder: Path, name: str) -> list[Path]:
-    """Write the table of a record and, where there is BLEU, the plots."""
+    """Write the table of a record and, where there is BLEU, the plots.
+
+    Raises:
+        UserError: if there is no record, or it is damaged.
+    """
     from scripts import decoding_report, plots
 
-    record = read_record(folder / f"{name}.json")
-    page = folder / f"{name}.md"
-    write_bytes(page, decoding_report.page(record).encode())
+    path = folder / f"{name}.json"
+    record = read_record(path)
+    try:
+        page = decoding_report.page(record)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise UserError(f"`{path}` must be a whole record, but is damaged ({problem})") from error
+    written = folder / f"{name}.md"
+    write_bytes(written, page.encode())
     if record.get("untrained"):
-        return [page]
-    return [page, *plots.save(decoding_report.figure(record), folder / name)]
+        return [written]
+    return [written, *plots.save(decoding_report.figure(record), folder / name)]
 
 
 def read_record(path: Path) -> dict:
@@ -175,9 +262,12 @@ def read_record(path: Path) -> dict:
     if not path.is_file():
         raise UserError(f"`{path}` must be a record, but there is none: run the benchmark first")
     try:
-        return json.loads(path.read_bytes())
+        record = json.loads(path.read_bytes())
     except ValueError as error:
         raise UserError(f"`{path}` must be JSON: {error}") from None
+    if not isinstance(record, dict) or record.get("schema") not in READABLE:
+        raise UserError(f"`{path}` must be a record of this benchmark, but is another file")
+    return record
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -191,7 +281,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--references", type=Path, help="default: refs/test.TARGET beside --data-bin")
     add("--system", type=spec, action="append", default=[], help="NAME=CHECKPOINT[:MODE]; repeat")
     add("--runs", type=Path, help="folder of an experiment: all of its finished runs")
-    add("--modes", type=modes, default=MODES, help="of all runs, such as plain,fast+int8,ct2")
+    known = "; ".join(f"on {name} {','.join(each)}" for name, each in DEFAULT_MODES.items())
+    add("--modes", type=modes, help=f"of all runs, such as fast+int8,ct2; default: {known}")
+    add("--device", choices=DEFAULT_MODES, default="cpu", help="of every system; default: cpu")
+    add("--dtype", choices=PRECISIONS, default="float32", help="of every system; default: float32")
     add("--untrained", action="store_true", help="the models are: measure speed alone")
     add("--shortlist", type=Path, help="file of scripts.shortlist, for the mode shortlist")
     add("--batches", type=command_line.int_list, default=(1, 8, 32, 128), help="sentences in one")
@@ -202,8 +295,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="lines of the test set to translate at each batch size",
     )
     add("--repeats", type=whole, default=5, help="times that each system translates them")
-    add("--threads", type=whole, default=1, help="threads of every system")
-    add("--clock", choices=CLOCKS, default="wall", help="processor: for busy machines, one thread")
+    add("--threads", type=whole, default=1, help="threads of every system; default: 1")
+    add("--clock", choices=CLOCKS, default="wall", help="processor: for a busy CPU, one thread")
     add("--beam", type=whole, default=5)
     add("--lenpen", type=float, default=1.0)
     add("--max-len-a", type=float, default=1.2, help="subwords at most, times the source's")
@@ -215,45 +308,24 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check(args: argparse.Namespace) -> None:
-    """Refuse what cannot be measured before anything heavy is imported; complete what is given."""
-    if args.runs is not None:
-        args.system = [*args.system, *of_runs(args.runs, args.modes)]
-        args.data_bin = args.data_bin or args.runs / "data" / "bin"
-    if args.data_bin is None or not args.system:
-        raise UserError(
-            "`--data-bin` and `--system`, or `--runs`, must be given, unless with `--table-only`"
-        )
-    for one in args.system:
-        check_system(one, args.shortlist)
-    targets = sorted(args.data_bin.glob("test.*-*.*.idx"))
-    if not targets:
-        raise UserError(f"`{args.data_bin}` must hold a binarised test set, but holds none")
-    if args.references is None:
-        target = targets[0].name.split(".")[1].split("-")[1]
-        args.references = args.data_bin.parent / "refs" / f"test.{target}"
-    if not args.untrained and not args.references.is_file():
-        raise UserError(f"`{args.references}` must hold the references, but is no file")
-    if args.clock == "processor" and args.threads > 1:
-        raise UserError(f"`--threads` must be 1 with `--clock processor`, but is {args.threads}")
-    names = [one.name for one in args.system]
-    if len(set(names)) < len(names):
-        raise UserError(f"`--system` must have names that differ, but has {', '.join(names)}")
-    if len(args.lines) != len(args.batches):
-        raise UserError(
-            f"`--lines` must have {len(args.batches)} numbers, as `--batches`, but has"
-            f" {len(args.lines)}"
-        )
+def run(args: argparse.Namespace) -> None:
+    """Check, measure and write the record."""
+    from scripts import decoding_quality, measure
 
-
-def check_system(one: Spec, shortlist: Path | None) -> None:
-    """Refuse a system whose files are missing."""
-    if not one.checkpoint.is_file():
-        raise UserError(
-            f"checkpoint of `{one.name}` must be a file, but `{one.checkpoint}` is none"
-        )
-    if "shortlist" in one.mode and (shortlist is None or not shortlist.is_file()):
-        raise UserError(f"`--shortlist` must be a file for `{one.name}`, but is {shortlist}")
+    decoding_checks.check(args)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        # fairseq uses Hydra and torch in ways that they discourage
+        warnings.simplefilter("ignore")
+        with measure.models_errors():
+            record = bench(args)
+    write_json(args.out / f"{args.name}.json", record)
+    (args.out / f"{args.name}.unfinished").unlink(missing_ok=True)
+    try:
+        every = [read_record(path) for path in sorted(args.out.glob("*.json"))]
+        decoding_quality.prune(args.out / decoding_quality.FOLDER, every)
+    except UserError as error:
+        logger.info("texts of earlier runs are left where they are: %s", error)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -263,13 +335,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         if not args.table_only:
-            check(args)
-            with warnings.catch_warnings():
-                # fairseq uses Hydra and torch in ways that they discourage
-                warnings.simplefilter("ignore")
-                record = bench(args)
-            args.out.mkdir(parents=True, exist_ok=True)
-            write_json(args.out / f"{args.name}.json", record)
+            run(args)
         for path in report(args.out, args.name):
             logger.info("wrote %s", path)
 

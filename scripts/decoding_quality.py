@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from data_prep.errors import UserError
@@ -14,35 +14,37 @@ from scripts import measure, score
 logger = logging.getLogger(__name__)
 
 FOLDER = "hypotheses"  # beside the record
+HASH_DIGITS = 16  # of its name
 BASELINE = "transformer"  # the architecture that others are compared with
-FLOAT = ("plain", "fast")  # modes that find the same
+FLOAT = ("plain", "fast", "graph")  # modes that find the same but for rounding
+
+
+def translate(systems: Sequence[measure.System], count: int, size: int) -> dict[str, Sequence[str]]:
+    """What each system, by its name, makes of the whole test set of ``count`` lines, in batches of
+    ``size``."""
+    logger.info("translating the whole test set, %d lines, by each system", count)
+    found = measure.time_systems(systems, size, count, 1)
+    return {system.name: timing.texts for system, timing in found}
 
 
 def judge(
-    systems: Sequence[measure.System],
-    facts: Sequence[dict],
-    references: Sequence[str],
-    out: Path,
-    size: int,
+    facts: Sequence[dict], texts: Mapping[str, Sequence[str]], references: Sequence[str]
 ) -> list[dict]:
-    """Translate the whole test set, note its BLEU in the facts, store the text.
+    """Note in the facts of each system what its text is worth.
 
     Args:
-        systems: what translates.
-        facts: of each; ``bleu`` and ``hypotheses_sha256`` are added.
+        facts: of each; ``bleu``, ``length_ratio`` and ``hypotheses_sha256`` are added.
+        texts: of each, by its name.
         references: of the whole test set.
-        out: folder of the record.
-        size: sentences in a batch.
 
     Returns:
         The differences between systems; see `differences`.
     """
-    texts: dict[str, Sequence[str]] = {}
-    found = measure.time_systems(systems, size, len(references), 1)
-    for fact, (_, timing) in zip(facts, found, strict=True):
-        fact["bleu"] = score.score(timing.texts, references)["bleu"]
-        fact["hypotheses_sha256"] = store(out / FOLDER, timing.texts)
-        texts[fact["name"]] = timing.texts
+    for fact in facts:
+        text = texts[fact["name"]]
+        scores = score.score(text, references)
+        fact["bleu"], fact["length_ratio"] = scores["bleu"], scores["length_ratio"]
+        fact["hypotheses_sha256"] = measure.hash_of_lines(text)
         logger.info("%s: BLEU %.2f", fact["name"], fact["bleu"]["score"])
     return differences(facts, texts, references)
 
@@ -57,7 +59,7 @@ def store(folder: Path, lines: Sequence[str]) -> str:
 
 def text_path(folder: Path, name: str) -> Path:
     """Where the text of a hash is stored."""
-    return folder / f"{name[:16]}.txt.gz"
+    return folder / f"{name[:HASH_DIGITS]}.txt.gz"
 
 
 def read_text(folder: Path, name: str) -> list[str]:
@@ -75,10 +77,19 @@ def read_text(folder: Path, name: str) -> list[str]:
     return lines
 
 
+def prune(folder: Path, records: Iterable[dict]) -> None:
+    """Remove the texts that none of the records names: those of earlier runs."""
+    systems = [system for record in records for system in record["systems"]]
+    named = {text_path(folder, s["hypotheses_sha256"]) for s in systems if "bleu" in s}
+    for path in set(folder.glob(f"{'[0-9a-f]' * HASH_DIGITS}.txt.gz")) - named:
+        path.unlink()
+
+
 def differences(
-    facts: Sequence[dict], texts: dict[str, Sequence[str]], references: Sequence[str]
+    facts: Sequence[dict], texts: Mapping[str, Sequence[str]], references: Sequence[str]
 ) -> list[dict]:
     """Of BLEU, by sacreBLEU's paired bootstrap, once for all `pairs` of texts that differ."""
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     known: set[tuple[str, str]] = set()
     found = []
     for fact, baseline in pairs(facts):
@@ -86,22 +97,25 @@ def differences(
         if key[0] == key[1] or key in known:
             continue
         known.add(key)
-        compared = score.compare(texts[baseline["name"]], texts[fact["name"]], references)
+        text, other = texts[fact["name"]], texts[baseline["name"]]
+        lines = sum(one != two for one, two in zip(text, other, strict=True))
+        compared = {"lines": lines, **score.compare(other, text, references)}
         found.append({"system": fact["name"], "baseline": baseline["name"], **compared})
     return found
 
 
 def pairs(facts: Sequence[dict]) -> list[tuple[dict, dict]]:
     """What is compared: each architecture with the Transformer of its depth in the same mode (the
-    first of several with the first, and so on), and each mode with the same model in float."""
+    first of several with the first, and so on), and each mode with the first that the same model
+    has in float."""
     found = []
     for fact in facts:
         if fact["architecture"] != BASELINE:
             place = alike(facts, fact, fact["architecture"]).index(fact)
             found += [(fact, one) for one in alike(facts, fact, BASELINE)[place : place + 1]]
-        if fact["mode"] not in FLOAT:
-            own = [one for one in facts if one["checkpoint"] == fact["checkpoint"]]
-            found += [(fact, one) for one in own if one["mode"] in FLOAT][:1]
+        own = [one for one in facts if one["checkpoint"] == fact["checkpoint"]]
+        first = next((one for one in own if one["mode"] in FLOAT), fact)
+        found += [(fact, first)] if first is not fact else []
     return found
 
 

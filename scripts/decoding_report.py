@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from scripts import plots
 from scripts.benchmark import markdown
-from scripts.plots import COLOURS, MARKERS, new_figure
-from scripts.tables import commit, rate, words_per_second
+from scripts.tables import commit, rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-STYLES = {"plain": ":", "fast": "-", "int8": "--", "shortlist": "-."}  # by a mode's last word
-RIVAL = "#55a868"
-OTHERS = {"transformer-xl": "#8172b3", "compressive": "#937860"}
+RIVAL: dict[str, Any] = {"color": "#55a868", "marker": "D"}
+RIVAL_LABEL = "transformer in CTranslate2"
+LEGEND_COLUMNS = 6
+PANEL_INCHES = 4.2, 3.6  # small, so that letters are large where a page is as wide as the figure
 
 
 def page(record: dict) -> str:
     """The whole page: speed, then latency and memory, and what they rest on."""
-    lines = [f"# Decoding: {record['name']}", "", *speeds(record), "", *costs(record), ""]
+    name = record["name"]
+    plot = [] if record.get("untrained") else [f"![BLEU against words a second]({name}.png)", ""]
+    lines = [f"# Decoding: {name}", "", *plot, *speeds(record), "", *costs(record), ""]
     lines += [*differences(record), ""] if record.get("differences") else []
     return "\n".join([*lines, *(f"- {fact}" for fact in facts(record)), ""])
 
@@ -45,7 +49,7 @@ def speeds(record: dict) -> list[str]:
         ]
         for system in record["systems"]
     ]
-    return markdown(header, rows, words=2)
+    return markdown(header, rows, words=4)
 
 
 def tokens_per_second(speed: dict) -> float:
@@ -64,23 +68,34 @@ def cost_row(system: dict) -> list[str]:
     """The cells of one system."""
     single = next((speed for speed in system["speed"] if "latency" in speed), None)
     latency = single["latency"] if single else {}
-    peak, state, last = system["peak_bytes"], system["state"], system["speed"][-1]
+    state, last = system["state"], system["speed"][-1]
     return [
         system["name"],
         *(f"{1e3 * latency[p]:.1f}" if p in latency else "" for p in ("50", "90", "99")),
-        f"{system['loaded_bytes'] / 2**20:,.0f}",
-        "" if peak is None else f"{peak / 2**20:,.0f}",
+        mebibytes(system["loaded_bytes"]),
+        mebibytes(system["peak_bytes"]),
         "" if state is None else f"{state['bytes_per_token']:,.0f}",
-        f"{last['length_ratio']:.3f}",
+        f"{system.get('length_ratio', last['length_ratio']):.3f}",
         f"`{system.get('hypotheses_sha256', last['output_sha256'])[:8]}`",
     ]
 
 
+def mebibytes(count: int | None) -> str:
+    """Of so many bytes; nothing where they are not known."""
+    return "" if count is None else f"{count / 2**20:,.0f}"
+
+
 def differences(record: dict) -> list[str]:
     """The table of differences of BLEU that were tested."""
-    header = ["system", "against", "BLEU difference", "p"]
+    header = ["system", "against", "lines that differ", "BLEU difference", "p"]
     rows = [
-        [one["system"], one["baseline"], f"{one['difference']:+.2f}", f"{one['p_value']:.3f}"]
+        [
+            one["system"],
+            one["baseline"],
+            f"{one['lines']:,}" if "lines" in one else "",
+            f"{one['difference']:+.2f}",
+            f"{one['p_value']:.3f}",
+        ]
         for one in record["differences"]
     ]
     return markdown(header, rows, words=2)
@@ -88,30 +103,74 @@ def differences(record: dict) -> list[str]:
 
 def facts(record: dict) -> list[str]:
     """What the numbers mean and under what conditions they were taken."""
-    search, systems, hardware = record["search"], record["systems"], record["hardware"]
-    first = systems[0]["speed"]
-    lines = ", ".join(f"batch {speed['batch']}: {speed['lines']:,} lines" for speed in first)
-    same = all(speed["identical_output"] for system in systems for speed in system["speed"])
+    search = record["search"]
     found = [
-        f"words/s: detokenised output words a second, median (slowest-fastest) of"
-        f" {len(first[0]['seconds'])} repeats, interleaved between all systems in one process,"
-        f" after a warm-up; {lines}. Timed: the search with the encoder. Not timed: loading,"
-        " tokenising, batching, detokenising. Systems whose ranges overlap are not ranked.",
+        *of_quality(record),
+        of_speed(record),
         f"Search: beam {search['beam']}, length penalty {search['lenpen']:g}, at most"
         f" {search['max_len'][0]:g} times the source and {search['max_len'][1]:g} subwords, at"
         f" least {search['min_len']}.",
-        "layers: encoder-decoder. p50, p90, p99: latency of a single sentence. loaded: growth of"
-        " the process by loading the system. peak: further growth while it translates the longest"
-        f" batch of {first[-1]['batch']}. state B/token: kept for each target token of one"
-        " hypothesis. length: output words over reference words. output: SHA-256 of the text.",
-        "All repeats of a system gave the same output." if same
-        else "* The output differed between repeats.",
+        of_costs(record),
+    ]
+    if not all(speed["identical_output"] for s in record["systems"] for speed in s["speed"]):
+        found.append("* The output differed between repeats.")
+    else:
+        found.append("All repeats of a system gave the same output.")
+    found += [f"Warning while this was measured: {line}" for line in record.get("warnings", [])]
+    return [*found, conditions(record), f"`{record['command']}`"]
+
+
+def of_speed(record: dict) -> str:
+    """What a rate is."""
+    first = record["systems"][0]["speed"]
+    lines = ", ".join(f"batch {speed['batch']}: {speed['lines']:,} lines" for speed in first)
+    sessions = record.get("sessions", 1)
+    process = "one process" if sessions == 1 else f"one process for each of {sessions} parts"
+    return (
+        "words/s: detokenised output words a second, median (slowest-fastest) of"
+        f" {len(first[0]['seconds'])} repeats, interleaved between all systems in {process},"
+        f" after a warm-up; {lines}. Timed: the search with the encoder. Not timed: loading,"
+        " tokenising, batching, detokenising. tokens/s: subwords, the end of a sentence included."
+        " Systems whose ranges overlap are not ranked."
+    )
+
+
+def of_costs(record: dict) -> str:
+    """What the columns of the second table are."""
+    batch = record["systems"][0]["speed"][-1]["batch"]
+    whole = all("length_ratio" in system for system in record["systems"])
+    length = "of the whole test set" if whole else f"of the lines timed in batches of {batch}"
+    memory = "the process" if device(record) == "cpu" else "the memory that torch holds on the GPU"
+    blank = "" if device(record) == "cpu" else " CTranslate2's is not known to torch."
+    return (
+        "layers: encoder-decoder. p50, p90, p99: latency of a single sentence, of all lines of"
+        f" batch 1 and all repeats. loaded: growth of {memory} by loading the system. peak: further"
+        f" growth while it translates a batch of {batch}.{blank} state: bytes that are kept for"
+        " each target token of one hypothesis, mean of positions 8 to 40. length: output words"
+        f" over reference words, {length}. output: SHA-256 of the text."
+    )
+
+
+def conditions(record: dict) -> str:
+    """Threads, clock, precision and machine."""
+    hardware, gpu = record["hardware"], device(record)
+    place = "" if gpu == "cpu" else f"on {gpu}, which is waited for before a clock is read; host: "
+    return (
         f"{record['threads']} thread(s) for every system, {record['clock']} time,"
-        f" {hardware['cpu']}, {hardware['cores']} cores, commit {commit(record)}; versions: "
-        + ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items())),
-        f"`{record['command']}`",
-    ]  # fmt: skip
-    return [*of_quality(record), *found]
+        f" {precision(record)} (weights of the modes int8 in eight bits), {place}"
+        f"{hardware['cpu']}, {hardware['cores']} cores, commit {commit(record)}; versions: "
+        + ", ".join(f"{name} {version}" for name, version in sorted(record["versions"].items()))
+    )
+
+
+def device(record: dict) -> str:
+    """``cpu``, or the GPU's name."""
+    return record["hardware"]["device"]
+
+
+def precision(record: dict) -> str:
+    """Of weights and activations; records before schema 3 knew only one."""
+    return record.get("dtype", "float32")
 
 
 def of_quality(record: dict) -> list[str]:
@@ -123,81 +182,101 @@ def of_quality(record: dict) -> list[str]:
         f"BLEU `{', '.join(signatures)}`, of {record['test_lines']:,} lines in batches of"
         f" {record['quality_batch']}; the text is in `hypotheses/`, under its hash.",
         "p: sacreBLEU's paired bootstrap, 1,000 samples. Each architecture stands against the"
-        " Transformer of its depth in the same mode, each mode against the same model in float;"
-        " pairs with the same text are left out, and those that stand there already.",
+        " Transformer of its depth in the same mode, each mode against the same model in float"
+        " (the first such mode); pairs with the same text are left out, and those that stand there"
+        " already. Where few lines differ, p says little: look at the difference.",
     ]
 
 
 def figure(record: dict) -> Figure:
-    """BLEU against words a second, a panel for each batch size.
+    """BLEU against words a second: a panel for each batch size, a row for weights in float and one
+    for those in eight bits; in all of them the Pareto front of all systems.
 
-    A curve for each architecture and mode over its depths, bars from the slowest to the fastest
-    repeat, and the Pareto front of all systems.
+    A curve for each architecture and mode over its depths: medians over repeats and seeds, with
+    bars from the least to the most.
     """
-    batches = [speed["batch"] for speed in record["systems"][0]["speed"]]
-    drawn, panels = new_figure(len(batches))
     systems = [system for system in record["systems"] if "bleu" in system]
-    for index, (panel, batch) in enumerate(zip(panels, batches, strict=True)):
-        for architecture, mode in dict.fromkeys((s["architecture"], s["mode"]) for s in systems):
-            own = [s for s in systems if (s["architecture"], s["mode"]) == (architecture, mode)]
-            draw_curve(panel, sorted(own, key=lambda system: system["depth"]), index)
-        draw_front(panel, pareto_front([point(system, index) for system in systems]))
-        panel.set_title(f"batch {batch}")
-        panel.set_xlabel("detokenised words a second")
-        panel.set_ylabel("BLEU")
-        panel.grid(alpha=0.3)
-    drawn.set_figheight(drawn.get_figheight() + 1.6)
-    handles, labels = panels[0].get_legend_handles_labels()
-    drawn.legend(handles, labels, loc="outside lower center", ncols=5, fontsize="small")
+    batches = [speed["batch"] for speed in record["systems"][0]["speed"]]
+    rows = [
+        (name, own)
+        for name, wanted in ((precision(record), False), ("int8", True))
+        if (own := [system for system in systems if ("int8" in system["mode"]) == wanted])
+    ]
+    drawn, panels = plots.new_figure(len(batches), len(rows), PANEL_INCHES)
+    for number, panel in enumerate(panels):
+        _, own = rows[number // len(batches)]
+        index = number % len(batches)
+        for curve in curves(own):
+            look, _, hollow = style(curve[0]["architecture"], curve[0]["mode"])
+            plots.draw_curve(panel, points_of(curve, index), look, hollow)
+        every = [point for curve in curves(systems) for point in points_of(curve, index)]
+        plots.draw_front(panel, plots.pareto_front(every))
+    share_limits(panels, len(batches))
+    for number, panel in enumerate(panels):
+        name, _ = rows[number // len(batches)]
+        plots.label_speed(panel, f"batch {batches[number % len(batches)]}, {name}")
+        panel.set_ylabel("" if number % len(batches) else "BLEU")
+    drawn.set_figheight(drawn.get_figheight() + 1)
+    handles = legend(systems)
+    drawn.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(LEGEND_COLUMNS, len(handles)),
+        fontsize="small",
+        title="numbers: decoder layers; bars: least to most",
+        title_fontsize="small",
+    )
     return drawn
 
 
-def point(system: dict, index: int) -> tuple[float, float]:
-    """Median words a second at the ``index``-th batch size, and BLEU."""
-    return words_per_second(system["speed"][index])[0], system["bleu"]["score"]
+def curves(systems: Sequence[dict]) -> list[list[dict]]:
+    """The systems of each architecture and mode."""
+    kinds = dict.fromkeys((system["architecture"], system["mode"]) for system in systems)
+    return [[s for s in systems if (s["architecture"], s["mode"]) == kind] for kind in kinds]
 
 
-def draw_curve(panel: Axes, systems: Sequence[dict], index: int) -> None:
-    """The systems of one architecture and mode, by depth."""
-    rates = [words_per_second(system["speed"][index]) for system in systems]
-    bleus = [system["bleu"]["score"] for system in systems]
-    architecture, mode = systems[0]["architecture"], systems[0]["mode"]
-    rival = mode.startswith("ct2")
-    panel.errorbar(
-        [middle for middle, _, _ in rates],
-        bleus,
-        xerr=[[m - low for m, low, _ in rates], [high - m for m, _, high in rates]],
-        label=f"{architecture}, {mode}",
-        color=RIVAL if rival else (COLOURS | OTHERS).get(architecture),
-        marker="D" if rival else MARKERS.get(architecture, "^"),
-        fillstyle="none" if "int8" in mode else "full",
-        linestyle=STYLES.get(mode.split("+")[-1], "-"),
-        capsize=2,
-    )
-    for system, (middle, _, _), score in zip(systems, rates, bleus, strict=True):
-        panel.annotate(
-            str(system["depth"]), (middle, score), textcoords="offset points", xytext=(4, 4)
-        )
+def points_of(systems: Sequence[dict], index: int) -> list[plots.Point]:
+    """A curve's points at the ``index``-th batch size."""
+    return plots.points_of(systems, index, lambda system: system["bleu"]["score"])
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that none other beats in both coordinates, the fastest last."""
-    front: list[tuple[float, float]] = []
-    for speed, score in sorted(points, key=lambda one: (-one[0], -one[1])):
-        if not front or score > front[-1][1]:
-            front.append((speed, score))
-    return front[::-1]
+def style(architecture: str, mode: str) -> tuple[dict[str, Any], str, bool]:
+    """How a curve looks, what its mode is called in the legend, and whether its markers are hollow:
+    the rival has a colour of its own, otherwise colour and marker tell the architecture, and the
+    line and the hollow markers the mode."""
+    words = mode.split("+")
+    look = RIVAL if words[0] == "ct2" else plots.look(architecture)
+    line = ":" if words[0] == "plain" else "--" if words[0] == "graph" else "-"
+    line = "-." if "shortlist" in words else line
+    return {**look, "linestyle": line}, mode, line in (":", "-.")
 
 
-def draw_front(panel: Axes, front: Sequence[tuple[float, float]]) -> None:
-    """A step line through the front, under everything else."""
-    panel.plot(
-        [speed for speed, _ in front],
-        [score for _, score in front],
-        drawstyle="steps-pre",
-        color="#999999",
-        linewidth=4,
-        alpha=0.35,
-        zorder=0,
-        label="Pareto front",
-    )
+def legend(systems: Sequence[dict]) -> list[Line2D]:
+    """Handles for architectures, the rival, modes and the front."""
+    from matplotlib.lines import Line2D
+
+    def handle(label: str, hollow: bool = False, **look: Any) -> Line2D:
+        face = "white" if hollow else look["color"]
+        return Line2D([], [], label=label, markersize=8, markerfacecolor=face, **look)
+
+    ours = [system for system in systems if not system["mode"].startswith("ct2")]
+    kinds = sorted({system["architecture"] for system in ours})
+    found = [handle(kind, linestyle="", **plots.look(kind)) for kind in kinds]
+    if len(ours) < len(systems):
+        found.append(handle(RIVAL_LABEL, linestyle="", **RIVAL))
+    for mode in dict.fromkeys(system["mode"] for system in systems):
+        look, label, hollow = style("", mode)
+        look = look if mode.startswith("ct2") else {**look, "color": "#333333", "marker": "o"}
+        found.append(handle(label, hollow, **look))
+    return [*found, Line2D([], [], label="Pareto front of all modes", **plots.FRONT)]
+
+
+def share_limits(panels: Sequence[Axes], columns: int) -> None:
+    """The same speeds in a column and the same BLEU everywhere, so that panels can be compared."""
+    for panel in panels:
+        panel.set_xscale("log")
+    scores = [panel.get_ylim() for panel in panels]
+    for number, panel in enumerate(panels):
+        speeds = [other.get_xlim() for other in panels[number % columns :: columns]]
+        panel.set_xlim(min(low for low, _ in speeds), max(high for _, high in speeds))
+        panel.set_ylim(min(low for low, _ in scores), max(high for _, high in scores))

@@ -1,29 +1,43 @@
 """The systems whose decoding is compared: a checkpoint and how it is decoded.
 
-A mode is words joined by ``+``: ``plain`` (fairseq's generator), ``fast`` (ours) or ``ct2``
-(CTranslate2, which its own converter makes a model for), with ``int8`` and, but for ``plain``,
-``shortlist``. CTranslate2 knows fairseq's Transformer alone.
+A mode is words joined by ``+``: ``plain`` (fairseq's generator), ``fast`` (ours), ``graph`` (ours
+in CUDA graphs, on a GPU) or ``ct2`` (CTranslate2, which its own converter makes a model for).
+``int8`` may follow, on a GPU after ``ct2`` alone, and ``shortlist`` after ``fast`` and ``ct2``.
+CTranslate2 knows fairseq's Transformer alone, ``graph`` that and the Feedback decoder.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_prep.errors import UserError
-from scripts import command_line, commands, measure
-from scripts.benchmark import memory_line
+from scripts import command_line, commands, decoding_memory, measure
 
 if TYPE_CHECKING:
     import torch
 
-MODES = ("plain", "fast", "ct2")
-STATE_STEPS = measure.STATE_STEPS
+#: The first word of a mode, and those that may follow.
+MODES = {
+    "plain": ("int8",),
+    "fast": ("int8", "shortlist"),
+    "graph": (),
+    "ct2": ("int8", "shortlist"),
+}
+#: Of all runs of an experiment, unless others are named.
+DEFAULT_MODES = {"cpu": ("plain", "fast", "ct2"), "cuda": ("plain", "fast", "graph", "ct2")}
+#: Decoders that a mode is limited to.
+LIMITED = {"ct2": ("transformer",), "graph": ("transformer", "feedback")}
+#: Our name of a precision, fairseq-generate's flags for it and CTranslate2's name.
+PRECISIONS = {
+    "float32": ([], "float32"),
+    "bf16": (["--bf16"], "bfloat16"),
+    "fp16": (["--fp16"], "float16"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,8 @@ class Spec:
         """fairseq-generate's flags for the mode."""
         if self.mode[0] == "ct2":
             return []
-        flags = ["--memtx-generator", "fast"] if "fast" in self.mode else []
+        generator = {"fast": "fast", "graph": "cuda-graphs"}.get(self.mode[0])
+        flags = [] if generator is None else ["--memtx-generator", generator]
         flags += ["--memtx-int8"] if "int8" in self.mode else []
         return flags + (["--memtx-shortlist", str(shortlist)] if "shortlist" in self.mode else [])
 
@@ -56,17 +71,17 @@ def spec(text: str) -> Spec:
     words = mode_words(mode)
     if not (name and equals and path and words):
         raise argparse.ArgumentTypeError(
-            "must be NAME=CHECKPOINT[:MODE] with MODE plain, fast or ct2, where +int8 and, but"
-            f" after plain, +shortlist may follow, but is {text}"
+            "must be NAME=CHECKPOINT[:MODE] with MODE plain, fast, graph or ct2, where +int8 may"
+            f" follow but after graph, and +shortlist after fast and ct2, but is {text}"
         )
     return Spec(name, Path(path), words)
 
 
 def mode_words(mode: str) -> tuple[str, ...]:
     """The words of a mode; none for what is no mode."""
-    words = tuple(mode.split("+"))
-    known = words[0] in MODES and all(word in ("int8", "shortlist") for word in words[1:])
-    return words if known and not ("shortlist" in words and words[0] == "plain") else ()
+    first, *others = mode.split("+")
+    known = first in MODES and set(others) <= set(MODES[first]) and len(set(others)) == len(others)
+    return (first, *others) if known else ()
 
 
 def modes(text: str) -> tuple[str, ...]:
@@ -74,12 +89,14 @@ def modes(text: str) -> tuple[str, ...]:
     names = command_line.comma_list(text)
     for name in names:
         if not mode_words(name):
-            raise argparse.ArgumentTypeError(f"must be such as plain,fast+int8, but is {text}")
+            raise argparse.ArgumentTypeError(
+                f"must be modes such as plain,fast+int8, but {name} is none"
+            )
     return names
 
 
 def of_runs(runs: Path, modes: Sequence[str]) -> list[Spec]:
-    """All finished runs of an experiment in these modes; those of CTranslate2 for Transformers.
+    """All finished runs of an experiment in these modes, where a mode knows the decoder.
 
     Raises:
         UserError: where no run is finished.
@@ -88,48 +105,72 @@ def of_runs(runs: Path, modes: Sequence[str]) -> list[Spec]:
     if not found:
         raise UserError(f"`{runs}` must hold finished runs of an experiment, but holds none")
     return [
-        Spec(f"{path.parent.name} {mode}", path, mode_words(mode))
+        Spec(f"{path.parent.name} {mode}", path, words)
         for path in found
         for mode in modes
-        if not mode.startswith("ct2") or path.parent.name.startswith("transformer-d")
+        if knows(words := mode_words(mode), path.parent.name.rpartition("-d")[0])
     ]
+
+
+def knows(words: Sequence[str], decoder: str) -> bool:
+    """Whether a mode is one for this decoder of an experiment."""
+    return words[0] not in LIMITED or decoder in LIMITED[words[0]]
+
+
+def loaders(
+    specs: Sequence[Spec], data_bin: Path, flags: Sequence[str], shortlist: Path | None
+) -> dict[str, measure.Loader]:
+    """What loads each system, by its name; one for all that have the same flags."""
+    words = ["--user-dir", str(commands.USER_DIR), "--task", commands.TASK, *flags]
+    made: dict[str, measure.Loader] = {}
+    for one in specs:
+        own = one.flags(shortlist)
+        if str(own) not in made:
+            made[str(own)] = measure.Loader(data_bin, [*words, *own])
+    return {one.name: made[str(one.flags(shortlist))] for one in specs}
 
 
 def load(
     specs: Sequence[Spec],
+    loaders: Mapping[str, measure.Loader],
     data_bin: Path,
-    flags: Sequence[str],
     shortlist: Path | None,
     threads: int,
+    dtype: str = "float32",
 ) -> tuple[list[measure.System], list[dict]]:
-    """Load all systems; beside each what a record says of it."""
+    """Load all systems; beside each what a record says of it.
+
+    Raises:
+        UserError: for a model that its mode does not know.
+    """
     systems, facts = [], []
-    loaders: dict[str, measure.Loader] = {}
-    words = ["--user-dir", str(commands.USER_DIR), "--task", "memtx_translation", *flags]
     for one in specs:
-        own = one.flags(shortlist)
-        if str(own) not in loaders:
-            loaders[str(own)] = measure.Loader(data_bin, [*words, *own])
-        loader, before = loaders[str(own)], resident_bytes()
+        loader = loaders[one.name]
+        before = decoding_memory.held_bytes(loader.cuda)
         system = loader.load(one.name, one.checkpoint)
         described = describe(system, one)
         if one.mode[0] == "ct2":
             allowed = shortlist if "shortlist" in one.mode else None
             rival = CTranslate2System.convert(
-                system, one, data_bin, loader.config, threads, allowed
+                system, one, data_bin, loader, threads, allowed, dtype
             )
             system, before = rival, rival.bytes_before
         measure.warm_up(system, measure.make_batches(system, 1, 1))  # prepares weights
-        described["loaded_bytes"] = max(0, resident_bytes() - before)
+        check_graphs(system, one)
+        described["loaded_bytes"] = decoding_memory.growth(
+            before, decoding_memory.held_bytes(system.cuda)
+        )
         systems.append(system)
         facts.append(described)
     return systems, facts
 
 
-def resident_bytes() -> int:
-    """Memory of the process without what it has freed."""
-    ctypes.CDLL(None).malloc_trim(0)
-    return memory_line("VmRSS")
+def check_graphs(system: measure.System, one: Spec) -> None:
+    """Refuse a system that is to search in graphs, and has not."""
+    if one.mode[0] == "graph" and system.generator.graphs.decoder is None:
+        raise UserError(
+            f"`{one.name}` must be a system that searches in graphs, but has not: the log says why"
+        )
 
 
 def describe(system: measure.System, one: Spec) -> dict[str, Any]:
@@ -158,12 +199,12 @@ ARCHITECTURES = {
 
 
 class CTranslate2System(measure.System):
-    """A converted Transformer; ``model`` and ``task`` are those it was made from."""
+    """A converted Transformer; ``task`` is that of the model it was made from, which is let go."""
 
     translator: Any
     search_settings: Any
     has_shortlist: bool = False
-    bytes_before: int = 0  # the process's memory before it was loaded
+    bytes_before: int | None = None  # held by the process before it was loaded
 
     @classmethod
     def convert(
@@ -171,40 +212,46 @@ class CTranslate2System(measure.System):
         system: measure.System,
         one: Spec,
         data_bin: Path,
-        config: Any,
+        loader: measure.Loader,
         threads: int,
         shortlist: Path | None,
+        dtype: str,
     ) -> CTranslate2System:
-        """Convert a checkpoint in a temporary folder and load it."""
+        """Convert a checkpoint in a temporary folder and load it.
+
+        Raises:
+            UserError: without CTranslate2, and for what it cannot convert or run.
+        """
         try:
             import ctranslate2
         except ImportError:
             raise UserError(
                 f"mode `{one.mode_name}` needs CTranslate2: pip install --no-deps ctranslate2"
             ) from None
-        precision = "int8" if "int8" in one.mode else "float32"
+        precision = rival_precision(one.mode, dtype)
         languages = system.task.cfg.source_lang, system.task.cfg.target_lang
         converter = ctranslate2.converters.FairseqConverter(
             str(one.checkpoint), str(data_bin), *languages
         )
-        made = cls(system.name, system.model, None, system.task, system.decode)
-        made.search_settings, made.has_shortlist = config.generation, shortlist is not None
+        made = cls(system.name, None, None, system.task, system.decode, system.cuda)
+        made.search_settings, made.has_shortlist = loader.config.generation, shortlist is not None
+        del system.model, system.generator  # not to be weighed, nor to fill a GPU
         with tempfile.TemporaryDirectory() as folder:
             words = write_vocabulary_map(Path(folder) / "words", shortlist, system.task)
             folder = str(Path(folder) / "model")
             try:
                 converter.convert(folder, vmap=words, quantization=precision)
-            except ValueError as error:
+                made.bytes_before = None if made.cuda else decoding_memory.held_bytes(False)
+                made.translator = ctranslate2.Translator(
+                    folder,
+                    device="cuda" if made.cuda else "cpu",
+                    compute_type=precision,
+                    inter_threads=1,
+                    intra_threads=threads,
+                )
+            except (ValueError, RuntimeError) as error:
                 problem = " ".join(str(error).split())
                 raise UserError(f"`{one.checkpoint}` cannot be converted: {problem}") from None
-            made.bytes_before = resident_bytes()
-            made.translator = ctranslate2.Translator(
-                folder,
-                device="cpu",
-                compute_type=precision,
-                inter_threads=1,
-                intra_threads=threads,
-            )
         return made
 
     def prepare(self, batch: dict) -> Any:
@@ -239,6 +286,14 @@ class CTranslate2System(measure.System):
         return [torch.tensor([*map(dictionary.index, line), dictionary.eos()]) for line in best]
 
 
+def rival_precision(mode: Sequence[str], dtype: str) -> str:
+    """CTranslate2's name for the precision of a mode beside ours."""
+    _, name = PRECISIONS[dtype]
+    if "int8" not in mode:
+        return name
+    return "int8" if dtype == "float32" else f"int8_{name}"
+
+
 def write_vocabulary_map(path: Path, shortlist: Path | None, task: Any) -> str | None:
     """A shortlist in CTranslate2's form: a source word, a tab, its targets; none is always."""
     from fairseq_memtx.decoding.shortlist import Shortlist
@@ -253,36 +308,3 @@ def write_vocabulary_map(path: Path, shortlist: Path | None, task: Any) -> str |
             allowed = [target.symbols[word] for word in words.tolist() if word >= 0]
             file.write(f"{key}\t{' '.join(allowed)}\n")
     return str(path)
-
-
-def weigh_state(system: measure.System) -> dict[str, float] | None:
-    """See `measure.weigh_state`; for our generator of its own state; None where it is not known."""
-    if isinstance(system, CTranslate2System):
-        return None
-    engines = getattr(system.generator, "engines", [])
-    if not engines or not engines[0].can_fuse:
-        return measure.weigh_state(system)
-    batch = measure.make_batches(system, 1, 1)[0]
-    short, long = (fused_state_bytes(system, batch, steps) for steps in STATE_STEPS)
-    per_token = (long - short) / (STATE_STEPS[1] - STATE_STEPS[0])
-    fixed = short - STATE_STEPS[0] * per_token
-    length = batch["net_input"]["src_tokens"].size(1)
-    return {"bytes_per_token": per_token, "bytes_per_source_token": round(fixed / length, 1)}
-
-
-def fused_state_bytes(system: measure.System, batch: dict, steps: int) -> int:
-    """Bytes of the state of our own search, one hypothesis, after ``steps`` positions."""
-    import torch
-
-    net_input = batch["net_input"]
-    with torch.no_grad():
-        encoded = system.model.encoder(net_input["src_tokens"], net_input["src_lengths"])
-        masks = encoded["encoder_padding_mask"]
-        search = (
-            system.generator.engines[0]
-            .weights()
-            .start(encoded["encoder_out"][0], masks[0] if masks else None, 1)
-        )
-        for _ in range(steps):
-            search.features(torch.tensor([system.task.target_dictionary.eos()]))
-    return search.size_bytes()

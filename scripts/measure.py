@@ -16,7 +16,8 @@ import hashlib
 import logging
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
 WARM_UP_SENTENCES = 16
+#: Of all batches, on a GPU: room is made at the first sight of a size, and a form of step is
+#: recorded at its second.
+WARM_UPS_ON_GPU = 3
 STATE_STEPS = (8, 40)  # positions between which the decoder's state is weighed
 
 
@@ -170,13 +174,14 @@ class Loader:
 
 
 def make_batches(system: System, size: int, lines: int) -> list[dict]:
-    """fairseq-generate's batches of ``size`` for the first ``lines`` of the test set."""
+    """fairseq-generate's batches for the first ``lines`` of the test set, of sentences of like
+    length; all but the last have ``size``, also where that is no multiple of 8."""
     from fairseq import utils
 
     dataset = system.task.dataset("test")
     ordered = dataset.ordered_indices()
     groups = dataset.batch_by_size(
-        ordered[ordered < lines], max_sentences=size, required_batch_size_multiple=8
+        ordered[ordered < lines], max_sentences=size, required_batch_size_multiple=1
     )
     batches = [dataset.collater([dataset[int(i)] for i in group]) for group in groups]
     return [utils.move_to_cuda(batch) for batch in batches] if system.cuda else batches
@@ -205,7 +210,11 @@ def time_systems(
 
 
 def warm_up(system: System, batches: Sequence[dict]) -> None:
-    """Translate some batches, from the middle lengths, without a clock."""
+    """Translate some batches, from the middle lengths, without a clock; on a GPU all of them."""
+    if system.cuda:
+        for batch in [*batches] * WARM_UPS_ON_GPU:
+            system.translate(batch)
+        return
     done = 0
     for batch in batches[len(batches) // 2 :]:
         system.translate(batch)
@@ -300,6 +309,17 @@ def _tensor_bytes(value: object) -> int:
     return value.numel() * value.element_size() if isinstance(value, torch.Tensor) else 0
 
 
+@contextmanager
+def models_errors() -> Iterator[None]:
+    """Tell errors of `fairseq_memtx` that a user can mend as our own are told."""
+    from fairseq_memtx.errors import UserError as ModelError
+
+    try:
+        yield
+    except ModelError as error:
+        raise UserError(str(error)) from error
+
+
 def device_name(cuda: bool) -> str:
     """``cpu``, or the accelerator's name."""
     if not cuda:
@@ -359,7 +379,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             # fairseq uses Hydra and torch in ways that they discourage: nothing to be done here
             warnings.simplefilter("ignore")
-            measure(args)
+            with models_errors():
+                measure(args)
 
     return command_line.run(work)
 

@@ -55,6 +55,15 @@ def test_state_is_what_the_decoders_must_keep(measured) -> None:
         assert found["bytes_per_source_token"] >= 2 * keys_and_values
 
 
+def test_batches_have_the_size_that_is_told(prepared_sample: Path) -> None:
+    """fairseq would cut those of 9 to 8."""
+    flags = ["--user-dir", str(commands.USER_DIR), "--task", commands.TASK, "--cpu"]
+    task = measure.Loader(prepared_sample / "bin", flags).task
+    system = measure.System("a", None, None, task, None)
+    sizes = [len(batch["id"]) for batch in measure.make_batches(system, 9, 14)]
+    assert sizes == [9, 5]
+
+
 def test_output_that_differs_is_noticed() -> None:
     timing = measure.Timing(batch=1, lines=1, seconds=[1.0, 1.0], words=5)
     timing.hashes = [measure.hash_of_lines(["a"]), measure.hash_of_lines(["b"])]
