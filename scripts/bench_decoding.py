@@ -64,6 +64,7 @@ def bench(args: argparse.Namespace) -> dict:
     )
     loader = loaders[args.system[0].name]
     search = describe_search(loader.config.generation)
+    decoding_checks.check_search(args, loader.config.generation)
     decoding_checks.check_lines(args, len(loader.task.dataset("test")))
     parts = Unfinished(args.out / f"{args.name}.unfinished", conditions(args, search, made_by))
     with noted_warnings(parts.notes):

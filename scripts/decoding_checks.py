@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 from data_prep.errors import UserError
 from scripts import benchmark_gpu
@@ -101,6 +103,22 @@ def check_device(args: argparse.Namespace) -> None:
             )
     if args.device == "cuda":
         benchmark_gpu.require()
+
+
+def check_search(args: argparse.Namespace, settings: Any) -> None:
+    """Refuse settings of fairseq's search that CTranslate2 would not be given."""
+    from fairseq.dataclass.configs import GenerationConfig
+
+    if not any(one.mode[0] == "ct2" for one in args.system):
+        return
+    known = {"beam", "lenpen", "max_len_a", "max_len_b", "min_len"}
+    for field in dataclasses.fields(GenerationConfig):
+        if field.name not in known and getattr(settings, field.name) != field.default:
+            flag = "--" + field.name.replace("_", "-")
+            raise UserError(
+                f"`--fairseq-args` must not change {flag} beside the mode ct2, which does not know"
+                " it: leave out one of them"
+            )
 
 
 def check_lines(args: argparse.Namespace, count: int) -> None:

@@ -111,19 +111,27 @@ def pairs(facts: Sequence[dict]) -> list[tuple[dict, dict]]:
     found = []
     for fact in facts:
         if fact["architecture"] != BASELINE:
-            place = alike(facts, fact, fact["architecture"]).index(fact)
-            found += [(fact, one) for one in alike(facts, fact, BASELINE)[place : place + 1]]
+            found += partner(facts, fact, fact["mode"])
         own = [one for one in facts if one["checkpoint"] == fact["checkpoint"]]
         first = next((one for one in own if one["mode"] in FLOAT), fact)
         found += [(fact, first)] if first is not fact else []
     return found
 
 
-def alike(facts: Sequence[dict], fact: dict, architecture: str) -> list[dict]:
-    """All of an architecture that have the depth and the mode of ``fact``."""
-    same = ("encoder_layers", "depth", "mode")
+def partner(facts: Sequence[dict], fact: dict, mode: str) -> list[tuple[dict, dict]]:
+    """A system beside the Transformer of its depth in a mode, if there is one: the first of several
+    beside the first, and so on."""
+    place = alike(facts, fact, fact["architecture"], fact["mode"]).index(fact)
+    others = alike(facts, fact, BASELINE, mode)
+    return [(fact, other) for other in others[place : place + 1]]
+
+
+def alike(facts: Sequence[dict], fact: dict, architecture: str, mode: str) -> list[dict]:
+    """All of an architecture and a mode that have the depth of ``fact``."""
+    sizes = ("encoder_layers", "depth")
     return [
         one
         for one in facts
-        if one["architecture"] == architecture and all(one[key] == fact[key] for key in same)
+        if (one["architecture"], one["mode"]) == (architecture, mode)
+        and all(one[key] == fact[key] for key in sizes)
     ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scripts import plots
 from scripts.benchmark import markdown
+from scripts.decoding_quality import BASELINE, partner
 from scripts.tables import commit, rate
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def page(record: dict) -> str:
     name = record["name"]
     plot = [] if record.get("untrained") else [f"![BLEU against words a second]({name}.png)", ""]
     lines = [f"# Decoding: {name}", "", *plot, *speeds(record), "", *costs(record), ""]
+    lines += [*ratios(record), ""] if rate_pairs(record["systems"]) else []
     lines += [*differences(record), ""] if record.get("differences") else []
     return "\n".join([*lines, *(f"- {fact}" for fact in facts(record)), ""])
 
@@ -55,6 +57,44 @@ def speeds(record: dict) -> list[str]:
 def tokens_per_second(speed: dict) -> float:
     """Median over the repeats, in subwords, the end of the sentence included."""
     return speed["tokens"] / median(speed["seconds"])
+
+
+def ratios(record: dict) -> list[str]:
+    """The table of rates relative to another system's, by `rate_pairs`."""
+    batches = [speed["batch"] for speed in record["systems"][0]["speed"]]
+    header = ["system", "relative to", *(f"batch {batch}" for batch in batches)]
+    rows = [
+        [system["name"], other["name"], *map(ratio, system["speed"], other["speed"])]
+        for system, other in rate_pairs(record["systems"])
+    ]
+    return markdown(header, rows, words=2)
+
+
+def ratio(speed: dict, other: dict) -> str:
+    """Median (least-most) over the repeats, each of which has both systems in one turn."""
+    words = speed["words"] / other["words"]
+    found = [
+        words * theirs / ours
+        for ours, theirs in zip(speed["seconds"], other["seconds"], strict=True)
+    ]
+    return f"{median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
+
+
+def rate_pairs(systems: Sequence[dict]) -> list[tuple[dict, dict]]:
+    """Whose rates are set against each other: each architecture's against the Transformer's in the
+    same mode, and that of each mode of our own against the rival's, in eight bits where ours is,
+    with a shortlist and without where ours has one. Always of one depth, the first of several seeds
+    against the first, and so on."""
+    found = []
+    for system in systems:
+        words = system["mode"].split("+")
+        if system["architecture"] != BASELINE:
+            found += partner(systems, system, system["mode"])
+        if words[0] in ("fast", "graph"):
+            rest = [word for word in words[1:] if word != "shortlist"]
+            for mode in dict.fromkeys(("+".join(["ct2", *rest]), "+".join(["ct2", *words[1:]]))):
+                found += partner(systems, system, mode)
+    return found
 
 
 def costs(record: dict) -> list[str]:
@@ -131,7 +171,8 @@ def of_speed(record: dict) -> str:
         f" {len(first[0]['seconds'])} repeats, interleaved between all systems in {process},"
         f" after a warm-up; {lines}. Timed: the search with the encoder. Not timed: loading,"
         " tokenising, batching, detokenising. tokens/s: subwords, the end of a sentence included."
-        " Systems whose ranges overlap are not ranked."
+        " Systems whose ranges overlap are not ranked. Relative rates: median (least-most) over the"
+        " repeats, in each of which all systems take their turn."
     )
 
 

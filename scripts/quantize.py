@@ -34,9 +34,12 @@ def quantize(checkpoint: Path, out: Path, data: Path | None = None) -> None:
 
     from fairseq_memtx.errors import UserError as ModelError
 
+    if out.is_dir():
+        raise UserError(f"`--out {out}` must be a file, but is a folder")
     if out.resolve() == checkpoint.resolve():
         raise UserError("`--out` must be another file than the checkpoint, but is the same")
     state = checkpoints.load(checkpoint)
+    check_task(state)
     try:
         weights = rounded_weights(checkpoint, data)
     except ModelError as error:
@@ -49,27 +52,25 @@ def quantize(checkpoint: Path, out: Path, data: Path | None = None) -> None:
 
 def rounded_weights(checkpoint: Path, data: Path | None) -> dict[str, Any]:
     """The model's weights after rounding."""
-    from fairseq import checkpoint_utils
-
     from fairseq_memtx.models.int8 import round_model
-    from fairseq_memtx.translator import data_folder
+    from fairseq_memtx.translator import data_folder, load_models
 
-    overrides = {"data": str(data_folder(checkpoint, data))}
-    (model,), _, _ = checkpoint_utils.load_model_ensemble_and_task([str(checkpoint)], overrides)
+    (model,), _, _ = load_models([checkpoint], data_folder(checkpoint, data))
     return round_model(model).state_dict()
 
 
-def as_rounded(state: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint with these weights, without what only training needs.
+def check_task(state: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another task than translation."""
+    task = ((state.get("cfg") or {}).get("task") or {}).get("_name")
+    if task not in ("translation", "memtx_translation"):
+        raise UserError(f"the model's task must be translation, but is {task}")
 
-    Raises:
-        UserError: for another task than translation.
-    """
+
+def as_rounded(state: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint with these weights, without what only training needs."""
     from fairseq_memtx.models.int8 import ROUNDED
 
     config = state["cfg"]
-    if config["task"]["_name"] not in ("translation", "memtx_translation"):
-        raise UserError(f"the model's task must be translation, but is {config['task']['_name']}")
     config["task"]["_name"] = "memtx_translation"
     setattr(config["model"], ROUNDED, True)
     return {**state, "model": weights, "last_optimizer_state": None}

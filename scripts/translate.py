@@ -31,31 +31,87 @@ logger = logging.getLogger(__name__)
 
 
 def translate(args: argparse.Namespace) -> None:
-    """Do what the command line asks for."""
+    """Do what the command line asks for.
+
+    Raises:
+        UserError: where a file, a flag or the text cannot be used, or the model gives no numbers.
+    """
     check(args)
-    if args.output is None:
+    try:
+        if args.output is None:
+            to_standard_output(args)
+        else:
+            to_file(args)
+    except OSError as error:
+        raise UserError(
+            f"`{error.filename or args.output or 'standard output'}`: {error.strerror}"
+        ) from error
+
+
+def to_standard_output(args: argparse.Namespace) -> None:
+    """Translate as long as there is a reader.
+
+    Raises:
+        UserError: where the reader has gone before the end of the text.
+        SystemExit: where the command is interrupted, which cannot go on later.
+    """
+    try:
         with open_input(args.input) as source:
-            run(load(args), read_lines(source), args.block, sys.stdout.buffer)
-        return
+            run(args, read_lines(source), sys.stdout.buffer)
+    except BrokenPipeError:
+        # Python would write what is left when it exits, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UserError("the reader of the translation has gone before its end") from None
+    except KeyboardInterrupt:
+        print("interrupted: only with `--output` can the same command go on", file=sys.stderr)
+        raise SystemExit(command_line.INTERRUPTED) from None
+
+
+def to_file(args: argparse.Namespace) -> None:
+    """Translate to `--output`, on from where an earlier command stopped.
+
+    Raises:
+        UserError: where the input has become shorter meanwhile.
+    """
     part = Partial(args.output, wanted(args))
     with part.open() as target, open_input(args.input) as source:
-        done = part.lines
-        if done:
-            logger.info("%d lines are translated already", done)
+        if part.lines:
+            logger.info("%d lines are translated already", part.lines)
         lines = read_lines(source)
-        skipped = sum(1 for _ in islice(lines, done))
-        if skipped < done:
-            raise UserError(f"`{args.input}` must have the {done} lines translated so far")
-        run(load(args), lines, args.block, target)
+        if sum(1 for _ in islice(lines, part.lines)) < part.lines:
+            raise UserError(f"`{args.input}` must have the {part.lines} lines translated so far")
+        run(args, lines, target, part.lines)
     part.finish()
 
 
-def run(translator: Translator, lines: Iterator[str], block: int, target: BinaryIO) -> None:
-    """Translate block by block; each block is written as a whole."""
+def run(args: argparse.Namespace, lines: Iterator[str], target: BinaryIO, done: int = 0) -> None:
+    """Translate block by block; each block is written as a whole.
+
+    Args:
+        args: of the command.
+        lines: what is still to translate.
+        target: where to.
+        done: lines of the text before it.
+
+    Raises:
+        UserError: see `translate`.
+    """
+    from fairseq_memtx.errors import UserError as ModelError
+
+    try:
+        translate_blocks(load(args), lines, args.block, target, done)
+    except (ModelError, FloatingPointError) as error:
+        raise UserError(str(error)) from error
+
+
+def translate_blocks(
+    translator: Translator, lines: Iterator[str], block: int, target: BinaryIO, done: int
+) -> None:
+    """The work of `run`, and the speed of it in the log."""
     words, started, count = 0, time.perf_counter(), 0
     with Progress("translate", unit="lines") as progress:
         while chunk := list(islice(lines, block)):
-            texts = translator.translate(chunk, progress.add)
+            texts = translator.translate(chunk, progress.add, first=done + count)
             # A translation is one line, whatever the model made.
             texts = [" ".join(text.split("\n")) for text in texts]
             target.write("".join(f"{text}\n" for text in texts).encode())
@@ -119,28 +175,36 @@ def check(args: argparse.Namespace) -> None:
     for path in args.checkpoint:
         if not path.is_file():
             raise UserError(f"`{path}` must be a checkpoint, but there is no such file")
-    if args.input is not None and not args.input.is_file():
+    if args.input is not None and (not args.input.exists() or args.input.is_dir()):
         raise UserError(f"`--input {args.input}` must be a text file, but there is none")
+    if args.output is not None:
+        check_output(args.input, args.output)
     if args.shortlist and not Path(args.shortlist).is_file():
         raise UserError(f"`--shortlist {args.shortlist}` must be a file, but there is none")
+
+
+def check_output(text: Path, output: Path) -> None:
+    """Refuse an output that a translation cannot be renamed to, or that would be lost."""
+    if not text.is_file():  # it is read twice
+        raise UserError(f"`--input {text}` must be a file with `--output`, but is a pipe")
+    if output.is_dir():
+        raise UserError(f"`--output {output}` must be a file, but is a folder")
+    if output.exists() and output.samefile(text):
+        raise UserError("`--output` must be another file than `--input`, but is the same")
 
 
 def load(args: argparse.Namespace) -> Translator:
     """The translator that the command line describes."""
     import torch
 
-    from fairseq_memtx.errors import UserError as ModelError
     from fairseq_memtx.translator import Search, TextSteps, Translator
 
     torch.set_num_threads(args.threads)
     steps = None if args.tokenizer is None else TextSteps(args.tokenizer)
-    try:
-        search = Search(**{field.name: getattr(args, field.name) for field in fields(Search)})
-        return Translator.from_pretrained(
-            args.checkpoint, args.data, search, args.device, args.half, args.int8, steps
-        )
-    except ModelError as error:
-        raise UserError(str(error)) from error
+    search = Search(**{field.name: getattr(args, field.name) for field in fields(Search)})
+    return Translator.from_pretrained(
+        args.checkpoint, args.data, search, args.device, args.half, args.int8, steps
+    )
 
 
 def open_input(path: Path | None) -> BinaryIO:

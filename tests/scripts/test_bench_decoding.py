@@ -184,6 +184,36 @@ def test_a_page_tells_device_precision_sessions_and_warnings(record):
     assert "- Warning while this was measured: searching step by step" in page
 
 
+def test_rates_are_set_against_the_transformer_and_the_rival():
+    def system(architecture: str, depth: int, mode: str) -> dict:
+        name = f"{architecture[0]}{depth} {mode}"
+        sizes = {"encoder_layers": 3, "depth": depth}
+        return {"name": name, "architecture": architecture, "mode": mode, **sizes}
+
+    short = "fast+int8+shortlist"
+    found = [system("feedback", depth, mode) for depth in (1, 2) for mode in ("plain", "fast")]
+    found += [system("feedback", 1, short), system("transformer", 1, "plain")]
+    found += [system("transformer", 1, f"ct2{rest}") for rest in ("", "+int8", "+int8+shortlist")]
+    found += [system("transformer", 2, "plain"), system("transformer", 2, "fast")]
+    assert [(a["name"], b["name"]) for a, b in decoding_report.rate_pairs(found)] == [
+        ("f1 plain", "t1 plain"),
+        ("f1 fast", "t1 ct2"),
+        ("f2 plain", "t2 plain"),
+        ("f2 fast", "t2 fast"),
+        (f"f1 {short}", "t1 ct2+int8"),
+        (f"f1 {short}", "t1 ct2+int8+shortlist"),
+    ]
+
+
+def test_a_relative_rate_is_that_of_turns():
+    """Twice the words in the same time, in half and in a quarter of it."""
+    ours, theirs = (
+        {"words": 20, "seconds": [1.0, 2.0, 1.0]},
+        {"words": 10, "seconds": [1.0, 4.0, 4.0]},
+    )
+    assert decoding_report.ratio(ours, theirs) == "4.00 (2.00-8.00)"
+
+
 def test_a_figure_has_a_row_for_each_precision_and_a_point_for_all_seeds(record):
     found = json.loads(json.dumps(record[0]))
     drawn = decoding_report.figure(found)
@@ -431,6 +461,7 @@ def test_the_front_holds_what_nothing_else_beats():
         (["--system", "a={}:fast+shortlist"], "`--shortlist` must be a file for `a`, but is None"),
         (["--device", "cuda"], "`--device` must be one that torch finds here, but is cuda"),
         (["--fairseq-args", "--fp16"], "`--fairseq-args` must not hold --fp16"),
+        (["--system", "a={}:ct2", "--fairseq-args", "--unkpen", "1"], "must not change --unkpen b"),
         (["--untrained"], "`--untrained` must come with one length for all"),
         (["--data-bin", "none"], "`none` must hold a binarised test set"),
         (["--system", "a={broken}"], "must be a whole checkpoint, but is cut short"),
