@@ -46,6 +46,10 @@ logger = logging.getLogger(__name__)
 SCHEMA = 3
 READABLE = (2, 3)  # schemas of records that a page can be made of
 OUT = Path("results/decoding")
+SYSTEM_HELP = (
+    "NAME=CHECKPOINT[:MODE], for each system; MODE is plain (fairseq's search), fast (ours), graph"
+    " (ours, in CUDA graphs) or ct2 (CTranslate2); +int8 and +shortlist may follow"
+)
 PERCENTILES = (50, 90, 99)
 #: The processor's counts all threads, and is disturbed less where a busy machine is all there is.
 CLOCKS = {"wall": perf_counter, "processor": process_time}
@@ -280,7 +284,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--name", required=True, help="of the record, such as multi30k")
     add("--data-bin", type=Path, help="fairseq's binarised data; default with --runs: its own")
     add("--references", type=Path, help="default: refs/test.TARGET beside --data-bin")
-    add("--system", type=spec, action="append", default=[], help="NAME=CHECKPOINT[:MODE]; repeat")
+    add("--system", type=spec, action="append", default=[], help=SYSTEM_HELP)
     add("--runs", type=Path, help="folder of an experiment: all of its finished runs")
     known = "; ".join(f"on {name} {','.join(each)}" for name, each in DEFAULT_MODES.items())
     add("--modes", type=modes, help=f"of all runs, such as fast+int8,ct2; default: {known}")
@@ -288,21 +292,31 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--dtype", choices=PRECISIONS, default="float32", help="of every system; default: float32")
     add("--untrained", action="store_true", help="the models are: measure speed alone")
     add("--shortlist", type=Path, help="file of scripts.shortlist, for the mode shortlist")
-    add("--batches", type=command_line.int_list, default=(1, 8, 32, 128), help="sentences in one")
+    add(
+        "--batches",
+        type=command_line.int_list,
+        default=(1, 8, 32, 128),
+        help="sentences in each; default: 1,8,32,128",
+    )
     add(
         "--lines",
         type=command_line.int_list,
         default=(100, 400, 1000, 1000),
-        help="lines of the test set to translate at each batch size",
+        help="of the test set, as many at each batch size; default: 100,400,1000,1000",
     )
-    add("--repeats", type=whole, default=5, help="times that each system translates them")
+    add("--repeats", type=whole, default=5, help="of each system; default: 5")
     add("--threads", type=whole, default=1, help="threads of every system; default: 1")
     add("--clock", choices=CLOCKS, default="wall", help="processor: for a busy CPU, one thread")
-    add("--beam", type=whole, default=5)
-    add("--lenpen", type=float, default=1.0)
-    add("--max-len-a", type=float, default=1.2, help="subwords at most, times the source's")
-    add("--max-len-b", type=whole, default=10, help="and so many more")
-    add("--min-len", type=whole, default=1, help="subwords at least")
+    add("--beam", type=whole, default=5, help="default: 5")
+    add("--lenpen", type=float, default=1.0, help="length penalty; default: 1")
+    add(
+        "--max-len-a",
+        type=float,
+        default=1.2,
+        help="subwords at most: so many times the source's; default: 1.2",
+    )
+    add("--max-len-b", type=whole, default=10, help="and so many more; default: 10")
+    add("--min-len", type=whole, default=1, help="subwords at least; default: 1")
     add("--out", type=Path, default=OUT, help=f"folder; default: {OUT}")
     add("--table-only", action="store_true", help="make table and plots from the record there is")
     add("--fairseq-args", nargs=argparse.REMAINDER, default=[], help="last: more of its flags")

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from data_prep.errors import UserError
 from data_prep.files import write_bytes
 from scripts import benchmark, command_line
 from scripts.benchmark import add_record, markdown, read_records
@@ -96,8 +97,19 @@ def time_engines(engines: dict, inputs: Sequence, rounds: int, clock) -> dict[st
 
 
 def write_table(out: Path) -> None:
-    """Make the table from the records there are."""
-    write_bytes(out / "engines.md", page(read_records(out / "engines.jsonl")).encode())
+    """Make the table from the records there are.
+
+    Raises:
+        UserError: if there are none, or they are damaged.
+    """
+    path = out / "engines.jsonl"
+    records = read_records(path)
+    try:
+        made = page(records)
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise UserError(f"`{path}` must hold whole records, but does not ({problem})") from error
+    write_bytes(out / "engines.md", made.encode())
 
 
 def page(records: Sequence[dict]) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,7 +156,8 @@ def load(
                 system, one, data_bin, loader, threads, allowed, dtype
             )
             system, before = rival, rival.bytes_before
-        measure.warm_up(system, measure.make_batches(system, 1, 1))  # prepares weights
+        with rivals_errors(one) if one.mode[0] == "ct2" else nullcontext():
+            measure.warm_up(system, measure.make_batches(system, 1, 1))  # prepares weights
         check_graphs(system, one)
         described["loaded_bytes"] = decoding_memory.growth(
             before, decoding_memory.held_bytes(system.cuda)
@@ -196,6 +198,19 @@ ARCHITECTURES = {
     "TransformerXLDecoder": "transformer-xl",
     "CompressiveDecoder": "compressive",
 }
+
+
+@contextmanager
+def rivals_errors(one: Spec) -> Iterator[None]:
+    """Tell in one line what CTranslate2 cannot convert or, for want of a library, run."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        problem = " ".join(str(error).split())
+        raise UserError(
+            f"`{one.checkpoint}` cannot be converted or run by CTranslate2, leave the mode"
+            f" {one.mode_name} out: {problem}"
+        ) from None
 
 
 class CTranslate2System(measure.System):
@@ -239,7 +254,7 @@ class CTranslate2System(measure.System):
         with tempfile.TemporaryDirectory() as folder:
             words = write_vocabulary_map(Path(folder) / "words", shortlist, system.task)
             folder = str(Path(folder) / "model")
-            try:
+            with rivals_errors(one):
                 converter.convert(folder, vmap=words, quantization=precision)
                 made.bytes_before = None if made.cuda else decoding_memory.held_bytes(False)
                 made.translator = ctranslate2.Translator(
@@ -249,9 +264,6 @@ class CTranslate2System(measure.System):
                     inter_threads=1,
                     intra_threads=threads,
                 )
-            except (ValueError, RuntimeError) as error:
-                problem = " ".join(str(error).split())
-                raise UserError(f"`{one.checkpoint}` cannot be converted: {problem}") from None
         return made
 
     def prepare(self, batch: dict) -> Any:

@@ -35,9 +35,9 @@ logger = logging.getLogger(__name__)
 Clock = Callable[[], float]
 
 WARM_UP_SENTENCES = 16
-#: Of all batches, on a GPU: room is made at the first sight of a size, and a form of step is
-#: recorded at its second.
-WARM_UPS_ON_GPU = 3
+#: Of all batches, by a search in graphs: room is made at the first sight of a size, and a form of
+#: step is recorded at its second.
+WARM_UPS_OF_GRAPHS = 3
 STATE_STEPS = (8, 40)  # positions between which the decoder's state is weighed
 
 
@@ -210,9 +210,9 @@ def time_systems(
 
 
 def warm_up(system: System, batches: Sequence[dict]) -> None:
-    """Translate some batches, from the middle lengths, without a clock; on a GPU all of them."""
-    if system.cuda:
-        for batch in [*batches] * WARM_UPS_ON_GPU:
+    """Translate some batches, from the middle lengths, without a clock; by graphs all of them."""
+    if getattr(system.generator, "graphs", None) is not None:
+        for batch in [*batches] * WARM_UPS_OF_GRAPHS:
             system.translate(batch)
         return
     done = 0

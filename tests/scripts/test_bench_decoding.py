@@ -296,6 +296,15 @@ def test_a_gpu_is_measured_in_every_mode(prepared_sample: Path, tiny_checkpoints
         assert all(speed["identical_output"] for speed in system["speed"])
 
 
+def test_what_the_rival_lacks_is_told_in_one_line():
+    wanted = "leave the mode ct2 out: Library libcublas is not found"
+    with (
+        pytest.raises(UserError, match=wanted),
+        decoding_systems.rivals_errors(spec("a=b.pt:ct2")),
+    ):
+        raise RuntimeError("Library libcublas\nis not found")
+
+
 def test_flags_follow_device_and_precision():
     line = ["--name", "x", "--data-bin", "none", "--system", "a=a.pt"]
     on_cpu = bench_decoding.fairseq_flags(bench_decoding.parse_args(line))

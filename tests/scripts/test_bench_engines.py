@@ -66,3 +66,10 @@ def test_the_published_table_is_made_of_its_records() -> None:
     records = bench_engines.read_records(RESULTS / "engines.jsonl")
     page = bench_engines.page(records)
     assert page == (RESULTS / "engines.md").read_text(encoding="utf-8")
+
+
+def test_damaged_records_are_told_in_one_line(tmp_path: Path, capsys) -> None:
+    (tmp_path / "engines.jsonl").write_text('{"size": "base-1"}\n', encoding="utf-8")
+    assert bench_engines.main(["--out", str(tmp_path), "--table-only"]) == 1
+    assert "must hold whole records, but does not (KeyError: " in capsys.readouterr().err
+    assert not (tmp_path / "engines.md").exists()
