@@ -12,17 +12,21 @@ the model (punctuation, Moses' tokens, subwords) are those of the training data,
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from fairseq import checkpoint_utils, utils
+from fairseq.sequence_generator import SequenceGenerator
 
 from .config import GeneratorOptions
 from .errors import UserError
-from .generation.generator import generator_class, own_settings
+from .generation.generator import check_eight_bits, generator_class, own_settings
 from .models.int8 import round_model
 
 logger = logging.getLogger(__name__)
@@ -45,6 +49,9 @@ class Search:
         generator: `fast` (ours), `cuda-graphs` (the same, which a GPU runs alone) or `fairseq` (its
             own, with the same result).
         shortlist: file of `scripts.shortlist` that limits the words; "" for none. Wants `fast`.
+
+    Raises:
+        UserError: for values that are impossible.
     """
 
     beam: int = 5
@@ -64,6 +71,12 @@ class Search:
         for name in ("beam", "batch_size", "max_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"`{name}` must be at least 1, but is {getattr(self, name)}")
+        if not math.isfinite(self.lenpen):
+            raise UserError(f"`lenpen` must be a finite number, but is {self.lenpen}")
+        for name in ("max_len_a", "max_len_b"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise UserError(f"`{name}` must be at least 0 and finite, but is {value}")
 
 
 @dataclass(frozen=True)
@@ -80,10 +93,15 @@ class TextSteps:
 
     @classmethod
     def of(cls, data: Path) -> "TextSteps":
-        """Those that `data_prep` tells of a binarised set; none where it tells nothing."""
+        """Those that `data_prep` tells of a binarised set; none where it tells nothing.
+
+        Raises:
+            UserError: where what it tells cannot be read.
+        """
         for path in (data / PREPARED, data.parent / PREPARED):
             if path.is_file():
-                options = json.loads(path.read_bytes()).get("options", {})
+                with in_one_line(path, "what data_prep tells of the data"):
+                    options = json.loads(path.read_bytes()).get("options", {})
                 return cls(options.get("tokenizer", "none"), options.get("normalize", False))
         return cls()
 
@@ -109,6 +127,20 @@ class TextSteps:
 
         detokenize = MosesDetokenizer(lang=language).detokenize
         return lambda text: detokenize(text.split())
+
+
+@contextmanager
+def in_one_line(path: Path, what: str) -> Iterator[None]:
+    """Errors of any kind while `path` is read say that it must be `what`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # fairseq, torch and json each have many
+        reason = str(error).split("\n")[0]
+        raise UserError(
+            f"`{path}` must be {what}, but cannot be read: {type(error).__name__}: {reason}"
+        ) from error
 
 
 def _apply(steps: Sequence[Callable[[str], str]], text: str) -> str:
@@ -158,25 +190,25 @@ class Translator:
         """
         several = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
         paths = [Path(path) for path in several]
-        for path in paths:
-            if not path.is_file():
-                raise UserError(f"`{path}` must be a checkpoint, but there is no such file")
+        place = usable_device(device)
         folder = data_folder(paths[0], None if data is None else Path(data))
-        models, cfg, task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(path) for path in paths], arg_overrides={"data": str(folder), "bf16": False}
-        )
+        models, cfg, task = load_models(paths, folder)
         for model in models:
             model = model.half() if half else model
-            model.to(device).eval()
+            model.to(place).eval()
             model.prepare_for_inference_(cfg)
             if int8:
                 round_model(model)
+        check_eight_bits(models)
         generator = _generator(models, task, cfg, search)
         steps = TextSteps.of(folder) if steps is None else steps
         return cls(models, task, generator, load_subwords(folder), steps, search)
 
     def translate(
-        self, lines: Sequence[str], progress: Callable[[int], object] | None = None
+        self,
+        lines: Iterable[str],
+        progress: Callable[[int], object] | None = None,
+        first: int = 0,
     ) -> list[str]:
         """Translate each line; the result has as many, in the same order.
 
@@ -185,16 +217,26 @@ class Translator:
 
         Args:
             lines: raw text, a sentence each.
-            progress: called after each batch with the number of lines translated in it.
+            progress: called now and then with the number of lines finished since the last time.
+            first: the number of the first line, from 0, for messages.
+
+        Raises:
+            UserError: for a single text in place of lines.
+            FloatingPointError: where the model gives no numbers.
         """
-        parts = [(number, part) for number, line in enumerate(lines)
-                 for part in self.encode(line, number)]  # fmt: skip
+        if isinstance(lines, str):
+            raise UserError("`lines` must be a list of sentences, but is a single text")
+        encoded = [self.encode(line, first + number) for number, line in enumerate(lines)]
+        parts = [(number, part) for number, some in enumerate(encoded) for part in some]
+        unfinished = Counter(number for number, _ in parts)
+        report = progress or (lambda count: None)
+        report(len(encoded) - len(unfinished))  # blank lines
         found: dict[int, str] = {}
         for batch in self._batches([len(part) for _, part in parts]):
             found |= zip(batch, self._translate_batch([parts[i][1] for i in batch]), strict=True)
-            if progress is not None:
-                progress(len(batch))
-        texts: list[list[str]] = [[] for _ in lines]
+            unfinished.subtract(parts[i][0] for i in batch)
+            report(sum(unfinished[number] == 0 for number in {parts[i][0] for i in batch}))
+        texts: list[list[str]] = [[] for _ in encoded]
         for index, (number, _) in enumerate(parts):
             texts[number].append(found[index])
         return [" ".join(text) for text in texts]
@@ -245,12 +287,57 @@ class Translator:
         return [self.decode(best[i][0]["tokens"]) for i in range(len(tokens))]
 
 
+def usable_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        UserError: where there is none.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"`device` must be cpu, or a GPU that PyTorch can use, but is {name}"
+        ) from error
+    return device
+
+
+def load_models(paths: Sequence[Path], data: Path) -> tuple[list[Any], Any, Any]:
+    """The models of an ensemble, the settings and the task of the first.
+
+    Args:
+        paths: checkpoints.
+        data: folder with the dictionaries.
+
+    Raises:
+        UserError: for files that hold no translation model, or another one than the data's.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"`{path}` must be a checkpoint, but there is no such file")
+    overrides = {"data": str(data), "bf16": False}
+    with in_one_line(paths[0], f"a translation model for the dictionaries in `{data}`"):
+        found = checkpoint_utils.load_model_ensemble_and_task([str(p) for p in paths], overrides)
+    for path, model in zip(paths, found[0], strict=True):
+        if not (hasattr(model, "encoder") and hasattr(model, "decoder")):
+            raise UserError(f"`{path}` must be a translation model, but has no encoder or decoder")
+    return found
+
+
 def data_folder(checkpoint: Path, data: Path | None) -> Path:
     """The folder with dictionaries and subwords.
 
+    Args:
+        checkpoint: a model's.
+        data: the folder that was asked for; None for the one that the model was trained on, or else
+            the checkpoint's own.
+
     Raises:
-        UserError: where it has no sentencepiece model.
+        UserError: where it has no sentencepiece model, or the checkpoint is unusable.
     """
+    if not checkpoint.is_file():
+        raise UserError(f"`{checkpoint}` must be a checkpoint, but there is no such file")
     tried = [data] if data is not None else [_trained_on(checkpoint), checkpoint.parent]
     for folder in tried:
         if (folder / SUBWORD_MODEL).is_file():
@@ -262,8 +349,9 @@ def data_folder(checkpoint: Path, data: Path | None) -> Path:
 
 def _trained_on(checkpoint: Path) -> Path:
     """The data folder that a checkpoint names."""
-    state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
-    return Path(str(state["cfg"]["task"]["data"]).split(":")[0])
+    with in_one_line(checkpoint, "a checkpoint of fairseq's"):
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
+        return Path(str(state["cfg"]["task"]["data"]).split(":")[0])
 
 
 def load_subwords(folder: Path) -> Any:
@@ -298,8 +386,8 @@ def _generator(models: list[Any], task: Any, cfg: Any, search: Search) -> Any:
     """The generator that the search asks for, whatever task the model was trained for."""
     generation = _generation(cfg, search)
     extra: dict[str, Any] = {}
-    if search.generator == "fairseq":
-        return task.build_generator(models, generation)
+    if search.generator == "fairseq":  # named, since the training may have asked for ours
+        return task.build_generator(models, generation, SequenceGenerator)
     kind = generator_class(generation, extra)
     options = GeneratorOptions(search.generator, search.shortlist)
     extra |= own_settings(options, task.source_dictionary, task.target_dictionary)

@@ -44,8 +44,11 @@ def quantize(checkpoint: Path, out: Path, data: Path | None = None) -> None:
         weights = rounded_weights(checkpoint, data)
     except ModelError as error:
         raise UserError(str(error)) from error
-    with atomic_writers(out) as (file,):
-        torch.save(as_rounded(state, weights), file)
+    try:
+        with atomic_writers(out) as (file,):
+            torch.save(as_rounded(state, weights), file)
+    except OSError as error:
+        raise UserError(f"`--out {out}` cannot be written: {error.strerror}") from error
     before, after = (path.stat().st_size / 2**20 for path in (checkpoint, out))
     logger.info("%s: %.1f MiB, was %.1f MiB with its optimizer", out.name, after, before)
 

@@ -142,8 +142,11 @@ def make(args: argparse.Namespace) -> None:
         "validation: %.0f of %d subwords allowed for a sentence, %.2f %% of the reference missing",
         found["words"], shortlist.num_targets, 100 * found["missing"],
     )  # fmt: skip
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    shortlist.save(args.out)
+    try:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        shortlist.save(args.out)
+    except OSError as error:
+        raise UserError(f"`--out {args.out}` cannot be written: {error.strerror}") from error
     logger.info("written: %s", args.out)
 
 

@@ -6,6 +6,7 @@ dictionary's symbols are all that is projected to (Jean et al. 2015, arXiv 1412.
 """
 
 import hashlib
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,8 @@ class Shortlist:
         Raises:
             ValueError: where the file is none, or was made for other dictionaries.
         """
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise ValueError(f"`{path}` must be a shortlist, but is another file or cut short")
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays: dict[str, Any] = dict(file)

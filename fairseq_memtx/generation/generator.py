@@ -5,6 +5,7 @@ what it does not know. Unlike fairseq's, its hypotheses carry the attention to t
 `--print-alignment`.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..decoding.history import Hypothesis
 from ..decoding.search import BeamSearch, Limits, SearchOptions, places
 from ..decoding.shortlist import Shortlist, fingerprint
 from ..errors import UserError
+from ..models.int8 import is_rounded
 from .graph_searches import GraphSearches
 from .steppers import Engine, EnsembleStepper, HowToStep
 
@@ -194,6 +196,27 @@ def own_settings(
     except ValueError as error:
         raise UserError(f"{flag('shortlist')}: {error}") from None
     return {"shortlist": shortlist, "graphs": graphs}
+
+
+def check_eight_bits(models: Iterable[Any]) -> None:
+    """Models whose weights are in eight bits compute on a CPU, the rest of them in float32.
+
+    Raises:
+        UserError: where one is elsewhere, or was made half precision.
+    """
+    for model in models:
+        sample = next(model.parameters(), None)
+        if sample is None or not is_rounded(model):
+            continue
+        if sample.device.type != "cpu":
+            raise UserError(
+                f"the device of a model in eight bits must be a CPU, but is {sample.device}"
+            )
+        if sample.dtype != torch.float32:
+            raise UserError(
+                f"the precision of a model in eight bits must be float32 beside, but is"
+                f" {sample.dtype}: leave half precision out"
+            )
 
 
 def refusal(reason: str) -> UserError:

@@ -30,7 +30,7 @@ from ..data.batch_iterator import CurriculumBatchIterator
 from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
 from ..data.prefix_dataset import PrefixDataset
 from ..errors import UserError
-from ..generation.generator import generator_class, own_settings
+from ..generation.generator import check_eight_bits, generator_class, own_settings
 from ..generation.steppers import is_final
 from ..models.int8 import ROUNDED, round_model
 from ..warm_start import start_from
@@ -229,6 +229,7 @@ class MemtxTranslationTask(TranslationTask):
         extra, options = dict(extra_gen_cls_kwargs or {}), self.generator_options
         if getattr(self.cfg, "bf16", False) is True:
             round_to_bfloat16(models)
+        check_eight_bits(models)
         if seq_gen_cls is None and options.generator != "fairseq":
             seq_gen_cls = generator_class(args, extra, **how)
             extra |= own_settings(options, self.source_dictionary, self.target_dictionary)

@@ -33,11 +33,15 @@ def test_the_file_translates_as_the_rounded_model(
 def test_unusable_files_are_refused(
     tiny_checkpoints: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = str(tiny_checkpoints["feedback"])
+    model, other = str(tiny_checkpoints["feedback"]), tmp_path / "other.pt"
+    torch.save({"model": {}, "cfg": {"task": {"_name": "language_modeling"}}}, other)
     cases = {
         (model, "--out", model): "another file",
         ("no.pt", "--out", "x.pt"): "there is none",
         (model, "--out", "x.pt", "--data", str(tmp_path)): "must hold sentencepiece.bpe.model",
+        (model, "--out", str(tmp_path)): "must be a file, but is a folder",
+        (model, "--out", f"{model}/x.pt"): "cannot be written",
+        (str(other), "--out", "x.pt"): "task must be translation, but is language_modeling",
     }
     for words, message in cases.items():
         assert quantize.main(list(words)) == 1

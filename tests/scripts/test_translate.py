@@ -2,9 +2,12 @@
 
 import io
 import json
+import math
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -24,6 +27,18 @@ def trained(tiny_checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPath
     for weight in state["model"].values():
         weight += 0.3 * torch.randn(weight.shape, generator=generator)
     path = tmp_path_factory.mktemp("trained") / "model.pt"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def diverged(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that gives no numbers."""
+    import torch
+
+    state = torch.load(trained, weights_only=True)
+    state["model"]["decoder.layers.0.fc2.bias"][0] = float("nan")
+    path = tmp_path_factory.mktemp("diverged") / "model.pt"
     torch.save(state, path)
     return path
 
@@ -117,11 +132,11 @@ def test_an_interrupted_translation_goes_on(trained: Path, source: Path, tmp_pat
     words = [trained, "--input", source, "--output", tmp_path / "out.de", "--block", 2]
     original, seen = Translator.translate, []
 
-    def interrupted(self, lines, progress=None):
+    def interrupted(self, lines, progress=None, first=0):
         seen.append(list(lines))
         if len(seen) == 2:
             raise KeyboardInterrupt
-        return original(self, lines, progress)
+        return original(self, lines, progress, first)
 
     monkeypatch.setattr(Translator, "translate", interrupted)
     assert command(words) == 130
@@ -151,6 +166,77 @@ def test_standard_input_and_output(
     monkeypatch.setattr("sys.stdin", stdin)
     assert command([trained]) == 0
     assert capfdbinary.readouterr().out.count(b"\n") == 2
+
+
+class Gone(io.StringIO):
+    """A standard output whose reader has gone."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self.fileno = file.fileno  # type: ignore[method-assign]
+        self.buffer = self
+
+    def write(self, text: object) -> int:
+        raise BrokenPipeError
+
+
+def test_a_reader_that_goes_and_an_interruption(
+    trained: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from fairseq_memtx.translator import Translator
+
+    with (tmp_path / "stdout").open("wb") as file, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", Gone(file))
+        assert command([trained, "--input", source]) == 1
+        os.write(file.fileno(), b"lost")  # as what Python has left when it exits
+    assert "reader of the translation has gone" in capsys.readouterr().err.split("\n")[-2]
+    assert (tmp_path / "stdout").read_bytes() == b""
+
+    def interrupted(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Translator, "translate", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        command([trained, "--input", source])
+    assert "only with `--output`" in capsys.readouterr().err.split("\n")[-2]
+
+
+def test_progress_counts_every_line_once(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from fairseq_memtx.translator import Search, Translator
+
+    search = Search(beam=1, max_len_a=0, max_len_b=3, batch_size=2)
+    translator, seen = Translator.from_pretrained(trained, search=search), []
+    translator.max_source = 6
+    translator.translate(["", *SOURCE, SOURCE[0]], seen.append, first=40)
+    assert seen[0] == 2 and sum(seen) == len(SOURCE) + 2
+    assert "line 42:" in caplog.text
+
+
+def test_a_single_text_in_place_of_lines_is_refused(trained: Path) -> None:
+    from fairseq_memtx.errors import UserError as ModelError
+    from fairseq_memtx.translator import Search, Translator
+
+    translator = Translator.from_pretrained(trained, search=Search(max_len_a=0, max_len_b=3))
+    assert translator.translate(iter(["A bird"])) == translator.translate(["A bird"])
+    with pytest.raises(ModelError, match="`lines` must be a list of sentences"):
+        translator.translate("A bird")
+
+
+def test_fairseqs_generator_is_fairseqs_whatever_the_training_asked_for(
+    trained: Path, tmp_path: Path
+) -> None:
+    import torch
+    from fairseq.sequence_generator import SequenceGenerator
+
+    from fairseq_memtx.translator import Search, Translator
+
+    state = torch.load(trained, weights_only=True)
+    state["cfg"]["task"]["memtx_generator"] = "fast"
+    path = tmp_path / "model.pt"
+    torch.save(state, path)
+    translator = Translator.from_pretrained(path, search=Search(generator="fairseq"))
+    assert type(translator.generator) is SequenceGenerator
 
 
 def test_long_lines_are_cut_between_words_and_nothing_is_lost() -> None:
@@ -201,15 +287,48 @@ def test_the_preparation_tells_the_steps(tmp_path: Path) -> None:
         (["{model}", "--output", "out"], "`--output` must come with `--input`"),
         (["{model}", "--data", "nowhere"], "`nowhere` must hold sentencepiece.bpe.model"),
         (["{model}", "--input", "{bad}"], "line 2 of the input must be UTF-8"),
+        (["{model}", "--input", "{bad}", "--output", "{bad}"], "another file than `--input`"),
+        (
+            ["{model}", "--input", "{bad}", "--output", "{folder}"],
+            "must be a file, but is a folder",
+        ),
+        (["{model}", "--input", "{bad}", "--output", "{bad}/x"], "exists"),
+        (["{model}", "--device", "nothing"], "`device` must be cpu, or a GPU"),
+        (["{model}", "--lenpen", "nan"], "`lenpen` must be a finite number, but is nan"),
+        (["{model}", "--int8", "--half"], "leave half precision out"),
+        (["{bad}"], "must be a whole checkpoint"),
+        (["{empty}"], "must be a checkpoint of fairseq's"),
+        (["{model}", "--data", "{folder}"], "No such file or directory"),
+        (["{diverged}", "--input", "{good}"], "the model has diverged"),
     ],
 )
-def test_errors_in_one_line(words, message, trained, tmp_path, capsys) -> None:
-    bad = tmp_path / "bad.en"
-    bad.write_bytes(b"good\n\xff\n")
-    filled = [word.format(model=trained, bad=bad) for word in words]
+def test_errors_in_one_line(words, message, trained, diverged, tmp_path, capsys) -> None:
+    import torch
+
+    files = {name: tmp_path / name for name in ("bad", "good", "empty", "folder")}
+    files["bad"].write_bytes(b"good\n\xff\n")
+    files["good"].write_bytes(b"good\n")
+    torch.save({"model": {}}, files["empty"])
+    files["folder"].mkdir()
+    model = Path(torch.load(trained, weights_only=True)["cfg"]["task"]["data"])
+    shutil.copy(model / "sentencepiece.bpe.model", files["folder"])
+    filled = [word.format(model=trained, diverged=diverged, **files) for word in words]
     assert command(filled) == 1
     error = capsys.readouterr().err.split("\n")[-2]
     assert error.startswith("error: ") and message in error
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("beam", 0), ("lenpen", math.inf), ("max_len_a", math.inf), ("max_len_a", math.nan),
+     ("max_len_b", -1)],
+)  # fmt: skip
+def test_impossible_options_of_the_search_are_refused(name: str, value: float) -> None:
+    from fairseq_memtx.errors import UserError as ModelError
+    from fairseq_memtx.translator import Search
+
+    with pytest.raises(ModelError, match=f"`{name}` must be .*, but is {value}"):
+        Search(**{name: value})
 
 
 def test_damaged_subwords_are_refused(prepared_sample: Path, trained: Path, tmp_path: Path) -> None:

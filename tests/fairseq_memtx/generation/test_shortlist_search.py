@@ -158,3 +158,13 @@ def test_int8_rounds_what_is_loaded_and_nothing_that_is_trained(tmp_path: Path) 
     plain = task_of(tmp_path)
     assert not is_rounded(plain.build_model(tiny_settings(), from_checkpoint=True))
     assert is_rounded(plain.build_model(tiny_settings(memtx_int8=True), from_checkpoint=True))
+
+
+def test_models_in_eight_bits_are_refused_in_half_precision(tmp_path: Path) -> None:
+    task = task_of(tmp_path)
+    model = round_model(build("feedback").float())
+    task.build_generator([model], GenerationConfig())
+    for half in (model.half(), model.bfloat16()):
+        with pytest.raises(UserError, match="leave half precision out"):
+            task.build_generator([half], GenerationConfig())
+    task.build_generator([build("feedback").half()], GenerationConfig())
