@@ -15,7 +15,7 @@ alone.
 
 Writes ``NAME.json`` (the record), ``NAME.md`` and ``NAME.{png,svg}``; the latter come from the
 record alone (``--table-only``). What is measured lies in ``NAME.unfinished`` until then: after an
-interruption the same command goes on with the next batch size. Modes: see
+interruption the same command, at the same commit, goes on with the next batch size. Modes: see
 `scripts.decoding_systems`.
 """
 
@@ -131,7 +131,13 @@ def quality(
     from scripts.hypotheses import read_lines
 
     references, size = read_lines(args.references), max(args.batches)
-    texts = parts.part("texts", lambda: decoding_quality.translate(systems, len(references), size))
+    texts = {
+        system.name: parts.part(
+            f"text of {system.name}",
+            partial(decoding_quality.translate, system, len(references), size),
+        )
+        for system in systems
+    }
     found = decoding_quality.judge(facts, texts, references)
     for text in texts.values():
         decoding_quality.store(args.out / decoding_quality.FOLDER, text)

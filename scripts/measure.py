@@ -193,6 +193,7 @@ def time_systems(
     lines: int,
     repeats: int,
     clock: Clock = time.perf_counter,
+    label: str = "",
 ) -> list[tuple[System, Timing]]:
     """Translate the same batches ``repeats`` times by each system, taking turns."""
     batches = make_batches(systems[0], size, lines)
@@ -201,7 +202,7 @@ def time_systems(
     for system in systems:
         warm_up(system, batches)
     total = count * repeats * len(systems)
-    with Progress(f"batch {size}", total=total, unit="sentences") as progress:
+    with Progress(label or f"batch {size}", total=total, unit="sentences") as progress:
         for turn in range(repeats):
             shift = turn % len(systems)
             for system in [*systems[shift:], *systems[:shift]]:
