@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 RIVAL: dict[str, Any] = {"color": "#55a868", "marker": "D"}
 RIVAL_LABEL = "transformer in CTranslate2"
-LEGEND_COLUMNS = 6
+LEGEND_COLUMNS = 2  # as wide as a panel
 PANEL_INCHES = 4.2, 3.6  # small, so that letters are large where a page is as wide as the figure
 
 
@@ -262,7 +262,7 @@ def figure(record: dict) -> Figure:
     drawn.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=min(LEGEND_COLUMNS, len(handles)),
+        ncols=min(LEGEND_COLUMNS * len(batches), len(handles)),
         fontsize="small",
         title="numbers: decoder layers; bars: least to most",
         title_fontsize="small",
