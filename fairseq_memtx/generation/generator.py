@@ -105,7 +105,9 @@ class FastGenerator(SequenceGenerator):
             found = [hypothesis._replace(tokens=words[hypothesis.tokens]) for hypothesis in found]
         return found
 
-    def _words(self, source: Tensor, prefix: Tensor | None, options: SearchOptions):
+    def _words(
+        self, source: Tensor, prefix: Tensor | None, options: SearchOptions
+    ) -> Tensor | None:
         """The words `(n,)` that this batch may have, sorted; None for all."""
         if self.shortlist is None:
             return None
