@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from data_prep.cli import versions
+from data_prep.cli import describe_os_error, versions
 from data_prep.errors import UserError
 
 logger = logging.getLogger("scripts")
@@ -19,7 +19,8 @@ INTERRUPTED = 130  # the shell's exit status for SIGINT
 def run(work: Callable[[], Any], argv: list[str] | None = None) -> int:
     """Call ``work`` with logging set up; return the exit status.
 
-    A :class:`UserError` becomes one line on stderr, an interruption says how to go on.
+    A :class:`UserError` or a file that cannot be read or written becomes one line on stderr, an
+    interruption says how to go on.
     """
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
@@ -31,6 +32,9 @@ def run(work: Callable[[], Any], argv: list[str] | None = None) -> int:
         work()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)

@@ -36,6 +36,15 @@ def _seeded() -> Iterator[None]:
     yield
 
 
+@pytest.fixture(autouse=True)
+def _fairseq_heard() -> Iterator[None]:
+    """Give fairseq's log its level back, which our commands raise."""
+    heard = logging.getLogger("fairseq")
+    level = heard.level
+    yield
+    heard.setLevel(level)
+
+
 @pytest.fixture(scope="session")
 def shared_tmp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all workers of one test run share."""
