@@ -61,7 +61,12 @@ def bleu_against_speed(records: Sequence[dict]) -> Figure:
             every += points
         draw_front(panel, pareto_front(every))
         label_speed(panel, f"batch {batch}")
-        panel.legend(title="numbers: decoder layers", title_fontsize="small")
+    figure.legend(  # below the panels, where it covers no point
+        *panels[0].get_legend_handles_labels(),
+        title="numbers: decoder layers; bars: least to most",
+        loc="outside lower center",
+        ncols=6,
+    )
     return figure
 
 
