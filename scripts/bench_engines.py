@@ -19,12 +19,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 from data_prep.errors import UserError
 from data_prep.files import write_bytes
 from scripts import benchmark, command_line
-from scripts.benchmark import add_record, markdown, read_records
+from scripts.benchmark import add_record, markdown, read_records, spread
+from scripts.turns import turns
 
 logger = logging.getLogger(__name__)
 
@@ -83,16 +83,13 @@ def time_engines(engines: dict, inputs: Sequence, rounds: int, clock) -> dict[st
         start = time.perf_counter()
         engine(*inputs)
         repeats[name] = max(1, int(SECONDS / (time.perf_counter() - start)))
-    names = list(engines)
     seconds: dict[str, list[float]] = {name: [] for name in engines}
-    for number in range(rounds):
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
+    for name in turns(list(engines), rounds):
+        engines[name](*inputs)
+        start = clock()
+        for _ in range(repeats[name]):
             engines[name](*inputs)
-            start = clock()
-            for _ in range(repeats[name]):
-                engines[name](*inputs)
-            seconds[name].append(round((clock() - start) / repeats[name], 7))
+        seconds[name].append(round((clock() - start) / repeats[name], 7))
     return {name: {"seconds": taken} for name, taken in seconds.items()}
 
 
@@ -148,10 +145,7 @@ def page(records: Sequence[dict]) -> str:
 
 def cell(measured: dict | None) -> str:
     """Median (least-most) in milliseconds."""
-    if measured is None:
-        return ""
-    taken = [1e3 * value for value in measured["seconds"]]
-    return f"{median(taken):.2f} ({min(taken):.2f}-{max(taken):.2f})"
+    return "" if measured is None else spread([1e3 * value for value in measured["seconds"]])
 
 
 def run(args: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from data_prep.files import write_bytes
 from scripts import benchmark, command_line
-from scripts.benchmark import add_record, measure, read_records
+from scripts.benchmark import add_record, measure, read_records, spread
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def table(found: Sequence[dict]) -> str:
             segment = settings.get("memtx_segment_len", "-")
             lines.append(
                 f"| {record['batch']} x {record['length']} | {name} | {segment} |"
-                f" {median(times):.3f} ({min(times):.3f}-{max(times):.3f}) | {ratio:.2f} |"
+                f" {spread(times, 3)} | {ratio:.2f} |"
             )
     lines += ["", "Seconds of a step: median (least-most); the ratio is the median of rounds'."]
     lines += [conditions(record) for record in found[-1:]]

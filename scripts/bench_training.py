@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from data_prep.errors import UserError
 from data_prep.files import write_bytes
 from scripts import benchmark, benchmark_gpu
-from scripts.benchmark import measure, read_records
+from scripts.benchmark import measure, read_records, spread
 
 if TYPE_CHECKING:
     from scripts.bench_contenders import Case, Place
@@ -124,7 +124,7 @@ def case_rows(record: dict) -> Iterable[tuple[str, ...]]:
             str(case["dim"]),
             f"{case['batch']} x {case['length']}",
             f"**{name}**" if name == ours(record) else name,
-            f"{median(seconds):.{digits}f} ({min(seconds):.{digits}f}-{max(seconds):.{digits}f})",
+            spread(seconds, digits),
             f"{median(seconds) / baseline:.2f}",
             "-" if peak is None else f"{peak / 2**20:.0f}",
         )

@@ -11,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from data_prep.cli import versions
 from data_prep.errors import UserError
 from data_prep.files import write_bytes
 from scripts import command_line, records
+from scripts.turns import turns
 
 Step = Callable[[], None]
 
@@ -44,14 +46,11 @@ def measure(
     """
     peaks = {name: weigh(step) for name, step in steps.items()}
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    names = list(steps)
-    for number in range(rounds):
-        shift = number % len(names)
-        for name in names[shift:] + names[:shift]:
-            start = clock()
-            steps[name]()
-            seconds[name].append(round(clock() - start, 4))
-    return {name: {"seconds": seconds[name], "peak_bytes": peaks[name]} for name in names}
+    for name in turns(list(steps), rounds):
+        start = clock()
+        steps[name]()
+        seconds[name].append(round(clock() - start, 4))
+    return {name: {"seconds": seconds[name], "peak_bytes": peaks[name]} for name in steps}
 
 
 def peak_bytes(step: Step) -> int | None:
@@ -137,6 +136,11 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 
     """The lines of a table, all but the first `words` columns aligned to the right."""
     aligned = ["---"] * words + ["---:"] * (len(header) - words)
     return ["| " + " | ".join(row) + " |" for row in (header, aligned, *rows)]
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """Median (least-most)."""
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
 def add_flags(parser: argparse.ArgumentParser, out: Path, rounds: int) -> None:

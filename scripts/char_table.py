@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from scripts.benchmark import spread
+
 COLUMNS = ("alone", "in order", "longer")
 
 
@@ -29,8 +31,8 @@ def table(records: Sequence[dict]) -> str:
 def row(name: str, runs: Sequence[dict]) -> str:
     """One model."""
     valid = [run["training"]["valid_nll_loss"] for run in runs]
-    cells = [name, str(len(runs)), f"{runs[0]['parameters']:,}", spread(valid)]
-    cells += [spread(bits(runs, column)) for column in COLUMNS]
+    cells = [name, str(len(runs)), f"{runs[0]['parameters']:,}", cell(valid)]
+    cells += [cell(bits(runs, column)) for column in COLUMNS]
     return f"| {' | '.join(cells)} |"
 
 
@@ -39,13 +41,13 @@ def bits(runs: Sequence[dict], column: str) -> list[float]:
     return [run["evaluations"][column]["bits"] for run in runs if column in run["evaluations"]]
 
 
-def spread(values: Sequence[float]) -> str:
-    """Median (least-most)."""
+def cell(values: Sequence[float]) -> str:
+    """Median (least-most); of one value itself, of none nothing."""
     if not values:
         return ""
     if len(values) == 1:
         return f"{values[0]:.3f}"
-    return f"{median(values):.3f} ({min(values):.3f}-{max(values):.3f})"
+    return spread(values, 3)
 
 
 def conditions(models: Sequence[dict], records: Sequence[dict]) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from data_prep.cli import describe_os_error, versions
@@ -40,6 +42,15 @@ def run(work: Callable[[], Any], argv: list[str] | None = None) -> int:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Say of `--out` that it cannot be written, where that is so."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"`--out {out}` cannot be written: {error.strerror}") from error
 
 
 def positive_int(text: str) -> int:

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 
 from scripts import benchmark, benchmark_gpu, measure
 
-STATE_STEPS = measure.STATE_STEPS
-
 
 def held_bytes(cuda: bool) -> int | None:
     """Memory of the process without what it has freed; on a GPU that of torch's tensors.
@@ -58,12 +56,7 @@ def weigh_state(system: measure.System) -> dict[str, float] | None:
     engines = getattr(system.generator, "engines", [])
     if not engines or not engines[0].can_fuse:
         return measure.weigh_state(system)
-    batch = measure.make_batches(system, 1, 1)[0]
-    short, long = (fused_state_bytes(system, batch, steps) for steps in STATE_STEPS)
-    per_token = (long - short) / (STATE_STEPS[1] - STATE_STEPS[0])
-    fixed = short - STATE_STEPS[0] * per_token
-    length = batch["net_input"]["src_tokens"].size(1)
-    return {"bytes_per_token": per_token, "bytes_per_source_token": round(fixed / length, 1)}
+    return measure.weigh_state(system, fused_state_bytes)
 
 
 def fused_state_bytes(system: measure.System, batch: dict, steps: int) -> int:

@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from scripts import plots
-from scripts.benchmark import markdown
+from scripts.benchmark import markdown, spread
 from scripts.decoding_quality import BASELINE, partner
 from scripts.tables import commit, rate
 
@@ -77,7 +77,7 @@ def ratio(speed: dict, other: dict) -> str:
         words * theirs / ours
         for ours, theirs in zip(speed["seconds"], other["seconds"], strict=True)
     ]
-    return f"{median(found):.2f} ({min(found):.2f}-{max(found):.2f})"
+    return spread(found)
 
 
 def rate_pairs(systems: Sequence[dict]) -> list[tuple[dict, dict]]:
@@ -248,7 +248,7 @@ def figure(record: dict) -> Figure:
         _, own = rows[number // len(batches)]
         index = number % len(batches)
         for curve in curves(own):
-            look, _, hollow = style(curve[0]["architecture"], curve[0]["mode"])
+            look, hollow = style(curve[0]["architecture"], curve[0]["mode"])
             plots.draw_curve(panel, points_of(curve, index), look, hollow)
         every = [point for curve in curves(systems) for point in points_of(curve, index)]
         plots.draw_front(panel, plots.pareto_front(every))
@@ -281,15 +281,15 @@ def points_of(systems: Sequence[dict], index: int) -> list[plots.Point]:
     return plots.points_of(systems, index, lambda system: system["bleu"]["score"])
 
 
-def style(architecture: str, mode: str) -> tuple[dict[str, Any], str, bool]:
-    """How a curve looks, what its mode is called in the legend, and whether its markers are hollow:
-    the rival has a colour of its own, otherwise colour and marker tell the architecture, and the
-    line and the hollow markers the mode."""
+def style(architecture: str, mode: str) -> tuple[dict[str, Any], bool]:
+    """How a curve looks, and whether its markers are hollow: the rival has a colour of its own,
+    otherwise colour and marker tell the architecture, and the line and the hollow markers the
+    mode."""
     words = mode.split("+")
     look = RIVAL if words[0] == "ct2" else plots.look(architecture)
     line = ":" if words[0] == "plain" else "--" if words[0] == "graph" else "-"
     line = "-." if "shortlist" in words else line
-    return {**look, "linestyle": line}, mode, line in (":", "-.")
+    return {**look, "linestyle": line}, line in (":", "-.")
 
 
 def legend(systems: Sequence[dict]) -> list[Line2D]:
@@ -306,9 +306,9 @@ def legend(systems: Sequence[dict]) -> list[Line2D]:
     if len(ours) < len(systems):
         found.append(handle(RIVAL_LABEL, linestyle="", **RIVAL))
     for mode in dict.fromkeys(system["mode"] for system in systems):
-        look, label, hollow = style("", mode)
+        look, hollow = style("", mode)
         look = look if mode.startswith("ct2") else {**look, "color": "#333333", "marker": "o"}
-        found.append(handle(label, hollow, **look))
+        found.append(handle(mode, hollow, **look))
     return [*found, Line2D([], [], label="Pareto front of all modes", **plots.FRONT)]
 
 

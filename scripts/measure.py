@@ -26,6 +26,7 @@ from data_prep.errors import UserError
 from data_prep.files import write_json
 from data_prep.progress import Progress
 from scripts import command_line
+from scripts.turns import turns
 
 if TYPE_CHECKING:
     import torch
@@ -203,10 +204,8 @@ def time_systems(
         warm_up(system, batches)
     total = count * repeats * len(systems)
     with Progress(label or f"batch {size}", total=total, unit="sentences") as progress:
-        for turn in range(repeats):
-            shift = turn % len(systems)
-            for system in [*systems[shift:], *systems[:shift]]:
-                time_once(system, batches, timings[system.name], progress, clock)
+        for system in turns(systems, repeats):
+            time_once(system, batches, timings[system.name], progress, clock)
     return [(system, timings[system.name]) for system in systems]
 
 
@@ -272,17 +271,6 @@ def _now(cuda: bool, clock: Clock) -> float:
     return clock()
 
 
-def weigh_state(system: System) -> dict[str, float]:
-    """Bytes that decoding keeps for each position of one hypothesis: the target's (grows with
-    every token) and the source's (keys and values of the encoder's output, laid out once)."""
-    batch = make_batches(system, 1, 1)[0]
-    source = batch["net_input"]["src_tokens"].size(1)
-    short, long = (state_bytes(system, batch, steps) for steps in STATE_STEPS)
-    for_token = (long - short) / (STATE_STEPS[1] - STATE_STEPS[0])
-    fixed = short - STATE_STEPS[0] * for_token
-    return {"bytes_per_token": for_token, "bytes_per_source_token": round(fixed / source, 1)}
-
-
 def state_bytes(system: System, batch: dict, steps: int) -> int:
     """Bytes of the incremental state of one hypothesis after ``steps`` positions."""
     import torch
@@ -299,6 +287,24 @@ def state_bytes(system: System, batch: dict, steps: int) -> int:
     if hasattr(decoder, "incremental_state_bytes"):
         return decoder.incremental_state_bytes(state)
     return _tensor_bytes(state)
+
+
+def weigh_state(
+    system: System, weigh: Callable[[System, dict, int], int] = state_bytes
+) -> dict[str, float]:
+    """Bytes that decoding keeps for each position of one hypothesis: the target's (grows with
+    every token) and the source's (keys and values of the encoder's output, laid out once).
+
+    Args:
+        system: it.
+        weigh: bytes for a batch after so many positions.
+    """
+    batch = make_batches(system, 1, 1)[0]
+    source = batch["net_input"]["src_tokens"].size(1)
+    short, long = (weigh(system, batch, steps) for steps in STATE_STEPS)
+    for_token = (long - short) / (STATE_STEPS[1] - STATE_STEPS[0])
+    fixed = short - STATE_STEPS[0] * for_token
+    return {"bytes_per_token": for_token, "bytes_per_source_token": round(fixed / source, 1)}
 
 
 def _tensor_bytes(value: object) -> int:

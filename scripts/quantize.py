@@ -44,11 +44,8 @@ def quantize(checkpoint: Path, out: Path, data: Path | None = None) -> None:
         weights = rounded_weights(checkpoint, data)
     except ModelError as error:
         raise UserError(str(error)) from error
-    try:
-        with atomic_writers(out) as (file,):
-            torch.save(as_rounded(state, weights), file)
-    except OSError as error:
-        raise UserError(f"`--out {out}` cannot be written: {error.strerror}") from error
+    with command_line.writing(out), atomic_writers(out) as (file,):
+        torch.save(as_rounded(state, weights), file)
     before, after = (path.stat().st_size / 2**20 for path in (checkpoint, out))
     logger.info("%s: %.1f MiB, was %.1f MiB with its optimizer", out.name, after, before)
 

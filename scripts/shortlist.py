@@ -142,11 +142,9 @@ def make(args: argparse.Namespace) -> None:
         "validation: %.0f of %d subwords allowed for a sentence, %.2f %% of the reference missing",
         found["words"], shortlist.num_targets, 100 * found["missing"],
     )  # fmt: skip
-    try:
+    with command_line.writing(args.out):
         args.out.parent.mkdir(parents=True, exist_ok=True)
         shortlist.save(args.out)
-    except OSError as error:
-        raise UserError(f"`--out {args.out}` cannot be written: {error.strerror}") from error
     logger.info("written: %s", args.out)
 
 

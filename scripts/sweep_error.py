@@ -29,7 +29,7 @@ from data_prep.errors import UserError
 from data_prep.files import write_bytes
 from data_prep.progress import Progress
 from scripts import benchmark, command_line
-from scripts.benchmark import add_record, measure, read_records
+from scripts.benchmark import add_record, measure, read_records, spread
 
 if TYPE_CHECKING:
     from scripts.sweep_subjects import Subject
@@ -183,7 +183,7 @@ def cost_cells(one: dict, baseline: float) -> tuple[str, ...]:
     """Seconds, their ratio to the baseline's, and memory."""
     seconds, peak = one["seconds"], one["peak_bytes"]
     return (
-        f"{median(seconds):.3f} ({min(seconds):.3f}-{max(seconds):.3f})",
+        spread(seconds, 3),
         f"{median(seconds) / baseline:.2f}",
         "-" if peak is None else f"{peak / 2**20:.0f}",
     )
