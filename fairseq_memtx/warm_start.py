@@ -73,7 +73,7 @@ def load_transformer(path: str) -> dict[str, Any]:
     """
     if not os.path.isfile(path):
         raise UserError(f"{flag('init_from')} must be a checkpoint, but there is no file `{path}`")
-    # fairseq's loader brings older checkpoints up to date; torch refuses unsafe ones (`compat`).
+    # fairseq's loader brings older checkpoints up to date; torch refuses unsafe ones (`repairs`).
     state = checkpoint_utils.load_checkpoint_to_cpu(path)
     if f"{_first_layer('encoder')}.q_proj.weight" not in state["model"] or (
         f"{_first_layer('decoder')}.k_proj.weight" not in state["model"]

@@ -82,7 +82,7 @@ def bench(case: Case, rounds: int, threads: int, place: Place) -> dict:
     """Time and weigh all contenders of a case; its record."""
     import torch
 
-    from fairseq_memtx.host_memory import keep_freed_memory
+    from fairseq_memtx.training.host_memory import keep_freed_memory
     from scripts.bench_contenders import contenders
 
     keep_freed_memory()

@@ -38,11 +38,11 @@ def load(path: Path) -> dict:
     """
     import torch
 
-    from fairseq_memtx import compat  # importing it allow-lists what fairseq's checkpoints hold
+    from fairseq_memtx.repairs.unusable_checkpoints import is_cut_short
 
     if not path.is_file():
         raise UserError(f"checkpoint `{path}` must be a file, but there is none")
-    if compat.is_cut_short(path):
+    if is_cut_short(path):
         raise UserError(f"checkpoint `{path}` must be whole, but is cut short or damaged")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -136,7 +136,7 @@ def bench(case: Case, rounds: int, threads: int) -> dict:
     """Time and profile our decoder and fairseq's; the record."""
     import torch
 
-    from fairseq_memtx.host_memory import keep_freed_memory
+    from fairseq_memtx.training.host_memory import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(threads)

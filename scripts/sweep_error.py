@@ -68,7 +68,7 @@ def bench(subject: Subject, chosen: Sequence[dict[str, Any]], rounds: int, threa
     """Errors, seconds and memory of all settings on a subject; its record."""
     import torch
 
-    from fairseq_memtx.host_memory import keep_freed_memory
+    from fairseq_memtx.training.host_memory import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(threads)

@@ -33,7 +33,7 @@ def imports_under(folder: str, *forbidden: str) -> dict[str, set[str]]:
     return found
 
 
-ADAPTERS = ["models", "criterions", "tasks", "data", "generation", "compat"]
+ADAPTERS = ["models", "criterions", "tasks", "data", "generation", "repairs", "training"]
 NO_ADAPTERS = tuple(f"fairseq_memtx.{name}" for name in ADAPTERS)
 
 

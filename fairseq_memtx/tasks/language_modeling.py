@@ -23,7 +23,7 @@ from ..data.streams import State, StreamBatches, StreamBatchIterator
 from ..errors import UserError
 from ..models.language_model import MemoryLanguageModel
 from ..modules.stream_memory import StreamBlock, StreamMemory
-from .training import gathered, tell_tasks
+from ..training.told_tasks import gathered, tell_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
 
     def __init__(self, args, dictionary, output_dictionary=None, targets=None):
         super().__init__(args, dictionary, output_dictionary, targets)
+        tell_tasks()
         self._streams: dict[str, StreamMemory] = {}
 
     def build_model(self, args, from_checkpoint=False):
@@ -186,6 +187,3 @@ class _Streamed:
 
     def __iter__(self):
         return (with_stream(sample, self.memory) for sample in self.batches)
-
-
-tell_tasks()

@@ -33,8 +33,8 @@ from ..errors import UserError
 from ..generation.generator import check_eight_bits, generator_class, own_settings
 from ..generation.steppers import is_final
 from ..models.int8 import ROUNDED, round_model
+from ..training.told_tasks import TrainingState, tell_tasks
 from ..warm_start import start_from
-from .training import TrainingState, tell_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ class MemtxTranslationTask(TranslationTask):
 
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
+        tell_tasks()
         self.length_options = from_namespace(cfg, LengthOptions)
         self.warm_start_options = from_namespace(cfg, WarmStartOptions)
         self.generator_options = from_namespace(cfg, GeneratorOptions)
@@ -257,6 +258,3 @@ def round_to_bfloat16(models: list[Any]) -> None:
     for model in models:
         if is_final(model):
             model.bfloat16()
-
-
-tell_tasks()

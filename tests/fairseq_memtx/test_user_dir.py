@@ -160,7 +160,7 @@ def test_user_errors_end_in_one_line(
     assert process.returncode == 1
     assert "Traceback" not in err
     last = err.rstrip().split("\n")[-1]
-    assert last.startswith(f"error: `{broken}` must be a whole checkpoint, but is cut short")
+    assert last.startswith(f"error: `{broken}` is no whole checkpoint: it is cut short")
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(

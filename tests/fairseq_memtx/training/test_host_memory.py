@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fairseq_memtx import host_memory
+from fairseq_memtx.training import host_memory
 
 
 def pretend(monkeypatch, answers):

@@ -1,12 +1,11 @@
 """What fairseq's trainer knows and its tasks are not told: how far the training has come.
 
 A task makes the iterator of an epoch without knowing the number of updates made, on which the
-epoch's batches depend here, and it does not learn when a checkpoint is saved. `tell_tasks` lets the
-trainer say so. A training on a CPU keeps its freed memory from then on.
+epoch's batches depend here, and it does not learn when a checkpoint is saved. Our tasks call
+`tell_tasks` when they are made, which lets the trainer say so to those that ask. A training on a
+CPU keeps its freed memory from then on.
 """
 
-import functools
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
 from ..data.batch_iterator import freq_of_epoch
-from ..host_memory import keep_freed_memory
+from ..repairs.wrapping import wrap
+from .host_memory import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def tell_tasks() -> None:
     `task.memtx_training`, if there is one, is set while an iterator is asked for;
     `task.memtx_before_saving` is called on all ranks before a checkpoint is saved.
     """
-    _replace(Trainer, "get_train_iterator", _tell_of_updates)
-    _replace(checkpoint_utils, "save_checkpoint", _tell_of_saving)
+    wrap(Trainer, "get_train_iterator", _tell_of_updates)
+    wrap(checkpoint_utils, "save_checkpoint", _tell_of_saving)
 
 
 def _tell_of_updates(stock: Callable[..., Any], trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
@@ -99,19 +99,3 @@ def _tell_of_saving(
     if before is not None and not cfg.no_save:
         before(trainer, iterator)
     return stock(cfg, trainer, iterator, loss)
-
-
-def _replace(owner: Any, name: str, told: Callable[..., Any]) -> None:
-    """Put `told`, which is given the stock function first, in its place, once."""
-    stock = getattr(owner, name)
-    if hasattr(stock, "memtx_tells_tasks"):
-        return
-
-    @functools.wraps(stock)
-    def function(*args: Any, **kwargs: Any) -> Any:
-        return told(stock, *args, **kwargs)
-
-    function.memtx_tells_tasks = True  # type: ignore[attr-defined]
-    # As for the repairs: fairseq's own function stays reachable.
-    function.__wrapped__ = inspect.unwrap(stock)
-    setattr(owner, name, function)

@@ -1,0 +1,15 @@
+"""What a training does more than fairseq's, whatever model it trains.
+
+- `whole_checkpoints`: a checkpoint appears under its name only when all of it is written
+- `resuming`: a training goes on from the newest checkpoint that is whole
+- `stopping`: SIGTERM and SIGINT save before the training ends
+
+`repairs` makes these additions with its own changes, and takes them back. Beside them are the tools
+of our own tasks: `told_tasks`, what the trainer tells a task that asks, and `host_memory`.
+"""
+
+from types import ModuleType
+
+from . import resuming, stopping, whole_checkpoints
+
+ADDITIONS: tuple[ModuleType, ...] = (whole_checkpoints, resuming, stopping)
