@@ -13,5 +13,7 @@ repairs.apply()
 show_user_errors_in_one_line()
 
 from .criterions import compression  # noqa: E402, F401
-from .models import compressive, feedback, language_model, transformer_xl  # noqa: E402, F401
+from .decoders import import_all  # noqa: E402
 from .tasks import language_modeling, translation  # noqa: E402, F401
+
+import_all()

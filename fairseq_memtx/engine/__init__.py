@@ -20,15 +20,36 @@ Where to look for what:
 - in `parallel`, `block_memory` is what the positions of a block see
 """
 
+from ..registry import Registry
 from . import cuda_graphs, manual, reference
 from .interface import Engine, Recurrence, RecurrenceOutput
 from .parallel import Sweeps
 
-ENGINES: dict[str, Engine] = {
-    "cuda-graphs": cuda_graphs.run,
-    "manual": manual.run,
-    "parallel": Sweeps(),
-    "reference": reference.run,
-}
+#: Tags: an approximation, for training alone; can be run again, piece by piece, for its backward.
+APPROXIMATE, RUNS_AGAIN = "approximate", "runs again"
 
-__all__ = ["ENGINES", "Engine", "Recurrence", "RecurrenceOutput", "Sweeps"]
+ENGINES: Registry[Engine] = Registry("engine")
+ENGINES.add(
+    "cuda-graphs",
+    cuda_graphs.run,
+    "like manual, recorded on a GPU once for each shape of batch and replayed; elsewhere manual",
+)
+ENGINES.add("manual", manual.run, "hand-written backward, fast", tags=[RUNS_AGAIN])
+ENGINES.add(
+    "parallel",
+    Sweeps(),
+    "sweeps over many positions at once, an approximation for devices that are busy launching the"
+    " loop's small operations; validation, scoring and decoding stay exact",
+    tags=[APPROXIMATE],
+)
+ENGINES.add("reference", reference.run, "the plain loop; same results", tags=[RUNS_AGAIN])
+
+__all__ = [
+    "APPROXIMATE",
+    "ENGINES",
+    "RUNS_AGAIN",
+    "Engine",
+    "Recurrence",
+    "RecurrenceOutput",
+    "Sweeps",
+]

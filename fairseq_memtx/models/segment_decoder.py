@@ -48,7 +48,7 @@ class SegmentDecoder(MemoryDecoder):
         UserError: for options that are impossible, alone or together.
     """
 
-    options_type: type[SegmentOptions] = SegmentOptions
+    options: SegmentOptions
 
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
         if cfg.decoder.learned_pos:
@@ -57,7 +57,6 @@ class SegmentDecoder(MemoryDecoder):
                 f" leave it out, or see {flag('position_keys')} learned"
             )
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
-        self.options = from_namespace(cfg, self.options_type)
         self.embed_positions = None
         with_memory = memory_of_layers(cfg, self.options)
         for layer, has_memory in zip(self.all_layers(), with_memory, strict=True):

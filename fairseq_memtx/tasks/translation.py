@@ -25,6 +25,7 @@ from ..config import (
     WarmStartOptions,
     flag,
     from_namespace,
+    help_of,
 )
 from ..data.batch_iterator import CurriculumBatchIterator
 from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
@@ -43,7 +44,7 @@ def fairseq_fields(*options: type) -> list[tuple[str, Any, Any]]:
     """The fields of our option dataclasses as fields of one of fairseq's, for `make_dataclass`."""
     return [
         (PREFIX + item.name, item.type, dataclasses.field(
-            default=item.default, metadata={"help": f"{item.metadata['help']} (%(default)r)"}
+            default=item.default, metadata={"help": f"{help_of(item)} (%(default)r)"}
         ))
         for option in options
         for item in dataclasses.fields(option)

@@ -473,7 +473,7 @@ def test_the_front_holds_what_nothing_else_beats():
         (["--system", "a={}:ct2", "--fairseq-args", "--unkpen", "1"], "must not change --unkpen b"),
         (["--untrained"], "`--untrained` must come with one length for all"),
         (["--data-bin", "none"], "`none` must hold a binarised test set"),
-        (["--system", "a={broken}"], "must be a whole checkpoint, but is cut short"),
+        (["--system", "a={broken}"], "is no whole checkpoint: it is cut short"),
         (["--system", "a={}:fast+shortlist", "--shortlist", "{broken}"], "must be a shortlist, b"),
     ],
 )

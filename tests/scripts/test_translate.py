@@ -296,7 +296,7 @@ def test_the_preparation_tells_the_steps(tmp_path: Path) -> None:
         (["{model}", "--device", "nothing"], "`device` must be cpu, or a GPU"),
         (["{model}", "--lenpen", "nan"], "`lenpen` must be a finite number, but is nan"),
         (["{model}", "--int8", "--half"], "leave half precision out"),
-        (["{bad}"], "must be a whole checkpoint"),
+        (["{bad}"], "is no whole checkpoint"),
         (["{empty}"], "must be a checkpoint of fairseq's"),
         (["{model}", "--data", "{folder}"], "No such file or directory"),
         (["{diverged}", "--input", "{good}"], "the model has diverged"),
