@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
-from .errors import UserError
+from .ground.errors import UserError
 from .registry import Registry
 
 PREFIX = "memtx_"
@@ -331,7 +331,7 @@ class GeneratorOptions:
     )
     shortlist: str = option(
         "",
-        "file of scripts.shortlist: look only at the likely translations of each batch's words",
+        "file of `memtx shortlist`: look only at the likely translations of each batch's words",
     )
     int8: bool = option(
         False, "round the weights of linear layers to eight bits when a model is loaded; CPU only"

@@ -17,7 +17,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from fairseq.logging import metrics
 
-from ..errors import UserError
+from ..ground.errors import UserError
 
 
 @dataclass

@@ -17,7 +17,7 @@ from ..config import GeneratorOptions, flag
 from ..decoding.history import Hypothesis
 from ..decoding.search import BeamSearch, Limits, SearchOptions, places
 from ..decoding.shortlist import Shortlist, fingerprint
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..models.int8 import is_rounded
 from .graph_searches import GraphSearches
 from .steppers import Engine, EnsembleStepper, HowToStep

@@ -11,7 +11,7 @@ the last holds from then on.
 """
 
 from ..config import CompressiveOptions, flag
-from ..errors import UserError
+from ..ground.errors import UserError
 from .registration import decoder_of
 from .segment_decoder import SegmentDecoder
 

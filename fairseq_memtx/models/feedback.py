@@ -20,7 +20,7 @@ from ..engine import (
     Sweeps,
 )
 from ..engine.checkpointing import Checkpointed
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..modules.cache import DecodingState, MemoryCache
 from ..modules.carried_memory import CarriedMemory, num_past
 from ..modules.dropout import LayerMasks, PackedMasks, draw_layer_masks

@@ -14,7 +14,7 @@ from fairseq.models.transformer_lm import (
 )
 
 from ..config import add_flags
-from ..errors import UserError
+from ..ground.errors import UserError
 from .memory_decoder import MemoryDecoder
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..config import from_namespace
 from ..decoding.linear import FrozenCopy
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..modules.cache import DecodingState
 from ..modules.cross_attention import CrossMemory, share_beams
 from ..modules.dropout import DropoutRates

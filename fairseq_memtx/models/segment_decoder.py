@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..config import CompressiveOptions, SegmentOptions, flag, from_namespace
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..modules.cache import DecodingState
 from ..modules.compression import COMPRESSIONS, Compression
 from ..modules.relative_positions import (

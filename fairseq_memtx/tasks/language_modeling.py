@@ -20,7 +20,7 @@ from fairseq.utils import split_paths
 
 from ..config import flag
 from ..data.streams import State, StreamBatches, StreamBatchIterator
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..models.language_model import MemoryLanguageModel
 from ..modules.stream_memory import StreamBlock, StreamMemory
 from ..training.told_tasks import gathered, tell_tasks

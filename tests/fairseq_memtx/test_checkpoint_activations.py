@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fairseq_memtx.engine import checkpointing
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from tests.fairseq_memtx.engine.live_bytes import LiveBytes
 from tests.fairseq_memtx.tasks.training import load, make_data, run_training, run_two_ranks
 from tests.fairseq_memtx.test_segment_decoder import CASES as SEGMENT_CASES

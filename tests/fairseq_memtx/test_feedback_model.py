@@ -11,7 +11,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from fairseq_memtx.config import FeedbackOptions
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.models.feedback import FeedbackDecoder, FeedbackTransformerModel
 from tests.fairseq_memtx.tiny import (
     build_model,

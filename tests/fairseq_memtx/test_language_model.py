@@ -15,9 +15,9 @@ from fairseq.sequence_generator import SequenceGenerator
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq.tasks.language_modeling import LanguageModelingTask
 
-import fairseq_memtx  # noqa: F401
+import fairseq_memtx.plugin  # noqa: F401
 from fairseq_memtx.data.streams import StreamBatches
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentMemory
 from fairseq_memtx.modules.stream_memory import StreamBlock, StreamMemory
 from fairseq_memtx.tasks.language_modeling import MemtxLanguageModelingTask

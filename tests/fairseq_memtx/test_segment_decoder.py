@@ -12,7 +12,7 @@ from fairseq.sequence_scorer import SequenceScorer
 from torch import Tensor
 
 from fairseq_memtx.criterions.compression import CompressionCriterion
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.models.segment_decoder import rarely_used
 from tests.fairseq_memtx.tiny import (
     build_model,

@@ -20,7 +20,7 @@ from fairseq.models.transformer.transformer_config import (
 from fairseq.models.transformer_lm import TransformerLanguageModelConfig, base_lm_architecture
 from torch import Tensor
 
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens, tiny_dictionary
 
 MODELS = ("memtx_feedback", "memtx_transformer_xl", "memtx_compressive")

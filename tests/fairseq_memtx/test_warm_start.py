@@ -10,7 +10,7 @@ from fairseq import checkpoint_utils, tasks, utils
 from torch import nn
 
 from fairseq_memtx.config import WarmStartOptions
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.warm_start import (
     LayerPlan,
     Report,

@@ -10,7 +10,7 @@ from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import transformer_legacy
 from torch import Tensor
 
-import fairseq_memtx  # noqa: F401  (registers the models)
+import fairseq_memtx.plugin  # noqa: F401  (registers the models)
 
 WORDS = 9
 ENCODER_DIM = 12

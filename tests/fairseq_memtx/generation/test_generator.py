@@ -12,13 +12,13 @@ from fairseq.models import lstm
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 
 from fairseq_memtx.decoding.fused import FusedDecoder
-from fairseq_memtx.errors import UserError
 from fairseq_memtx.generation import steppers
 from fairseq_memtx.generation.generator import (
     FastGenerator,
     FastGeneratorWithAlignment,
     generator_class,
 )
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.models.int8 import round_model
 from tests.fairseq_memtx.test_generation import DICTIONARY, generate, same_hypotheses, sample
 from tests.fairseq_memtx.tiny import build_model, scatter_weights

@@ -11,8 +11,8 @@ from fairseq.dataclass.configs import GenerationConfig
 from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_memtx.decoding.shortlist import Shortlist
-from fairseq_memtx.errors import UserError
 from fairseq_memtx.generation.generator import FastGenerator
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.models.int8 import is_rounded, round_model
 from fairseq_memtx.tasks.translation import MemtxTranslationConfig, MemtxTranslationTask
 from tests.fairseq_memtx.generation.test_generator import MODELS

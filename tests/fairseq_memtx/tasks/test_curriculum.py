@@ -12,7 +12,7 @@ import pytest
 import torch
 from fairseq import tasks
 
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.schedule import LengthDistribution
 from fairseq_memtx.training.told_tasks import TrainingState
 from tests.fairseq_memtx.tasks.training import config_of, make_data, write_pairs

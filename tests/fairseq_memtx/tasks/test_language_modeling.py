@@ -12,7 +12,7 @@ from fairseq import tasks
 from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from tests.fairseq_memtx.tasks import training
 from tests.fairseq_memtx.tasks.training import assert_equal, load
 

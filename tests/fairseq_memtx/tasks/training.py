@@ -14,7 +14,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.distributed import utils as distributed_utils
 from fairseq_cli import train
 
-import fairseq_memtx  # noqa: F401  (registers the task)
+import fairseq_memtx.plugin  # noqa: F401  (registers the task)
 from tests.ranks import run_two_processes
 
 WORDS = 12
