@@ -68,7 +68,7 @@ def peak_bytes(step: Step) -> int:
 
 def forget_recordings() -> None:
     """Give back the memory of earlier cases' recordings, in which later ones would fit for free."""
-    from fairseq_memtx.engine import cuda_graphs
+    from fairseq_memtx.engine.gpu import cuda_graphs
 
     cuda_graphs.forget_recordings()
     gc.collect()  # the earlier models too

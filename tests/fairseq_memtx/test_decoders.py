@@ -12,7 +12,7 @@ from fairseq_memtx.decoders import DECODERS, name_of
 from fairseq_memtx.generation.generator import FastGenerator, generator_class
 from fairseq_memtx.generation.steppers import why_not_fused
 from tests.fairseq_memtx import toy_decoder
-from tests.fairseq_memtx.test_generation import generate, same_hypotheses, sample
+from tests.fairseq_memtx.searches import generate, same_hypotheses, sample
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
 
 OURS = [name for name, entry in DECODERS.items() if entry.options is not None]

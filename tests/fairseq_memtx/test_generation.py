@@ -9,17 +9,21 @@ import pytest
 import torch
 from fairseq import search
 from fairseq.models import FairseqDecoder
-from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
+from fairseq.sequence_generator import SequenceGeneratorWithAlignment
 from fairseq.sequence_scorer import SequenceScorer
 from fairseq.token_generation_constraints import pack_constraints
 from torch import Tensor, nn
 
-from tests.fairseq_memtx.test_transformer_options import build_lm
-from tests.fairseq_memtx.tiny import build_model, random_tokens, tiny_dictionary
+from tests.fairseq_memtx.searches import (
+    DICTIONARY,
+    FLOAT32,
+    SOURCE_LENGTHS,
+    generate,
+    same_hypotheses,
+    sample,
+)
+from tests.fairseq_memtx.tiny import build_lm, build_model, random_tokens
 
-DICTIONARY = tiny_dictionary()
-SOURCE_LENGTHS = [4, 2, 5]
-FLOAT32 = {"rtol": 1e-5, "atol": 1e-6}  # fairseq normalises and adds up scores in float32
 MODELS: dict[str, dict[str, Any]] = {
     "post-norm": {},
     "span and distances, pre-norm": {
@@ -47,41 +51,6 @@ class Recomputing(nn.Module):
         self.encoder, self.decoder = model.encoder, self.Decoder(model.decoder)
         self.get_normalized_probs = model.get_normalized_probs
         self.max_decoder_positions = model.max_decoder_positions
-
-
-def sample(lengths: list[int] = SOURCE_LENGTHS) -> dict[str, Any]:
-    """A batch of random sources, padded on the left as fairseq does."""
-    tokens = random_tokens(lengths, "left", first=5)
-    tokens[:, -1] = DICTIONARY.eos()
-    net_input = {"src_tokens": tokens, "src_lengths": torch.tensor(lengths)}
-    return {"id": torch.arange(len(lengths)), "net_input": net_input}
-
-
-def generate(
-    models: list[Any],
-    batch: dict[str, Any],
-    kind: Any = SequenceGenerator,
-    call: Any = None,
-    **how: Any,
-) -> list[list[dict[str, Tensor]]]:
-    how = {"beam_size": 3, "max_len_b": 6, **how}
-    torch.manual_seed(3)
-    return kind(models, DICTIONARY, **how).generate(models, batch, **(call or {}))
-
-
-def numbers(alignment: Any) -> Tensor:
-    """Hard alignments are pairs, soft ones rows of text."""
-    return torch.as_tensor([[float(x) for x in row] for row in alignment])
-
-
-def same_hypotheses(got: Any, want: Any) -> None:
-    assert [len(hypos) for hypos in got] == [len(hypos) for hypos in want]
-    for a, b in zip(chain.from_iterable(got), chain.from_iterable(want), strict=True):
-        assert a["tokens"].tolist() == b["tokens"].tolist()
-        torch.testing.assert_close(a["score"], b["score"], **FLOAT32)
-        torch.testing.assert_close(a["positional_scores"], b["positional_scores"], **FLOAT32)
-        torch.testing.assert_close(a["attention"], b["attention"], **FLOAT32)
-        torch.testing.assert_close(numbers(a["alignment"]), numbers(b["alignment"]), **FLOAT32)
 
 
 # --- Incremental = recomputed -------------------------------------------------------------------

@@ -14,6 +14,13 @@ from torch import Tensor
 from fairseq_memtx.criterions.compression import CompressionCriterion
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.models.segment_decoder import rarely_used
+from tests.fairseq_memtx.segments import (
+    CASES,
+    EXACT,
+    build,
+    criterion,
+    sample_of,
+)
 from tests.fairseq_memtx.tiny import (
     build_model,
     random_source,
@@ -21,33 +28,6 @@ from tests.fairseq_memtx.tiny import (
     select_source,
     tiny_dictionary,
 )
-
-EXACT = {"rtol": 1e-9, "atol": 1e-11}
-SHORT = {"memtx_segment_len": 4, "memtx_mem_len": 4}
-COMPRESSIVE = {**SHORT, "memtx_cmem_len": 3, "memtx_compression_rate": 2}
-CASES = {
-    "xl": ("memtx_transformer_xl", SHORT),
-    "xl, pre-norm": ("memtx_transformer_xl", {**SHORT, "decoder_normalize_before": True}),
-    "xl, long memory": ("memtx_transformer_xl", {**SHORT, "memtx_mem_len": 50}),
-    "xl, learned": ("memtx_transformer_xl", {**SHORT, "memtx_position_keys": "learned"}),
-    "xl, layer 1 alone": ("memtx_transformer_xl", {**SHORT, "memtx_memory_layers": "1"}),
-    "xl, same length": ("memtx_transformer_xl", {**SHORT, "memtx_same_length": True}),
-    "conv": ("memtx_compressive", COMPRESSIVE),
-    "dilated, pre-norm": (
-        "memtx_compressive",
-        {**COMPRESSIVE, "memtx_compression": "dilated-conv", "decoder_normalize_before": True},
-    ),
-    "most-used": ("memtx_compressive", {**COMPRESSIVE, "memtx_compression": "most-used"}),
-    "auto-encoding": (
-        "memtx_compressive",
-        {**COMPRESSIVE, "memtx_compression_loss": "auto-encoding"},
-    ),
-}
-
-
-def build(case: str = "conv", **settings):
-    model, options = CASES[case]
-    return build_model(model, arch=model, **{**options, **settings})
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -235,23 +215,6 @@ def search(model, beam: int) -> list:
     return generator.generate([model], sample_of([4, 6, 2], None))
 
 
-def sample_of(source_lengths: list[int], target_lengths: list[int] | None) -> dict:
-    torch.manual_seed(3)
-    dictionary = tiny_dictionary()
-    source = random_tokens(source_lengths, "left")
-    net_input = {"src_tokens": source, "src_lengths": torch.tensor(source_lengths)}
-    sample = {"id": torch.arange(len(source)), "nsentences": len(source), "net_input": net_input}
-    if target_lengths is not None:
-        previous = random_tokens(target_lengths)
-        target = previous.roll(-1, dims=1)
-        target[previous.eq(dictionary.pad())] = dictionary.pad()
-        for row, length in zip(target, target_lengths, strict=True):
-            row[length - 1], row[length:] = dictionary.eos(), dictionary.pad()
-        net_input["prev_output_tokens"] = previous
-        sample.update(target=target, ntokens=sum(target_lengths))
-    return sample
-
-
 @pytest.mark.parametrize("case", ["xl, pre-norm", "conv", "most-used"])
 @torch.no_grad()
 def test_the_scores_of_a_beam_search_are_those_of_the_whole_hypotheses(case):
@@ -421,11 +384,6 @@ def test_half_precision_trains_and_searches(case, how):
 
 
 # The criterion
-
-
-def criterion(**settings) -> CompressionCriterion:
-    task = SimpleNamespace(target_dictionary=tiny_dictionary())
-    return CompressionCriterion(task, sentence_avg=False, label_smoothing=0.1, **settings)
 
 
 @pytest.mark.parametrize("weight", [-0.5, float("nan")])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import distributed, multiprocessing
 
-from tests.fairseq_memtx.test_segment_decoder import build, criterion, sample_of
+from tests.fairseq_memtx.segments import build, criterion, sample_of
 
 # Rank 1 compresses nothing in the first step, rank 0 nothing in the second.
 LENGTHS = [([14, 5], [2, 1]), ([3, 3], [13, 9])]

@@ -3,25 +3,28 @@
 The lists are held to fairseq's own: an option that a new version adds must be put into one.
 """
 
-from argparse import Namespace
 from dataclasses import fields
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.models.transformer.transformer_config import (
     DecoderConfig,
     EncDecBaseConfig,
     QuantNoiseConfig,
     TransformerConfig,
 )
-from fairseq.models.transformer_lm import TransformerLanguageModelConfig, base_lm_architecture
+from fairseq.models.transformer_lm import TransformerLanguageModelConfig
 from torch import Tensor
 
 from fairseq_memtx.ground.errors import UserError
-from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens, tiny_dictionary
+from tests.fairseq_memtx.tiny import (
+    build_lm,
+    build_model,
+    random_source,
+    random_tokens,
+    tiny_dictionary,
+)
 
 MODELS = ("memtx_feedback", "memtx_transformer_xl", "memtx_compressive")
 SEGMENTS = MODELS[1:]
@@ -232,18 +235,6 @@ def test_an_encoder_keeps_its_positions_beside_relative_ones(model, relative, ke
 
 
 # --- Language models ----------------------------------------------------------------------------
-
-
-def build_lm(model: str, **settings: Any) -> Any:
-    name = model + "_lm"
-    sizes = {"decoder_embed_dim": 8, "decoder_ffn_embed_dim": 10, "decoder_attention_heads": 2}
-    args = {"arch": name, "decoder_layers": 2, "dropout": 0.0, "tokens_per_sample": 64, **sizes}
-    args = Namespace(**{**args, **settings})
-    base_lm_architecture(args)
-    dictionary = tiny_dictionary()
-    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
-    torch.manual_seed(1)
-    return ARCH_MODEL_REGISTRY[name].build_model(args, task).double()
 
 
 def honoured_by_lm(model: str) -> dict[str, dict[str, Any]]:

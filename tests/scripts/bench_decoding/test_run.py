@@ -19,7 +19,7 @@ from scripts.bench_decoding import systems as decoding_systems
 from scripts.bench_decoding import untrained
 from scripts.bench_decoding.systems import DEFAULT_MODES, modes, of_runs, spec
 from scripts.shared import plots
-from tests.fairseq_memtx.engine.test_cuda_graphs import gpu
+from tests.gpu import gpu
 
 RESULTS = Path(__file__).resolve().parents[3] / "results" / "decoding"
 

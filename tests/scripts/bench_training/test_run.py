@@ -150,7 +150,7 @@ def test_a_gpu_has_cases_dtype_and_folder_of_its_own():
 def test_each_case_of_a_gpu_begins_without_the_recordings_of_others(tmp_path, monkeypatch):
     import torch
 
-    from fairseq_memtx.engine import cuda_graphs
+    from fairseq_memtx.engine.gpu import cuda_graphs
 
     recordings, found = [], {"fairseq": {"seconds": [1.0], "peak_bytes": 1}}
 

@@ -15,8 +15,8 @@ from functools import cache, partial
 
 import torch
 
-from .interface import Recurrence, RecurrenceOutput
-from .manual import run as run_manual
+from ..interface import Recurrence, RecurrenceOutput
+from ..manual import run as run_manual
 from .recording import Work
 from .replay import Replayer
 

@@ -12,11 +12,19 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from fairseq_memtx.engine import ENGINES, Recurrence, RecurrenceOutput, gemm, recording
+from fairseq_memtx.engine import ENGINES, Recurrence, RecurrenceOutput, gemm
 from fairseq_memtx.engine import memory_reads as reads_room
 from fairseq_memtx.engine import tape as tape_room
-from fairseq_memtx.engine.replay import Replayer
-from fairseq_memtx.modules.cross_attention import CrossMemory
+from fairseq_memtx.engine.gpu import recording
+from tests.fairseq_memtx.engine.cases import CASES, random_case
+from tests.fairseq_memtx.engine.gpu.replays import (
+    SMALL,
+    Replays,
+    check_replay,
+    next_batch,
+    of_size,
+    ready,
+)
 from tests.fairseq_memtx.engine.operation_recorder import OperationRecorder
 from tests.fairseq_memtx.engine.stacks import (
     Case,
@@ -26,60 +34,8 @@ from tests.fairseq_memtx.engine.stacks import (
     gradients,
     random_loss,
 )
-from tests.fairseq_memtx.engine.test_manual import CASES, random_case
 
 manual, reference = ENGINES["manual"], ENGINES["reference"]
-SMALL = Case(dropout=0.2)
-
-
-class Replays(Replayer):
-    """The engine, with its recorder at hand."""
-
-    def __init__(self, recorder=None, **settings):
-        self.recorder = recorder or OperationRecorder()
-        super().__init__(lambda: self.recorder, **settings)
-
-
-def ready(**settings) -> Replays:
-    """An engine that records a form at its first sight, with gradients of all outputs."""
-    engine = Replays(**{"record_at": 1, "replays_to_pay": 0, **settings})
-    engine._expect(frozenset(range(-9, 1)))
-    return engine
-
-
-def next_batch(stack: Stack, seed: int) -> None:
-    """Other data and other weights at the same places: what an update and a new batch change."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in stack.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    stack.draw()
-
-
-def check_replay(case: Case) -> None:
-    """A recording on one batch, and a replay of it on another."""
-    stack, engine = Stack(case), ready()
-    random_loss(engine(stack.recurrence())).backward()
-    next_batch(stack, 0)
-    check_stack(stack, engine)
-    assert engine.recorder.recordings == 2 and engine.recorder.replays == 4
-
-
-def of_size(length: int, rows: int, source: int):
-    """Cuts a recurrence to these sizes."""
-
-    def cut(r: Recurrence) -> Recurrence:
-        sources = [
-            CrossMemory(
-                x.keys[:rows, :, :source], x.values[:rows, :, :source],
-                x.padding_mask[:rows, :source],
-            )
-            for x in r.sources
-        ]  # fmt: skip
-        mask = r.padding_mask[:rows, :length]
-        return replace(r, inputs=r.inputs[:length, :rows], padding_mask=mask, sources=sources)
-
-    return cut
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES) - {"all layers dropped"}))

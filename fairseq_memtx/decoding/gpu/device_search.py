@@ -16,12 +16,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..engine.arena import Arena, aligned
-from ..engine.recording import Recorder
+from ...engine.gpu.arena import Arena, aligned
+from ...engine.gpu.recording import Recorder
+from ..fused import FusedDecoder, Source
+from ..history import Ending, History, Hypothesis, Step
+from ..search_options import SearchOptions
 from .device_step import DeviceStep
-from .fused import FusedDecoder, Source
-from .history import Ending, History, Hypothesis, Step
-from .search import SearchOptions
 from .search_state import Form, SearchState, first_state, place, rounded, select
 from .step_graphs import StepGraphs
 

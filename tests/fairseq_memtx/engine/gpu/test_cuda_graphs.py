@@ -15,17 +15,19 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fairseq_memtx.engine import ENGINES, cuda_graphs
-from fairseq_memtx.engine.arena import Counter
-from fairseq_memtx.engine.cuda_graphs import CudaRecorder
+from fairseq_memtx.engine import ENGINES
+from fairseq_memtx.engine.gpu import cuda_graphs
+from fairseq_memtx.engine.gpu.arena import Counter
+from fairseq_memtx.engine.gpu.cuda_graphs import CudaRecorder
+from fairseq_memtx.engine.gpu.recording import FixedRun
+from fairseq_memtx.engine.gpu.replay import Replayer
+from fairseq_memtx.engine.gpu.rounded_sizes import Batch
 from fairseq_memtx.engine.manual import run as run_manual
-from fairseq_memtx.engine.recording import FixedRun
-from fairseq_memtx.engine.replay import Replayer
-from fairseq_memtx.engine.rounded_sizes import Batch
+from tests.fairseq_memtx.engine.cases import CASES
+from tests.fairseq_memtx.engine.gpu.replays import next_batch, of_size
 from tests.fairseq_memtx.engine.stacks import Case, Stack, check_stack, gradients, random_loss
-from tests.fairseq_memtx.engine.test_manual import CASES
-from tests.fairseq_memtx.engine.test_replay import next_batch, of_size
 from tests.fairseq_memtx.tasks.training import TINY, make_data, run_training
+from tests.gpu import gpu
 
 manual, reference, graphs = (ENGINES[name] for name in ("manual", "reference", "cuda-graphs"))
 
@@ -155,12 +157,6 @@ def test_graphs_leave_a_part_of_the_memory_free(stand_ins, free, room):
     stand_ins["mem_get_info"].return_value = free, 100
     stand_ins["memory_reserved"].return_value, stand_ins["memory_allocated"].return_value = 60, 53
     assert CudaRecorder(torch.device("cpu")).has_room() is room
-
-
-def gpu(test):
-    """A test that needs a GPU."""
-    has_none = not torch.cuda.is_available()
-    return pytest.mark.gpu(pytest.mark.skipif(has_none, reason="needs a CUDA device")(test))
 
 
 def on_gpu(**settings) -> Replayer:

@@ -14,10 +14,10 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
+from ..gradients import Weights
+from ..interface import Recurrence, RecurrenceOutput
+from ..manual import Run, begin_loop, no_autocast, run
 from .arena import Arena, Counter
-from .gradients import Weights
-from .interface import Recurrence, RecurrenceOutput
-from .manual import Run, begin_loop, no_autocast, run
 from .recording import LAST_STATE, FixedRun, Outputs, Recorder, Recording, ReplayedRun
 from .rounded_sizes import Batch
 

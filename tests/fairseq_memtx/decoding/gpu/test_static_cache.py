@@ -5,7 +5,7 @@ import torch
 
 from fairseq_memtx.decoding.beam_cache import BeamCache
 from fairseq_memtx.decoding.fused import attend
-from fairseq_memtx.decoding.static_cache import StaticCache
+from fairseq_memtx.decoding.gpu.static_cache import StaticCache
 
 SENTENCES, BEAM, HEADS, DIM, ROOM = 3, 4, 2, 6, 9
 

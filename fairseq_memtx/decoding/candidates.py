@@ -1,7 +1,7 @@
-"""Which words come next: rules about single words, and the best continuations of the beams.
+"""The best continuations of the beams, and which of them end a hypothesis.
 
 Size legend: B sentences, R rows a sentence (1 at the first step, then the beam), V vocabulary, k
-candidates, n the order of an n-gram.
+candidates.
 """
 
 from typing import NamedTuple
@@ -74,24 +74,12 @@ def _best_by_chunks(log_probs: Tensor, scores: Tensor, k: int) -> tuple[Tensor, 
     return best, places.gather(1, chosen)
 
 
-def ban_repeated_ngrams(scores: Tensor, prefixes: Tensor, n: int) -> None:
-    """Set to -inf every word that would repeat an n-gram of its row's prefix.
+def accepted_ends(ends: Tensor, room: Tensor) -> Tensor:
+    """The first of the `ends` `(b, k)`, as many as there is `room` for in each sentence `(b,)`."""
+    return ends & (ends.cumsum(1) <= room.unsqueeze(1))
 
-    The start symbol counts as a word of an n-gram, but for n = 1, where it would ban the end of
-    every sentence.
 
-    Args:
-        scores: `(N, V)` of the next word, changed in place.
-        prefixes: `(N, t)`, the start symbol included.
-        n: at least 1.
-    """
-    first = 1 if n == 1 else 0
-    if prefixes.size(1) < n + first:
-        return
-    windows = prefixes[:, first:].unfold(1, n, 1)  # (N, t - n + 1, n)
-    if n == 1:
-        repeated = torch.ones(windows.shape[:2], dtype=torch.bool, device=scores.device)
-    else:
-        repeated = (windows[..., :-1] == prefixes[:, None, 1 - n :]).all(dim=2)
-    rows, places = repeated.nonzero(as_tuple=True)
-    scores[rows, windows[rows, places, -1]] = float("-inf")
+def first_open(candidates: Candidates, ends: Tensor, count: int) -> Candidates:
+    """The first `count` candidates of each sentence that are not `ends` `(b, k)`."""
+    order = ends.byte().argsort(dim=1, stable=True)[:, :count]
+    return Candidates(*(part.gather(1, order) for part in candidates))

@@ -1,10 +1,10 @@
-"""Recordings of a search's steps; on a GPU they are CUDA graphs, see `engine.cuda_graphs`."""
+"""Recordings of a search's steps; on a GPU they are CUDA graphs, see `engine.gpu.cuda_graphs`."""
 
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable
 
-from ..engine.recording import Recorder, Work
+from ...engine.gpu.recording import Recorder, Work
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import torch
 
 from fairseq_memtx.engine import ENGINES, gemm
-from tests.fairseq_memtx.engine.test_replay import Replays
+from tests.fairseq_memtx.engine.gpu.replays import Replays
 from tests.fairseq_memtx.tasks.training import TINY, load, make_data, run_training
 
 

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from fairseq_memtx.decoding.step_graphs import StepGraphs
+from fairseq_memtx.decoding.gpu.step_graphs import StepGraphs
 
 
 class Notes:

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairseq_memtx.engine.arena import ALIGNMENT, Arena, Counter
-from fairseq_memtx.engine.rounded_sizes import LEAST_STEP, fill, round_up
+from fairseq_memtx.engine.gpu.arena import ALIGNMENT, Arena, Counter
+from fairseq_memtx.engine.gpu.rounded_sizes import LEAST_STEP, fill, round_up
 
 
 @given(st.integers(0, 5000), st.sampled_from(sorted(LEAST_STEP.values())))

@@ -16,11 +16,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..modules.carried_memory import CarriedMemory, num_past
-from ..modules.cross_attention import CrossMemory
-from ..modules.dropout import LayerMasks
-from .gradients import Weights
-from .interface import Recurrence
+from ...modules.carried_memory import CarriedMemory, num_past
+from ...modules.cross_attention import CrossMemory
+from ...modules.dropout import LayerMasks
+from ..gradients import Weights
+from ..interface import Recurrence
 
 # Sizes up to here are multiples of this; larger ones are rounded up by at most an eighth.
 LEAST_STEP = {"T": 2, "B": 8, "S": 8}

@@ -6,16 +6,13 @@ in the state (`search_state`), and the host is never asked. That is what a CUDA 
 Size legend: B sentences, K beam, V vocabulary.
 """
 
-import math
-
 import torch
-from torch import Tensor
 
-from .fused import FusedDecoder, Source
-from .search import accepted_ends, first_open
+from ..candidates import Candidates, accepted_ends, best_continuations, first_open
+from ..fused import FusedDecoder, Source
+from ..rules import force_words, rule_out
 from .search_state import Form, SearchState
 from .static_cache import StaticCache
-from .words import Candidates, best_continuations
 
 
 class DeviceStep:
@@ -35,11 +32,6 @@ class DeviceStep:
         self._source = Source(state.source, None)
         self._source.bias = state.source_bias
         self._positions = weights.positions(min(form.T, weights.decoder.max_positions()))
-        rules, num_words = form.rules, weights.decoder.output_projection.out_features
-        words = torch.arange(num_words, device=state.tokens.device)
-        self._is_end = words.eq(rules.eos)
-        self._bias = torch.where(words.eq(rules.unk), -rules.unk_penalty, 0.0)
-        self._bias.masked_fill_(words.eq(rules.pad), -math.inf)
 
     def run(self) -> None:
         """Change the state to that of the next position, and note what happened."""
@@ -64,38 +56,12 @@ class DeviceStep:
         position = 0.0 if table is None else table.index_select(0, state.position)
         x = weights.embed(state.tokens.flatten(), position)
         features, _ = weights.step(x, self._past, self._source)
-        log_probs = weights.log_probs(features, self._temperature)
-        log_probs = log_probs.add_(self._word_bias()).view(*state.tokens.shape, -1)
+        log_probs = weights.log_probs(features, self._temperature).view(*state.tokens.shape, -1)
+        rules = self.form.rules
+        rule_out(log_probs, rules, state.position, state.max_len, state.prefix_len)
         found = best_continuations(log_probs, state.scores, 2 * state.tokens.size(1))
-        return self._force(found, log_probs) if self.form.forces else found
-
-    def _word_bias(self) -> Tensor:
-        """What the rules add to the log-probabilities of words, `(V,)`."""
-        state, min_len = self.state, self.form.rules.min_len
-        last = state.position >= state.max_len
-        bias = self._bias.masked_fill(last & ~self._is_end, -math.inf)
-        if min_len == 0:
-            return bias
-        early = (state.position < min_len) & (state.position >= state.prefix_len)
-        return bias.masked_fill_(early & self._is_end, -math.inf)
-
-    def _force(self, found: Candidates, log_probs: Tensor) -> Candidates:
-        """The forced word's continuations of all rows where there is one, else what was found.
-
-        Where it is the end, all rows are the first one, as in fairseq.
-        """
-        state, rules = self.state, self.form.rules
-        word = state.prefix.index_select(1, state.position)  # (B, 1)
-        forced = word.ne(rules.pad) & (state.position < state.prefix_len)
-        at = word.unsqueeze(2).expand(-1, rules.beam_size, 1)
-        scores = log_probs.gather(2, at).squeeze(2) + state.scores
-        best, rows = scores.sort(dim=1, descending=True)
-        ends = word.eq(rules.eos)
-        best, rows = torch.where(ends, scores[:, :1], best), rows.masked_fill(ends, 0)
-        best = torch.cat([best, torch.full_like(best, -math.inf)], dim=1)
-        rows = torch.cat([rows, rows], dim=1)
-        return Candidates(
-            torch.where(forced, best, found.scores),
-            torch.where(forced, word, found.tokens),
-            torch.where(forced, rows, found.rows),
-        )
+        if not self.form.forces:
+            return found
+        words = state.prefix.index_select(1, state.position)  # (B, 1)
+        words = words.masked_fill(state.position >= state.prefix_len, rules.pad).squeeze(1)
+        return force_words(found, words, log_probs, state.scores, rules)

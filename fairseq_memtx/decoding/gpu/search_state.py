@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..engine.rounded_sizes import cut, round_up
-from ..engine.tape import Make
-from .fused import Source
-from .search import SearchOptions
+from ...engine.gpu.rounded_sizes import cut, round_up
+from ...engine.tape import Make
+from ..fused import Source
+from ..search_options import SearchOptions
 
 # Sizes are multiples of these; large ones of more, an eighth at most.
 LEAST_STEP = {"B": 8, "T": 32, "S": 32}

@@ -10,11 +10,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .gradients import Weights
-from .manual import begin_loop
+from ..gradients import Weights
+from ..manual import begin_loop
+from ..stack_run import StackRun
+from ..tape import Make
 from .rounded_sizes import Batch, axes, cut, fill
-from .stack_run import StackRun
-from .tape import Make
 
 Work = Callable[[], object]
 # Which outputs have a gradient: states by their number minus K + 1, the probabilities as 0.
