@@ -10,7 +10,7 @@ from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
 from .ground.errors import UserError
-from .registry import Registry
+from .ground.registry import Registry
 
 PREFIX = "memtx_"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .config import CompressiveOptions, FeedbackOptions, SegmentOptions, flag
-from .registry import Registry
+from .ground.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ Where to look for what:
 - in `parallel`, `block_memory` is what the positions of a block see
 """
 
-from ..registry import Registry
+from ..ground.registry import Registry
 from . import manual, reference
 from .gpu import cuda_graphs
 from .interface import Engine, Recurrence, RecurrenceOutput

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..registry import Registry
+from ..ground.registry import Registry
 
 
 class Compressed(NamedTuple):

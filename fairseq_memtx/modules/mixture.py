@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from ..registry import Registry
+from ..ground.registry import Registry
 
 #: Kinds of mixtures by name: what makes the fixed ones' shares of L + 1 states, up to a factor, so
 #: that every precision holds them exactly; None for a learned one.

@@ -1,5 +1,7 @@
 """The table of decoders: light to read, true of the models, and all that a new decoder needs."""
 
+import subprocess
+import sys
 from argparse import Namespace
 
 import pytest
@@ -54,6 +56,14 @@ def test_the_lengths_are_those_of_the_published_experiments() -> None:
     assert DECODERS["transformer-xl"].experiment_flags(8) == flags.split()
     flags += " --memtx-cmem-len 4"
     assert DECODERS["compressive"].experiment_flags(8) == flags.split()
+
+
+def test_the_table_is_light_to_read() -> None:
+    program = "import sys, fairseq_memtx.decoders; print({'torch', 'fairseq'} & set(sys.modules))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "set()"
 
 
 def test_a_new_decoder_is_built_and_reads_its_own_option() -> None:

@@ -15,9 +15,9 @@ from fairseq_memtx.config import (
     help_of,
     option,
 )
+from fairseq_memtx.ground.registry import Registry
 from fairseq_memtx.modules.compression import COMPRESSIONS, Conv
 from fairseq_memtx.modules.mixture import MIXTURES, LayerMixture
-from fairseq_memtx.registry import Registry
 
 
 @pytest.fixture
