@@ -37,8 +37,8 @@ from tests.fairseq_memtx.generation.comparisons import (
     both,
 )
 from tests.fairseq_memtx.searches import DICTIONARY, generate, same_hypotheses, sample, task_of
-from tests.fairseq_memtx.tasks.training import make_data, run_training
 from tests.fairseq_memtx.tiny import build_model
+from tests.fairseq_memtx.tiny_training import make_data, run_training
 from tests.gpu import gpu
 
 # What only `fast` knows.

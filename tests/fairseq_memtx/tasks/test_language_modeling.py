@@ -13,8 +13,8 @@ from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
 from fairseq_memtx.ground.errors import UserError
-from tests.fairseq_memtx.tasks import training
-from tests.fairseq_memtx.tasks.training import assert_equal, load
+from tests.fairseq_memtx import tiny_training as training
+from tests.fairseq_memtx.tiny_training import assert_equal, load
 
 #: 3 rows of 13 blocks, with dropout, since random numbers must survive a resume too.
 TOKENS, ROWS, BLOCK = 230, 3, 6

@@ -26,7 +26,7 @@ from fairseq_memtx.engine.manual import run as run_manual
 from tests.fairseq_memtx.engine.cases import CASES
 from tests.fairseq_memtx.engine.gpu.replays import next_batch, of_size
 from tests.fairseq_memtx.engine.stacks import Case, Stack, check_stack, gradients, random_loss
-from tests.fairseq_memtx.tasks.training import TINY, make_data, run_training
+from tests.fairseq_memtx.tiny_training import TINY, make_data, run_training
 from tests.gpu import gpu
 
 manual, reference, graphs = (ENGINES[name] for name in ("manual", "reference", "cuda-graphs"))

@@ -4,7 +4,7 @@ import torch
 
 from fairseq_memtx.engine import ENGINES, gemm
 from tests.fairseq_memtx.engine.gpu.replays import Replays
-from tests.fairseq_memtx.tasks.training import TINY, load, make_data, run_training
+from tests.fairseq_memtx.tiny_training import TINY, load, make_data, run_training
 
 
 def test_a_training_is_that_of_the_manual_engine(tmp_path, monkeypatch):

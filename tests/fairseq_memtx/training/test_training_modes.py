@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, distributed
 
+from tests.fairseq_memtx.ranks import run_two_processes
 from tests.fairseq_memtx.segments import sample_of
-from tests.fairseq_memtx.tasks.training import load, make_data, run_training, run_two_ranks
 from tests.fairseq_memtx.tiny import build_model
-from tests.ranks import run_two_processes
+from tests.fairseq_memtx.tiny_training import load, make_data, run_training, run_two_ranks
 
 ENGINES = ["manual", "reference"]
 #: Target lengths of the sentences of two batches; a target of one word reads no memory.

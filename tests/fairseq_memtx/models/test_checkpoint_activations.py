@@ -12,8 +12,8 @@ from fairseq_memtx.ground.errors import UserError
 from tests.fairseq_memtx.engine.live_bytes import LiveBytes
 from tests.fairseq_memtx.segments import CASES as SEGMENT_CASES
 from tests.fairseq_memtx.segments import sample_of
-from tests.fairseq_memtx.tasks.training import load, make_data, run_training, run_two_ranks
 from tests.fairseq_memtx.tiny import build_model
+from tests.fairseq_memtx.tiny_training import load, make_data, run_training, run_two_ranks
 
 DROPOUT = {"dropout": 0.2, "attention_dropout": 0.1, "activation_dropout": 0.3}
 FEEDBACK: dict[str, dict[str, Any]] = {

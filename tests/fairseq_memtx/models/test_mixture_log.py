@@ -12,8 +12,8 @@ from fairseq.logging import metrics, progress_bar
 
 from fairseq_memtx.models.mixture_log import log_mixture
 from fairseq_memtx.modules.mixture import LayerMixture
-from tests.fairseq_memtx.tasks.training import load, make_data, run_training, run_two_ranks
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
+from tests.fairseq_memtx.tiny_training import load, make_data, run_training, run_two_ranks
 
 LOGGED = "--decoder-layers 2 --log-format json --log-interval 2 --max-epoch 1"
 KEYS = ["mixture_0", "mixture_1", "mixture_2"]

@@ -15,7 +15,7 @@ from fairseq.distributed import utils as distributed_utils
 from fairseq_cli import train
 
 import fairseq_memtx.plugin  # noqa: F401  (registers the task)
-from tests.ranks import run_two_processes
+from tests.fairseq_memtx.ranks import run_two_processes
 
 WORDS = 12
 

@@ -12,7 +12,7 @@ import torch
 from fairseq import checkpoint_utils, options
 from fairseq_cli import generate
 
-from tests.fairseq_memtx.tasks.training import make_data, run_training
+from tests.fairseq_memtx.tiny_training import make_data, run_training
 
 SEGMENTS = "--memtx-segment-len 4 --memtx-mem-len 4"
 MODELS = {

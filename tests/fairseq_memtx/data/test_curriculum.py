@@ -15,7 +15,7 @@ from fairseq import tasks
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.schedule import LengthDistribution
 from fairseq_memtx.training.told_tasks import TrainingState
-from tests.fairseq_memtx.tasks.training import config_of, make_data, write_pairs
+from tests.fairseq_memtx.tiny_training import config_of, make_data, write_pairs
 
 START = TrainingState(
     updates=0, max_update=0, update_freq=(1,), sorted_epochs=0, grouped_shuffling=False

@@ -11,8 +11,13 @@ from torch import Tensor
 from fairseq_memtx.engine import ENGINES, Recurrence
 from fairseq_memtx.models.memory_decoder import as_source
 from fairseq_memtx.modules import feedback as feedback_module
+from tests.fairseq_memtx.models.feedback_oracle import (
+    NaiveFeedback,
+    affine,
+    embed_target,
+    layer_norm,
+)
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
-from tests.oracles import NaiveFeedback, affine, embed_target, layer_norm
 
 TARGET_LENGTHS, SOURCE_LENGTHS = [3, 4, 5], [4, 5, 1]
 EXACT = {"rtol": 1e-9, "atol": 1e-11}

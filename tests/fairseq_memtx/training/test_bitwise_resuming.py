@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fairseq_memtx.tasks.training import (
+from tests.fairseq_memtx.tiny_training import (
     assert_same_training,
     load,
     make_data,

@@ -13,7 +13,7 @@ from fairseq_memtx.modules.segment_attention import SegmentAttention, SegmentPas
 from fairseq_memtx.modules.segment_cache import LayerCache
 from fairseq_memtx.modules.segment_layer import identity
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentLengths
-from tests.fairseq_memtx.segment_oracle import (
+from tests.fairseq_memtx.modules.segment_oracle import (
     NaiveAttention,
     build_attention,
     memory_of,

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PRELOADED = ["tests.fairseq_memtx.tiny", "tests.fairseq_memtx.tasks.training"]
+PRELOADED = ["tests.fairseq_memtx.tiny", "tests.fairseq_memtx.tiny_training"]
 
 
 def run_two_processes(target: Callable[..., None], *args: Any, seconds: float = 300) -> None:
