@@ -44,6 +44,11 @@ class DecoderEntry:
     runs_fused: bool = False
 
     @property
+    def is_stock(self) -> bool:
+        """Whether it is one of fairseq's own."""
+        return self.options is None
+
+    @property
     def is_segmented(self) -> bool:
         """Whether it works in segments."""
         return bool(self.lengths)

@@ -32,6 +32,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("schedule", "schedule", "print or plot a length curriculum before training"),
     ),
     "training": (
+        Command("decoders", "decoders", "the decoders, their architectures and their flags"),
         Command("train-staged", "train_staged", "a Transformer, then a memory decoder from it"),
         Command("mixture", "mixture", "what the memories of a Feedback decoder are made of"),
         Command("average", "average", "the average of the last or the best checkpoints"),

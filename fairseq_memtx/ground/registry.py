@@ -55,6 +55,10 @@ class Registry(dict[str, Thing]):
         """Names of the things that have this tag."""
         return tuple(name for name in self if tag in self._tags[name])
 
+    def says(self, name: str) -> str:
+        """What a thing is."""
+        return self._says[name]
+
     def describe(self) -> str:
         """All of them in words: `a (what it is), b, c (what it is)`."""
         return ", ".join(f"{n} ({self._says[n]})" if self._says[n] else n for n in self)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fairseq_memtx.decoders import DECODERS, name_of
 from fairseq_memtx.ground import command_line, shell
 from fairseq_memtx.ground.errors import UserError
 from scripts.bench_decoding import memory as decoding_memory
@@ -33,8 +34,8 @@ MODES = {
 }
 #: Of all runs of an experiment, unless others are named.
 DEFAULT_MODES = {"cpu": ("plain", "fast", "ct2"), "cuda": ("plain", "fast", "graph", "ct2")}
-#: Decoders that a mode is limited to.
-LIMITED = {"ct2": ("transformer",), "graph": ("transformer", "feedback")}
+#: What must hold for a decoder where a mode does not take all of them.
+LIMITED = {"ct2": lambda entry: entry.is_stock, "graph": lambda entry: entry.runs_fused}
 #: Our name of a precision, fairseq-generate's flags for it and CTranslate2's name.
 PRECISIONS = {
     "float32": ([], "float32"),
@@ -117,7 +118,7 @@ def of_runs(runs: Path, modes: Sequence[str]) -> list[Spec]:
 
 def knows(words: Sequence[str], decoder: str) -> bool:
     """Whether a mode is one for this decoder of an experiment."""
-    return words[0] not in LIMITED or decoder in LIMITED[words[0]]
+    return words[0] not in LIMITED or (decoder in DECODERS and LIMITED[words[0]](DECODERS[decoder]))
 
 
 def loaders(
@@ -180,26 +181,16 @@ def check_graphs(system: measure.System, one: Spec) -> None:
 def describe(system: measure.System, one: Spec) -> dict[str, Any]:
     """The model of a system."""
     model = system.model
-    kind = type(model.decoder).__name__
     return {
         "name": one.name,
         "checkpoint": shell.relative(str(one.checkpoint)),
         "mode": one.mode_name,
-        "architecture": ARCHITECTURES.get(kind, kind),
+        "architecture": name_of(model.decoder),
         "encoder_layers": model.encoder.num_layers,
         "depth": model.decoder.num_layers,
         "dim": model.decoder.embed_dim,
         "vocabulary": len(system.task.target_dictionary),
     }
-
-
-ARCHITECTURES = {
-    "TransformerDecoder": "transformer",
-    "TransformerDecoderBase": "transformer",
-    "FeedbackDecoder": "feedback",
-    "TransformerXLDecoder": "transformer-xl",
-    "CompressiveDecoder": "compressive",
-}
 
 
 @contextmanager

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.files import atomic_writers, renamed_together
 from fairseq_memtx.ground.shell import TASK
-from scripts.experiment.configs import ARCHITECTURES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,8 @@ def make(args: argparse.Namespace) -> list[Path]:
         for encoder_layers, decoder_layers in args.layers:
             path = args.out / f"{decoder}-{encoder_layers}-{decoder_layers}.pt"
             flags = [f"--encoder-layers={encoder_layers}", f"--decoder-layers={decoder_layers}"]
-            write_model(path, data, ARCHITECTURES[decoder], [*flags, *SIZES[args.size]], args.seed)
+            architecture = DECODERS[decoder].architecture
+            write_model(path, data, architecture, [*flags, *SIZES[args.size]], args.seed)
             logger.info("wrote %s", path)
             made.append(path)
     return made
@@ -153,8 +154,8 @@ def decoders(text: str) -> tuple[str, ...]:
     """An argument type: names of decoders."""
     names = command_line.comma_list(text)
     for name in names:
-        if name not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
+        if name not in DECODERS:
+            known = ", ".join(DECODERS)
             raise argparse.ArgumentTypeError(f"must be among {known}, but is {name}")
     return names
 

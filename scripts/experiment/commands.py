@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import shell
-from scripts.experiment.configs import ARCHITECTURES, Decoding, Experiment
+from scripts.experiment.configs import Decoding, Experiment
 
 
 def prepare_command(experiment: Experiment, out: Path, corpora: Path | None) -> list[str]:
@@ -50,9 +51,10 @@ def train_command(
     data = experiment.data
     command = ["fairseq-train", str(data_bin), *_user_dir(), "--task", shell.TASK]
     command += ["--source-lang", data.source_lang, "--target-lang", data.target_lang]
-    command += ["--arch", ARCHITECTURES[decoder], "--decoder-layers", str(depth)]
-    command += [*_model_flags(experiment), *memory_flags(decoder, experiment.model.segment_len)]
-    command += _training_flags(experiment, decoder)
+    entry = DECODERS[decoder]
+    command += ["--arch", entry.architecture, "--decoder-layers", str(depth)]
+    command += [*_model_flags(experiment), *entry.experiment_flags(experiment.model.segment_len)]
+    command += _training_flags(experiment, entry.criterion)
     command += ["--save-dir", str(save_dir), "--seed", str(seed)]
     return command + [*_device_flags(experiment), *experiment.training.extra]
 
@@ -68,18 +70,8 @@ def _model_flags(experiment: Experiment) -> list[str]:
     return [*flags, "--dropout", str(model.dropout)]
 
 
-def memory_flags(decoder: str, segment_len: int) -> list[str]:
-    """Flags of the decoders that work in segments, none for the others."""
-    if decoder not in ("transformer-xl", "compressive"):
-        return []
-    flags = ["--memtx-segment-len", str(segment_len), "--memtx-mem-len", str(segment_len)]
-    return flags + (["--memtx-cmem-len", str(segment_len // 2)] if decoder == "compressive" else [])
-
-
-def _training_flags(experiment: Experiment, decoder: str) -> list[str]:
+def _training_flags(experiment: Experiment, criterion: str) -> list[str]:
     training = experiment.training
-    learns_to_compress = decoder == "compressive"
-    criterion = "memtx_compression" if learns_to_compress else "label_smoothed_cross_entropy"
     flags = ["--criterion", criterion]
     flags += ["--label-smoothing", str(training.label_smoothing)]
     flags += ["--optimizer", "adam", "--adam-betas", "(0.9, 0.98)"]

@@ -7,14 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-#: Decoders by their name in experiments, and the fairseq architecture of each.
-ARCHITECTURES = {
-    "transformer": "transformer",
-    "feedback": "memtx_feedback",
-    "transformer-xl": "memtx_transformer_xl",
-    "compressive": "memtx_compressive",
-}
-
 
 @dataclass(frozen=True)
 class Data:

@@ -18,13 +18,14 @@ from itertools import product
 from pathlib import Path
 
 from fairseq_memtx.commands.hypotheses import read_lines
+from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import command_line, processes, shell
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.stamps import Stamps
 from scripts.experiment import commands, records, stages
 from scripts.experiment import prepare as preparation
 from scripts.experiment.average import average_run
-from scripts.experiment.configs import ARCHITECTURES, EXPERIMENTS, Experiment
+from scripts.experiment.configs import EXPERIMENTS, Experiment
 from scripts.experiment.folders import ExperimentFolder, Run
 from scripts.experiment.generate import check_learnt, generate_all
 from scripts.experiment.showcase import show
@@ -177,8 +178,8 @@ def resolve(args: argparse.Namespace) -> Experiment:
     training = dataclasses.replace(experiment.training, **limits)
     training = dataclasses.replace(training, extra=(*training.extra, *args.train_args))
     for decoder in given.get("decoders", ()):
-        if decoder not in ARCHITECTURES:
-            known = ", ".join(ARCHITECTURES)
+        if decoder not in DECODERS:
+            known = ", ".join(DECODERS)
             raise UserError(f"`--decoders` must be among {known}, but has `{decoder}`")
     return dataclasses.replace(experiment, training=training, **given)
 
@@ -219,7 +220,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     whole, several = command_line.positive_int, command_line.int_list
     add = parser.add_argument
     add("name", choices=EXPERIMENTS, help="which experiment")
-    add("--decoders", type=command_line.comma_list, help="some of: " + ", ".join(ARCHITECTURES))
+    add("--decoders", type=command_line.comma_list, help="some of: " + ", ".join(DECODERS))
     add("--depths", type=several, help="decoder layers, such as 1,2,6")
     add("--seeds", type=several, help="seeds of the training, such as 1,2,3")
     add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")

@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
+from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import processes, shell
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_json
@@ -62,8 +63,8 @@ def train_each(trainings: Sequence[RunTraining], at_once: int) -> None:
 
 
 def longest_first(runs: Sequence[Run]) -> list[Run]:
-    """Deep before shallow and feedback before plain, so that no core waits for one long run."""
-    return sorted(runs, key=lambda run: (-run.depth, run.decoder != "feedback"))
+    """Deep before shallow and recurrent before others, so that no core waits for one long run."""
+    return sorted(runs, key=lambda run: (-run.depth, not DECODERS[run.decoder].is_recurrent))
 
 
 @dataclasses.dataclass

@@ -77,7 +77,7 @@ def points_of(records: Sequence[dict], index: int, score: Callable[[dict], float
 
 
 def look(decoder: str) -> dict[str, Any]:
-    """Colour and marker of a decoder."""
+    """Colour and marker of a decoder; those that have none of their own share one."""
     return {"color": COLOURS.get(decoder, "#333333"), "marker": MARKERS.get(decoder, "P")}
 
 
@@ -167,7 +167,7 @@ def training_curves(records: Sequence[dict]) -> Figure:
             [updates for updates, _ in curve],
             [loss for _, loss in curve],
             label=f"{record['decoder']}, {layers(record['depth'])}, seed {record['seed']}",
-            color=COLOURS.get(record["decoder"]),
+            color=look(record["decoder"])["color"],
             linestyle=styles[depths.index(record["depth"]) % len(styles)],
         )
     panel.set_xlabel("updates")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import shell
 from scripts.experiment.configs import Data, Experiment, Model, Training
 
@@ -56,7 +57,7 @@ class CharModel:
     """One model.
 
     Attributes:
-        arch: its fairseq architecture.
+        decoder: its name in `DECODERS`.
         ffn_dim: of the feed-forward networks, chosen so that all models have as many parameters.
         task: which it trains with.
         flags: of its memory.
@@ -64,7 +65,7 @@ class CharModel:
         evaluations: how it is scored.
     """
 
-    arch: str
+    decoder: str
     ffn_dim: int
     task: str
     reach: str
@@ -72,10 +73,15 @@ class CharModel:
     evaluations: tuple[Evaluation, ...] = field(default=())
 
     @property
+    def arch(self) -> str:
+        """fairseq's name of it."""
+        return DECODERS[self.decoder].language_model
+
+    @property
     def criterion(self) -> tuple[str, ...]:
         """Without label smoothing these are cross entropy and, with it, the compression's loss."""
-        learns = self.arch == "memtx_compressive_lm" and "mean-pool" not in self.flags
-        name = "memtx_compression" if learns else "label_smoothed_cross_entropy"
+        learns = "mean-pool" not in self.flags
+        name = DECODERS[self.decoder if learns else "transformer"].criterion
         return ("--criterion", name, "--label-smoothing", "0")
 
 
@@ -102,7 +108,7 @@ _COMPRESSIVE_EVALUATIONS = (
 
 MODELS = {
     "transformer": CharModel(
-        "transformer_lm",
+        "transformer",
         512,
         STOCK_TASK,
         f"{BLOCK} positions of its block",
@@ -117,7 +123,7 @@ MODELS = {
         ),
     ),
     "transformer-xl": CharModel(
-        "memtx_transformer_xl_lm",
+        "transformer-xl",
         448,
         TASK,
         f"its segment of {SEGMENT}, {3 * SEGMENT} before it",
@@ -129,15 +135,15 @@ MODELS = {
         ),
     ),
     "compressive": CharModel(
-        "memtx_compressive_lm", 192, TASK, _COMPRESSIVE_REACH, _COMPRESSIVE,
+        "compressive", 192, TASK, _COMPRESSIVE_REACH, _COMPRESSIVE,
         _COMPRESSIVE_EVALUATIONS,
     ),
     "compressive-mean": CharModel(
-        "memtx_compressive_lm", 448, TASK, _COMPRESSIVE_REACH,
+        "compressive", 448, TASK, _COMPRESSIVE_REACH,
         (*_COMPRESSIVE, "--memtx-compression", "mean-pool"), _COMPRESSIVE_EVALUATIONS,
     ),
     "feedback": CharModel(
-        "memtx_feedback_lm",
+        "feedback",
         594,
         TASK,
         f"{BLOCK} positions before it",

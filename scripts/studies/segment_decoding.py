@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.files import write_bytes
 from scripts.shared import benchmark
@@ -41,11 +42,11 @@ ROUNDS = 9
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "transformer": ("transformer", {}),
     "transformer-xl": (
-        "memtx_transformer_xl",
+        DECODERS["transformer-xl"].architecture,
         {"memtx_segment_len": SEGMENT, "memtx_mem_len": SEGMENT},
     ),
     "compressive": (
-        "memtx_compressive",
+        DECODERS["compressive"].architecture,
         {
             "memtx_segment_len": SEGMENT,
             "memtx_mem_len": SEGMENT,

@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.files import write_bytes
 from scripts.shared import benchmark
@@ -43,10 +44,10 @@ def contenders(length: int) -> dict[str, tuple[str, dict[str, Any]]]:
     compressive = {**sizes, "memtx_cmem_len": segment // 2, "memtx_compression_rate": 4}
     return {
         BASELINE: ("transformer", {}),
-        "transformer-xl": ("memtx_transformer_xl", sizes),
-        "compressive, convolution": ("memtx_compressive", compressive),
+        "transformer-xl": (DECODERS["transformer-xl"].architecture, sizes),
+        "compressive, convolution": (DECODERS["compressive"].architecture, compressive),
         "compressive, mean": (
-            "memtx_compressive",
+            DECODERS["compressive"].architecture,
             {**compressive, "memtx_compression": "mean-pool"},
         ),
     }

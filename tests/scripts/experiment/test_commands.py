@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import shell
 from scripts.experiment import commands
-from scripts.experiment.configs import ARCHITECTURES, EXPERIMENTS
+from scripts.experiment.configs import EXPERIMENTS
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -16,14 +17,14 @@ def user_dir() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXPERIMENTS))
-@pytest.mark.parametrize("decoder", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("decoder", sorted(DECODERS))
 def test_fairseq_parses_the_training(name: str, decoder: str, tmp_path: Path) -> None:
     from fairseq import options
 
     line = commands.train_command(EXPERIMENTS[name], tmp_path, tmp_path / "save", decoder, 3, 5)
     args = options.parse_args_and_arch(options.get_training_parser(), input_args=line[1:])
     experiment = EXPERIMENTS[name]
-    assert args.arch == ARCHITECTURES[decoder]
+    assert args.arch == DECODERS[decoder].architecture
     assert (args.decoder_layers, args.seed) == (3, 5)
     assert args.encoder_layers == experiment.model.encoder_layers
     assert args.decoder_embed_dim == args.encoder_embed_dim == experiment.model.embed_dim
