@@ -41,6 +41,8 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     _add_parallel(parallel)
     wmt14 = commands.add_parser("wmt14", help="fetch and prepare the official WMT14 En-De files")
     _add_wmt14(wmt14)
+    programs = commands.add_parser("programs", help="make the algorithmic task of state tracking")
+    _add_programs(programs)
     verify = commands.add_parser("verify", help="compare a prepared folder with its checksums")
     verify.add_argument("out", type=Path, metavar="OUT", help="a folder that was prepared")
     verify.set_defaults(run=run_verify)
@@ -74,6 +76,17 @@ def _add_wmt14(parser: argparse.ArgumentParser) -> None:
     add("--download-dir", type=Path, help="where downloads are kept (default: OUT/downloads)")
     add("--mirror", action="append", metavar="URL", help="use this instead of the known mirrors")
     add_options(parser, languages=False, **WMT14_DEFAULTS)
+
+
+def _add_programs(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=run_programs)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="output folder")
+    add("--variables", type=int, default=3, help="of each program, at most 9 (default: 3)")
+    add("--statements", type=int, default=100, help="of each program (default: 100)")
+    sizes = "programs for training, validation and test (default: 10000 1000 1000)"
+    add("--programs", type=int, nargs=3, default=[10_000, 1_000, 1_000], metavar="N", help=sizes)
+    add("--seed", type=int, default=1)
 
 
 def add_options(parser: argparse.ArgumentParser, languages: bool = True, **defaults: Any) -> None:
@@ -190,6 +203,47 @@ def run_wmt14(args: argparse.Namespace) -> None:
     with locked(args.out):
         corpora, origin = fetch_corpora(args.out, source)
         tell(Preparation(args.out, corpora, options_of(args), origin).run(), args.out)
+
+
+def run_programs(args: argparse.Namespace) -> None:
+    """Make the algorithmic task: programs with the printed values as labels."""
+    from fairseq_memtx.ground.layout import SPLITS
+
+    from .labelled import outputs, write_labelled
+    from .pipeline import locked, stamps_of
+    from .programs import VERSION, write_split
+
+    check_programs(args)
+    names = ("variables", "statements", "programs", "seed")
+    told = {"version": VERSION, **{name: getattr(args, name) for name in names}}
+
+    def work() -> dict[str, Any]:
+        splits = {
+            split: write_split(split, count, args.variables, args.statements, args.seed)
+            for split, count in zip(SPLITS, args.programs, strict=True)
+        }
+        return write_labelled(args.out, splits, {"programs": told})
+
+    with locked(args.out):
+        files = [*outputs(args.out, SPLITS), args.out / "prepared.json"]
+        stamp = stamps_of(args.out).run("programs", told, files, work)
+    for split, counts in stamp["result"].items():
+        logger.info("%s: %s", split, ", ".join(f"{n:,} {what}" for what, n in counts.items()))
+    logger.info("ready: `%s`", args.out / "bin")
+
+
+def check_programs(args: argparse.Namespace) -> None:
+    """Refuse sizes of which there can be no program.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    from .programs import VARIABLES
+
+    if not 1 <= args.variables <= len(VARIABLES):
+        raise UserError(f"`--variables {args.variables}` is not in 1..{len(VARIABLES)}")
+    if args.statements < 1 or min(args.programs) < 1:
+        raise UserError("`--statements` and each number of `--programs` is at least 1")
 
 
 def run_verify(args: argparse.Namespace) -> None:
