@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,9 @@ def _set_files(out: Path, name: str) -> list[Path]:
     return [out / "bin" / f"{name}.{kind}" for kind in ("bin", "idx")]
 
 
-def write_labelled(out: Path, splits: dict[str, Sequence[Program]], told: dict[str, Any]) -> dict:
+def write_labelled(
+    out: Path, splits: Mapping[str, Sequence[Program]], told: dict[str, Any]
+) -> dict:
     """Write texts by their split; the dictionaries hold the words and labels of all.
 
     Args:
@@ -49,9 +51,9 @@ def write_labelled(out: Path, splits: dict[str, Sequence[Program]], told: dict[s
     Returns:
         How many texts, words and labels each split has.
     """
-    texts = [text for part in splits.values() for text in part]
-    words = _dictionary(text.words for text in texts)
-    labels = _dictionary([label for label in text.labels if label != NO_LABEL] for text in texts)
+    every = [text for part in splits.values() for text in part]
+    words = _dictionary(text.words for text in every)
+    labels = _dictionary([label for label in text.labels if label != NO_LABEL] for text in every)
     (out / "bin").mkdir(parents=True, exist_ok=True)
     with renamed_together(outputs(out, ())) as named:
         words.save(str(named(out / "bin" / "dict.txt")))

@@ -145,7 +145,7 @@ def test_fewer_and_larger_updates_late_in_training(data, tmp_path):
         ("--sample-break-mode eos", "--sample-break-mode must be left out .* but is eos"),
         ("--add-bos-token", "--add-bos-token must be left out"),
         ("--output-dictionary-size 9", "--output-dictionary-size must be left out .* but is 9"),
-        ("--train-subset other", r"`.*other\.bin` must be there for the split other, but is not"),
+        ("--train-subset other", r"`.*other\.bin` is missing"),
     ],
 )
 def test_what_a_text_in_order_cannot_have_is_refused(flags, says, data, tmp_path):
