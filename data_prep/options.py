@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from fairseq_memtx.ground.errors import UserError
+from data_prep.errors import UserError
 
 
 @dataclass(frozen=True)

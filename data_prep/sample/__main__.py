@@ -2,6 +2,6 @@
 
 import sys
 
-from .command import main
+from data_prep.sample.command import main
 
 sys.exit(main())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .lexicon.nouns import Noun
+from data_prep.sample.lexicon.nouns import Noun
 
 COMMA = ","
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
-    LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
 from fairseq.logging import metrics
 
-from ..ground.errors import UserError
+from ..errors import UserError
+from .in_pieces import LabelSmoothedCrossEntropyCriterion
 
 
 @dataclass
@@ -59,6 +59,7 @@ class CompressionCriterion(LabelSmoothedCrossEntropyCriterion):
 
     def forward(self, model, sample, reduce=True):
         """fairseq's hook: the loss, the sample size, and what is logged."""
+        model = self.model_to_call(model, reduce)
         net_output = model(**sample["net_input"])
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
         compression_loss = net_output[1].get("compression_loss")

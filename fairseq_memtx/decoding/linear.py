@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..engine.gemm import pack, packs
+from ..compute.onednn import pack, usable
 from ..modules.int8 import Int8Linear
 
 
@@ -36,7 +36,7 @@ class FrozenLinear:
             weights = [m.weight.detach() for m in maps if not isinstance(m, Int8Linear)]
             weights[0] = weights[0] if scale == 1.0 else weights[0] * scale
             weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-            self.packed = packs(weight)
+            self.packed = usable(weight)
             self.weight = pack(weight) if self.packed else weight
 
     def __call__(self, x: Tensor) -> Tensor:

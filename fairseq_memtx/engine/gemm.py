@@ -1,24 +1,24 @@
 """Matrix products of a recurrence: one weight against a few rows at every step, both ways.
 
 The weights do not change between the steps of an update. On a CPU in float32 they are therefore
-packed once into oneDNN's own layout (Intel's and AMD's processors gain 1.3 to 2.3 times at 64 rows
-over torch's default product). The packed product has no public name in torch; where it is missing
-or wrong, the plain one takes its place.
+packed once into oneDNN's own layout (processors with AVX-512 gain 1.3 to 2.3 times at 64 rows over
+torch's default product). The packed product has no public name in torch; where it is missing or
+wrong, the plain one takes its place. Where a plan is in use (`compute.plan`), it decides for each
+size of product which of the two it is.
 
 Size legend: N rows, I inputs, O outputs of a linear map.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from ..compute.linear import plain_linear
+from ..compute.onednn import pack, packed_linear, packed_linear_add, usable
+from ..compute.plan import STEP, STEP_BACK, WEIGHT_GRADIENT, plan_in_use
 
 # Packing costs about as much as one product: it must be used more often than this to pay.
 MIN_PACKED_USES = 4
@@ -41,22 +41,23 @@ class Projection:
         self, weight: Tensor, bias: Tensor, dtype: torch.dtype, uses: int, backward: bool = True
     ):
         self.weight, self.bias = weight.to(dtype), bias.to(dtype)
-        self.packed = uses >= MIN_PACKED_USES and packs(self.weight)
-        if self.packed:
+        often = uses >= MIN_PACKED_USES
+        self._forward = self._backward = None
+        if often and packs(self.weight, STEP):
             self._forward = _pack_once(self.weight, transposed=False)
-        if self.packed and backward:
+        if often and backward and packs(self.weight, STEP_BACK):
             self._backward = _pack_once(self.weight, transposed=True)
         self._times: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """x `(N, I)` -> `(N, O)`."""
-        if self.packed:
+        if self._forward is not None:
             return packed_linear(x, self._forward, self.bias)
-        return F.linear(x.to(self.weight.dtype), self.weight, self.bias)
+        return plain_linear(x.to(self.weight.dtype), self.weight, self.bias)
 
     def times(self, x: Tensor, factor: float, out: Tensor) -> Tensor:
         """`factor` times the result for x, written to out `(N, O)`."""
-        if self.packed:
+        if self._forward is not None:
             return torch.mul(self(x), factor, out=out)
         if self._times is None:
             self._times = (self.weight * factor).t(), self.bias * factor
@@ -65,19 +66,19 @@ class Projection:
 
     def back(self, grad: Tensor) -> Tensor:
         """The gradient of the input `(N, I)` from that of the output `(N, O)`."""
-        if self.packed:
+        if self._backward is not None:
             return packed_linear(grad, self._backward, None)
         return torch.mm(grad, self.weight)
 
     def back_into(self, grad: Tensor, out: Tensor) -> Tensor:
         """`back(grad)`, written to out `(N, I)`, of any dtype."""
-        if self.packed or out.dtype != grad.dtype:
+        if self._backward is not None or out.dtype != grad.dtype:
             return out.copy_(self.back(grad))
         return torch.mm(grad, self.weight, out=out)
 
     def back_add(self, grad: Tensor, other: Tensor, out: Tensor | None = None) -> Tensor:
         """`back(grad) + other`, in the dtype of `other` `(N, I)`; `out` is used if that helps."""
-        if self.packed:
+        if self._backward is not None:
             return packed_linear_add(grad, self._backward, other)
         if other.dtype == grad.dtype:
             return torch.addmm(other, grad, self.weight, out=out)
@@ -93,7 +94,7 @@ def weight_gradient(inputs: Tensor, grads: Tensor, other: Tensor | None = None) 
         other: `(O, I)` or None; may be overwritten.
     """
     inputs = inputs.to(grads.dtype)
-    if packs(grads):
+    if packs(grads.t(), WEIGHT_GRADIENT, inputs.size(1)):
         # Adding afterwards is faster than within this product.
         found = packed_linear(grads.t(), inputs.t(), None)
         return found if other is None else other.add_(found)
@@ -102,14 +103,18 @@ def weight_gradient(inputs: Tensor, grads: Tensor, other: Tensor | None = None) 
     return other.addmm_(grads.t(), inputs)
 
 
-def packs(weight: Tensor) -> bool:
-    """Whether products with `weight` can use oneDNN's packed layout."""
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and packing_works()
+def packs(weight: Tensor, kind: str = STEP, inputs: int | None = None) -> bool:
+    """Whether products with `weight` are to use oneDNN: where they can and no plan says otherwise.
 
-
-def pack(weight: Tensor) -> Tensor:
-    """`(O, I)`, of any strides, in oneDNN's layout; only `packed_linear` can read it."""
-    return torch.ops.mkldnn._reorder_linear_weight.default(weight.detach())
+    Args:
+        weight: `(O, I)`.
+        kind: of the products, see `compute.plan`.
+        inputs: I, where it is not the weight's second size.
+    """
+    plan = plan_in_use()
+    if not usable(weight) or plan is None:
+        return usable(weight)
+    return plan.chooses_onednn(kind, weight.size(0), inputs or weight.size(1))
 
 
 @contextmanager
@@ -136,29 +141,3 @@ def _pack_once(weight: Tensor, transposed: bool) -> Tensor:
         # The weight is kept too: while it lives, nothing else can have its address.
         known[key] = weight, pack(weight.t() if transposed else weight)
     return known[key][1]
-
-
-def packed_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`x W^T + b` with a packed or a plain weight."""
-    return torch.ops.mkldnn._linear_pointwise.default(x, weight, bias, "none", [], None)
-
-
-def packed_linear_add(x: Tensor, weight: Tensor, other: Tensor) -> Tensor:
-    """`x W^T + other` with a packed weight."""
-    return torch.ops.mkldnn._linear_pointwise.binary(x, other, weight, None, "add")
-
-
-@cache
-def packing_works() -> bool:
-    """Try the packed products, which are private to torch and may change, against the plain one."""
-    weight, bias = torch.arange(12.0).view(3, 4), torch.arange(3.0)
-    x = torch.arange(8.0).view(2, 4)
-    try:
-        with torch.no_grad():
-            got = packed_linear(x, pack(weight), bias)
-            added = packed_linear_add(got, pack(weight.t()), x)
-    except (AttributeError, RuntimeError, TypeError) as error:
-        logger.info("torch's packed linear map cannot be used, training is slower: %s", error)
-        return False
-    want = x @ weight.t() + bias
-    return torch.allclose(got, want) and torch.allclose(added, x + want @ weight)

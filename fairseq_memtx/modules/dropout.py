@@ -14,6 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..compute.dropout import scaled_mask
+
 
 @dataclass(frozen=True)
 class DropoutRates:
@@ -100,8 +102,7 @@ def draw_mask(rate: float, shape: tuple[int, ...], like: Tensor) -> Tensor | Non
     """A mask of `shape` in the dtype and on the device of `like`; None when `rate` is 0."""
     if rate == 0.0:
         return None
-    keep = torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(1.0 - rate)
-    return keep.div_(1.0 - rate)
+    return scaled_mask(rate, shape, like)
 
 
 def draw_layer_masks(

@@ -18,11 +18,12 @@ resumed from the newest checkpoint, and torch refuses checkpoints of fairseq's.
 import os
 from types import ModuleType
 
-from ..ground.errors import UserError
+from ..errors import UserError
 from . import (
     last_batch,
     missing_fairseq,
     numpy_long,
+    precision_flags,
     repeated_ngrams,
     safe_loading,
     unusable_checkpoints,
@@ -36,6 +37,7 @@ REPAIRS: tuple[ModuleType, ...] = (
     safe_loading,
     last_batch,
     numpy_long,
+    precision_flags,
     repeated_ngrams,
     unusable_checkpoints,
 )

@@ -7,29 +7,28 @@ model: training, validation and each evaluation have their own. An epoch begins 
 a checkpoint within an epoch holds those of all ranks, so that a training goes on exactly.
 """
 
+import dataclasses
 import logging
 from typing import Any
 
 import torch
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import data_utils
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.trainer import Trainer
 from fairseq.utils import split_paths
-from torch import Tensor
 
-from ..config import flag
+from ..config import ComputeOptions, flag
 from ..data.streams import State, StreamBatches, StreamBatchIterator
-from ..ground.errors import UserError
+from ..errors import UserError
 from ..models.language_model import MemoryLanguageModel
 from ..modules.stream_memory import StreamBlock, StreamMemory
 from ..training.told_tasks import gathered, tell_tasks
+from .computing import ComputingTask
+from .fields import fairseq_fields
 
 logger = logging.getLogger(__name__)
-
-#: Words, and what each of them is to tell; None for the next word.
-Text = tuple[Tensor, Tensor | None]
 
 #: Flags of fairseq's `language_modeling` that say how single blocks are made, and their defaults.
 ONLY_FOR_BLOCKS = {
@@ -42,15 +41,20 @@ ONLY_FOR_BLOCKS = {
 }
 
 
-@register_task("memtx_language_modeling", dataclass=LanguageModelingConfig)
-class MemtxLanguageModelingTask(LanguageModelingTask):
+MemtxLanguageModelingConfig = dataclasses.make_dataclass(
+    "MemtxLanguageModelingConfig", fairseq_fields(ComputeOptions), bases=(LanguageModelingConfig,)
+)
+
+
+@register_task("memtx_language_modeling", dataclass=MemtxLanguageModelingConfig)
+class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
     """See the module."""
 
     def __init__(self, args, dictionary, output_dictionary=None, targets=None):
         super().__init__(args, dictionary, output_dictionary, targets)
         tell_tasks()
+        self.set_compute_options(args)
         self._streams: dict[str, StreamMemory] = {}
-        self._carries_memory = True
 
     def build_model(self, args, from_checkpoint=False):
         """fairseq's hook.
@@ -59,22 +63,18 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
             UserError: for a model that has no memory to carry.
         """
         model = super().build_model(args, from_checkpoint)
-        self._carries_memory = isinstance(model, MemoryLanguageModel)
-        if not self._carries_memory:
-            self._refuse_without_memory(model)
-        elif model.decoder.embed_positions is not None:
+        if not isinstance(model, MemoryLanguageModel):
+            raise UserError(
+                f"--task must be language_modeling with a {type(model).__name__}, which carries no"
+                " memory from block to block, but is memtx_language_modeling"
+            )
+        if model.decoder.embed_positions is not None:
             logger.warning(
                 "each block begins without memory: absolute positions begin anew in it, relative"
                 " ones would not (%s, --no-token-positional-embeddings)",
                 flag("relative_positions"),
             )
         return model
-
-    def _refuse_without_memory(self, model) -> None:
-        raise UserError(
-            f"--task must be language_modeling with a {type(model).__name__}, which carries no"
-            " memory from block to block, but is memtx_language_modeling"
-        )
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """fairseq's hook: the text of a split, as one row of one block until batches are asked for.
@@ -84,18 +84,12 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
         """
         self._refuse_other_blocks()
         paths = split_paths(self.args.data)
-        text = self._load(f"{paths[(epoch - 1) % len(paths)]}/{split}", combine)
-        self.datasets[split] = self._batches(text, 1, 1, 0, block=text[0].numel())
-
-    def _load(self, path: str, combine: bool) -> Text:
-        """The words of a split, and their labels where it has any."""
-        return self._joined(path, self.dictionary, combine), None
-
-    def _joined(self, path: str, dictionary: Dictionary, combine: bool) -> Tensor:
-        lines = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
+        path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
+        lines = data_utils.load_indexed_dataset(path, self.dictionary, combine=combine)
         if lines is None:
-            raise UserError(f"`{path}.bin` is missing: the data has no such split")
-        return torch.cat([lines[i] for i in range(len(lines))]).long()
+            raise UserError(f"`{path}.bin` must be there for the split {split}, but is not")
+        tokens = torch.cat([lines[i] for i in range(len(lines))])
+        self.datasets[split] = self._batches(tokens, 1, 1, 0, block=tokens.numel())
 
     def _refuse_other_blocks(self) -> None:
         """Raise `UserError` for flags that would be ignored."""
@@ -107,11 +101,10 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
                     f" memtx_language_modeling, which reads the text in order, but is {value}"
                 )
 
-    def _batches(self, text: Text, rows, num_shards, shard, block=None) -> StreamBatches:
-        tokens, labels = text
+    def _batches(self, tokens, rows, num_shards, shard, block=None) -> StreamBatches:
         block = block or self.args.tokens_per_sample
         eos, pad = self.dictionary.eos(), self.dictionary.pad()
-        return StreamBatches(tokens, rows, block, eos, pad, num_shards, shard, labels)
+        return StreamBatches(tokens.long(), rows, block, eos, pad, num_shards, shard)
 
     def get_batch_iterator(self, dataset, max_sentences=None, **settings) -> EpochBatchIterator:
         """fairseq's hook: all blocks of a text in order; other data as fairseq has it.
@@ -140,7 +133,7 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
         **unused,
     ) -> StreamBatchIterator:
         return StreamBatchIterator(
-            self._batches((dataset.tokens, dataset.labels), rows, num_shards, shard_id),
+            self._batches(dataset.target.view(-1), rows, num_shards, shard_id),
             self._restore,
             epoch=epoch,
             num_workers=num_workers,
@@ -179,7 +172,7 @@ class MemtxLanguageModelingTask(LanguageModelingTask):
         return _Streamed(self.get_batch_iterator(dataset, **settings).next_epoch_itr(shuffle=False))
 
     def _with_stream(self, sample: dict[str, Any], name: str) -> dict[str, Any]:
-        if "block" not in sample or not self._carries_memory:
+        if "block" not in sample:
             return sample
         if sample["block"] == 0 or name not in self._streams:
             self._streams[name] = StreamMemory()

@@ -1,8 +1,9 @@
 """fairseq's translation task with exact resuming, a length curriculum and a warm start.
 
 `--task memtx_translation` has every flag of `--task translation` and, unless one of its own is
-given, differs from it in one thing: a training that is resumed goes on bit for bit (fp32) as if it
-had not been interrupted.
+given, differs from it in two things: a training that is resumed goes on bit for bit (fp32) as if it
+had not been interrupted, and cross entropy is computed in pieces, which is the same up to rounding
+(`--memtx-loss`).
 """
 
 import dataclasses
@@ -19,42 +20,32 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import II
 
 from ..config import (
-    PREFIX,
+    ComputeOptions,
     GeneratorOptions,
     LengthOptions,
     WarmStartOptions,
     flag,
     from_namespace,
-    help_of,
 )
 from ..data.batch_iterator import CurriculumBatchIterator
 from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
 from ..data.prefix_dataset import PrefixDataset
+from ..errors import UserError
 from ..generation.generator import check_eight_bits, generator_class, own_settings
 from ..generation.steppers import is_final
-from ..ground.errors import UserError
 from ..models.int8 import ROUNDED, round_model
 from ..training.told_tasks import TrainingState, tell_tasks
 from ..warm_start import start_from
+from .computing import ComputingTask
+from .fields import fairseq_fields
 
 logger = logging.getLogger(__name__)
-
-
-def fairseq_fields(*options: type) -> list[tuple[str, Any, Any]]:
-    """The fields of our option dataclasses as fields of one of fairseq's, for `make_dataclass`."""
-    return [
-        (PREFIX + item.name, item.type, dataclasses.field(
-            default=item.default, metadata={"help": f"{help_of(item)} (%(default)r)"}
-        ))
-        for option in options
-        for item in dataclasses.fields(option)
-    ]  # fmt: skip
 
 
 MemtxTranslationConfig = dataclasses.make_dataclass(
     "MemtxTranslationConfig",
     [
-        *fairseq_fields(LengthOptions, WarmStartOptions, GeneratorOptions),
+        *fairseq_fields(LengthOptions, WarmStartOptions, GeneratorOptions, ComputeOptions),
         # What fairseq's own flags say: whether a training starts afresh, and in which precision.
         ("save_dir", str, II("checkpoint.save_dir")),
         ("restore_file", str, II("checkpoint.restore_file")),
@@ -66,12 +57,13 @@ MemtxTranslationConfig = dataclasses.make_dataclass(
 
 
 @register_task("memtx_translation", dataclass=MemtxTranslationConfig)
-class MemtxTranslationTask(TranslationTask):
+class MemtxTranslationTask(ComputingTask, TranslationTask):
     """See the module. Raises `UserError` for options that are impossible, alone or together."""
 
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
         tell_tasks()
+        self.set_compute_options(cfg)
         self.length_options = from_namespace(cfg, LengthOptions)
         self.warm_start_options = from_namespace(cfg, WarmStartOptions)
         self.generator_options = from_namespace(cfg, GeneratorOptions)

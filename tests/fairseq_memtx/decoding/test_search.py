@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from fairseq_memtx.decoding.search import BeamSearch, Move
-from fairseq_memtx.decoding.search_options import SearchOptions
+from fairseq_memtx.decoding.search import BeamSearch, Move, SearchOptions
 
 PAD, EOS, UNK, WORDS = 1, 2, 3, 30
 

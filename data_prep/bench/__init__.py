@@ -1,0 +1,1 @@
+"""How fast and how large the preparation is: measurements, their records, and the table of them."""

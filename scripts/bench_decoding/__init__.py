@@ -1,1 +1,0 @@
-"""Decoding speed, quality and memory of any set of systems and modes."""

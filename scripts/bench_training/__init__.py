@@ -1,1 +1,0 @@
-"""What training costs: speed, memory, and where the time goes."""

@@ -1,1 +1,0 @@
-"""The experiment pipeline: prepare, train, average, generate, measure, report; see `run`."""

@@ -1,1 +1,0 @@
-"""What experiments, benchmarks and studies share: clocks, turns, records, tables, plots."""
