@@ -24,7 +24,17 @@ setup(
     author="The memtx authors",
     license="MIT",
     license_files=["LICENSE"],
-    packages=find_packages(include=["fairseq_memtx", "fairseq_memtx.*"]),
+    # `data_prep` is a room of its own in the checkout, where `python -m data_prep` serves whoever
+    # works on it. Installed, it lies below our package: a name as common as that does not belong to
+    # us in somebody's site-packages. Its modules import each other relatively, so that both places
+    # will do. `scripts` and `tests` are never installed: they are for this checkout alone.
+    package_dir={"fairseq_memtx.data_prep": "data_prep"},
+    packages=[
+        *find_packages(include=["fairseq_memtx", "fairseq_memtx.*"]),
+        *(f"fairseq_memtx.{name}" for name in find_packages(include=["data_prep", "data_prep.*"])),
+    ],
+    package_data={"fairseq_memtx": ["py.typed"]},
+    entry_points={"console_scripts": ["memtx = fairseq_memtx.commands.main:main"]},
     python_requires=">=3.11",
     # fairseq is left out on purpose: two distributions (fairseq and fairseq-fixed) install the
     # same package, so naming one would overwrite the other where that is already in use.
@@ -34,6 +44,8 @@ setup(
         "sentencepiece>=0.2.3",
         "sacrebleu>=2.4",
         "sacremoses>=0.1",
+        "tqdm>=4.60",
+        "matplotlib>=3.8",
     ],
     extras_require={"fairseq": ["fairseq-fixed>=0.12.3.1,<0.13"]},
     classifiers=[

@@ -18,7 +18,7 @@ from fairseq.data.indexed_dataset import (
     best_fitting_int_dtype,
 )
 
-from data_prep.encode import id_dtype
+from .encode import id_dtype
 
 PADDING_FACTOR = 8
 BLOCK_SENTENCES = 100_000

@@ -10,10 +10,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from data_prep.corpus import Block, split_lines
-from data_prep.errors import UserError
-from data_prep.options import Options
-from data_prep.tokenise import has_control, is_blank, make_process, replace_control
+from fairseq_memtx.ground.errors import UserError
+
+from .corpus import Block, split_lines
+from .options import Options
+from .tokenise import has_control, is_blank, make_process, replace_control
 
 HASH_BYTES = 8
 KEPT = "kept"

@@ -1,27 +1,21 @@
-"""The commands of ``python -m data_prep``."""
+"""The commands of `python -m data_prep`, which are those of `memtx prepare`."""
 
 import argparse
-import errno
 import logging
-import platform
 import shlex
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep import __version__
-from data_prep.errors import UserError
-from data_prep.options import Options
+from fairseq_memtx.ground.command_line import describe_os_error, terminable
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.versions import versions
+
+from .options import Options
 
 logger = logging.getLogger(__name__)
 
-LIBRARIES = ("sentencepiece", "sacremoses", "numpy", "fairseq-fixed", "fairseq", "torch")
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What is customary for WMT14: 32k pieces, a ratio of 1.5; Common Crawl holds every script there is.
 WMT14_DEFAULTS: dict[str, Any] = {
     "vocab_size": 32000,
@@ -32,10 +26,13 @@ WMT14_DEFAULTS: dict[str, Any] = {
 SAMPLE_DEFAULTS: dict[str, Any] = {"vocab_size": 2000, "duplicates": "keep"}
 
 
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+PROGRAM = "python -m data_prep"
+
+
+def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argparse.Namespace:
     """Parse the command line (``sys.argv`` if ``argv`` is ``None``)."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_prep", description="Parallel text to binarised fairseq data."
+        prog=prog, description="Parallel text to binarised fairseq data."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     sample = commands.add_parser("sample", help="make the sample corpus and prepare it")
@@ -44,12 +41,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     _add_parallel(parallel)
     wmt14 = commands.add_parser("wmt14", help="fetch and prepare the official WMT14 En-De files")
     _add_wmt14(wmt14)
+    programs = commands.add_parser("programs", help="make the algorithmic task of state tracking")
+    _add_programs(programs)
     verify = commands.add_parser("verify", help="compare a prepared folder with its checksums")
     verify.add_argument("out", type=Path, metavar="OUT", help="a folder that was prepared")
     verify.set_defaults(run=run_verify)
-    from data_prep.bench import cli as bench
-
-    bench.add_command(commands)
     return parser.parse_args(argv)
 
 
@@ -80,6 +76,17 @@ def _add_wmt14(parser: argparse.ArgumentParser) -> None:
     add("--download-dir", type=Path, help="where downloads are kept (default: OUT/downloads)")
     add("--mirror", action="append", metavar="URL", help="use this instead of the known mirrors")
     add_options(parser, languages=False, **WMT14_DEFAULTS)
+
+
+def _add_programs(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=run_programs)
+    add = parser.add_argument
+    add("--out", type=Path, required=True, help="output folder")
+    add("--variables", type=int, default=3, help="of each program, at most 9 (default: 3)")
+    add("--statements", type=int, default=100, help="of each program (default: 100)")
+    sizes = "programs for training, validation and test (default: 10000 1000 1000)"
+    add("--programs", type=int, nargs=3, default=[10_000, 1_000, 1_000], metavar="N", help=sizes)
+    add("--seed", type=int, default=1)
 
 
 def add_options(parser: argparse.ArgumentParser, languages: bool = True, **defaults: Any) -> None:
@@ -135,10 +142,11 @@ def options_of(args: argparse.Namespace) -> Options:
 
 def run_sample(args: argparse.Namespace) -> None:
     """Make the sample corpus and prepare it."""
-    from data_prep import sample
-    from data_prep.corpus import find_parallel
-    from data_prep.pipeline import Corpora, Preparation, locked, stamps_of
-    from data_prep.progress import Progress
+    from fairseq_memtx.ground.progress import Progress
+
+    from . import sample
+    from .corpus import find_parallel
+    from .pipeline import Corpora, Preparation, locked, stamps_of
 
     options = options_of(args)
     folder = args.out / "work" / "sample"
@@ -167,8 +175,8 @@ def run_sample(args: argparse.Namespace) -> None:
 
 def run_parallel(args: argparse.Namespace) -> None:
     """Prepare parallel text that lies in files."""
-    from data_prep.corpus import SgmFiles, find_held_out, find_parallel
-    from data_prep.pipeline import Corpora, Preparation, locked
+    from .corpus import SgmFiles, find_held_out, find_parallel
+    from .pipeline import Corpora, Preparation, locked
 
     options = options_of(args)
     langs = options.source_lang, options.target_lang
@@ -185,10 +193,10 @@ def run_parallel(args: argparse.Namespace) -> None:
 
 def run_wmt14(args: argparse.Namespace) -> None:
     """Fetch, extract and prepare the official files."""
-    from data_prep.download import Source
-    from data_prep.manifest import MIRRORS
-    from data_prep.pipeline import Preparation, locked
-    from data_prep.wmt14 import fetch_corpora
+    from .download import Source
+    from .manifest import MIRRORS
+    from .pipeline import Preparation, locked
+    from .wmt14 import fetch_corpora
 
     folder = args.download_dir or args.out / "downloads"
     source = Source(folder, args.local_dir, args.mirror or MIRRORS)
@@ -197,9 +205,50 @@ def run_wmt14(args: argparse.Namespace) -> None:
         tell(Preparation(args.out, corpora, options_of(args), origin).run(), args.out)
 
 
+def run_programs(args: argparse.Namespace) -> None:
+    """Make the algorithmic task: programs with the printed values as labels."""
+    from fairseq_memtx.ground.layout import SPLITS
+
+    from .labelled import outputs, write_labelled
+    from .pipeline import locked, stamps_of
+    from .programs import VERSION, write_split
+
+    check_programs(args)
+    names = ("variables", "statements", "programs", "seed")
+    told = {"version": VERSION, **{name: getattr(args, name) for name in names}}
+
+    def work() -> dict[str, Any]:
+        splits = {
+            split: write_split(split, count, args.variables, args.statements, args.seed)
+            for split, count in zip(SPLITS, args.programs, strict=True)
+        }
+        return write_labelled(args.out, splits, {"programs": told})
+
+    with locked(args.out):
+        files = [*outputs(args.out, SPLITS), args.out / "prepared.json"]
+        stamp = stamps_of(args.out).run("programs", told, files, work)
+    for split, counts in stamp["result"].items():
+        logger.info("%s: %s", split, ", ".join(f"{n:,} {what}" for what, n in counts.items()))
+    logger.info("ready: `%s`", args.out / "bin")
+
+
+def check_programs(args: argparse.Namespace) -> None:
+    """Refuse sizes of which there can be no program.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    from .programs import VARIABLES
+
+    if not 1 <= args.variables <= len(VARIABLES):
+        raise UserError(f"`--variables {args.variables}` is not in 1..{len(VARIABLES)}")
+    if args.statements < 1 or min(args.programs) < 1:
+        raise UserError("`--statements` and each number of `--programs` is at least 1")
+
+
 def run_verify(args: argparse.Namespace) -> None:
     """Compare a prepared folder with its recorded checksums."""
-    from data_prep.pipeline import verify
+    from .pipeline import verify
 
     differences = verify(args.out)
     if differences:
@@ -218,43 +267,15 @@ def tell(report: dict[str, Any], out: Path) -> None:
     logger.info("ready: `%s`, %d symbols", out / "bin", report["vocab_size"])
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that matter, as far as they are installed."""
-    found = {"data_prep": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does: with clean-up, and a line about it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
     """Run a command; returns the exit status (1: an error that was told, 130: interrupted)."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )
-    args = parse_args(argv)
+    args = parse_args(argv, prog)
     words = argv if argv is not None else sys.argv[1:]
     logger.info("versions: %s", " ".join(f"{k}={v}" for k, v in versions().items()))
-    logger.info("command: python -m data_prep %s", shlex.join(map(str, words)))
+    logger.info("command: %s %s", prog, shlex.join(map(str, words)))
     logger.info("seed: %s", getattr(args, "seed", "none"))
     try:
         with terminable():
@@ -269,14 +290,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         logger.error("interrupted: run the same command again to go on")
         return 130
     return 0
-
-
-def describe_os_error(error: OSError) -> str:
-    """One line about an operating system's error, and what to do."""
-    where = f" at `{error.filename}`" if error.filename else ""
-    if error.errno in DISK_ERRORS:
-        return (
-            f"the disk must have room, but is full ({error.strerror}{where}): "
-            "free some and run the same command again"
-        )
-    return f"{error.strerror or error}{where}"

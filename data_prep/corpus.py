@@ -4,16 +4,15 @@ Other line separators (a bare CR, U+0085, U+2028 ...) are characters of the text
 would shift the alignment of a corpus.
 """
 
-import gzip
-import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple, cast
 
-from data_prep.errors import UserError
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import open_bytes
 
 BLOCK_LINES = 5000
 # A longer line is no sentence; the bound keeps memory bounded when a file holds no line breaks.
@@ -96,26 +95,6 @@ def _plain_or_gzip(prefix: Path, extension: str) -> Path | None:
     return found[0] if found else None
 
 
-@contextmanager
-def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Open a plain or gzip file for reading bytes.
-
-    Raises:
-        UserError: inside the ``with`` block too, when the compressed data is damaged.
-    """
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rb") as file:
-            yield cast(BinaryIO, file)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(
-            f"`{path}` must be a whole gzip file, but is damaged or cut short ({error}): "
-            "fetch or compress it again"
-        ) from error
-    except FileNotFoundError as error:
-        raise UserError(f"`{path}` must be a file, but does not exist") from error
-
-
 def read_lines(path: Path) -> Iterator[bytes]:
     r"""The lines of a file as bytes, each ending in ``\n`` (the last one too)."""
     with open_bytes(path) as file:
@@ -128,17 +107,6 @@ def read_lines(path: Path) -> Iterator[bytes]:
                     "but is longer: is this a text file with one sentence a line?"
                 )
             yield line if line.endswith(b"\n") else line + b"\n"
-
-
-def count_lines(path: Path) -> int:
-    """The number of lines of a file, an unfinished last line included."""
-    lines = 0
-    last = b"\n"
-    with open_bytes(path) as file:
-        while chunk := file.read(1 << 20):
-            lines += chunk.count(b"\n")
-            last = chunk[-1:]
-    return lines + (last != b"\n")
 
 
 def read_blocks(files: ParallelFiles, block_lines: int = BLOCK_LINES) -> Iterator[Block]:

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from data_prep.errors import UserError
-from data_prep.files import write_bytes
-from data_prep.manifest import MIRRORS, Archive
-from data_prep.progress import Progress
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import write_bytes
+from fairseq_memtx.ground.progress import Progress
+
+from .manifest import MIRRORS, Archive
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.files import atomic_writers
+from fairseq_memtx.ground.files import atomic_writers
 
 SLICE_PAIRS = 1 << 22
 READ_PAIRS = 1 << 20

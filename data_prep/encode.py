@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep import spm
-from data_prep.files import atomic_writers
-from data_prep.layout import IdFiles
-from data_prep.progress import Progress
-from data_prep.workers import ordered_map
+from fairseq_memtx.ground.files import atomic_writers
+from fairseq_memtx.ground.layout import IdFiles
+from fairseq_memtx.ground.progress import Progress
+
+from . import spm
+from .workers import ordered_map
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from data_prep.errors import UserError
-from data_prep.files import renamed_together
-from data_prep.progress import Progress
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import renamed_together
+from fairseq_memtx.ground.progress import Progress
 
 logger = logging.getLogger(__name__)
 

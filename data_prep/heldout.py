@@ -4,12 +4,13 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.corpus import Block, ParallelFiles, read_blocks, read_lines, split_lines
-from data_prep.encode import TextBlock
-from data_prep.errors import UserError
-from data_prep.files import atomic_writers
-from data_prep.options import Options
-from data_prep.tokenise import is_blank, make_process, replace_control
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import atomic_writers
+
+from .corpus import Block, ParallelFiles, read_blocks, read_lines, split_lines
+from .encode import TextBlock
+from .options import Options
+from .tokenise import is_blank, make_process, replace_control
 
 logger = logging.getLogger(__name__)
 

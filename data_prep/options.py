@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from data_prep.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 
 
 @dataclass(frozen=True)

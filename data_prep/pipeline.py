@@ -13,18 +13,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from data_prep import __version__, duplicates, sgm, spm
-from data_prep.clean import KEPT, REPLACED, Cleaner
-from data_prep.corpus import ParallelFiles, SgmFiles, read_blocks, read_lines, unequal_lines
-from data_prep.encode import Encoder, Limits, TextBlock, encode_split
-from data_prep.errors import UserError
-from data_prep.files import atomic_writers, renamed_together, sha256_of, write_json
-from data_prep.heldout import HeldOut, copy_references
-from data_prep.layout import HELD_OUT, SPLITS, Layout
-from data_prep.options import Options
-from data_prep.progress import Progress
-from data_prep.stamps import Stamp, Stamps, digest
-from data_prep.workers import ordered_map
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import atomic_writers, renamed_together, sha256_of, write_json
+from fairseq_memtx.ground.layout import HELD_OUT, SPLITS, Layout
+from fairseq_memtx.ground.progress import Progress
+from fairseq_memtx.ground.stamps import Stamp, Stamps, digest
+
+from . import __version__, duplicates, sgm, spm
+from .clean import KEPT, REPLACED, Cleaner
+from .corpus import ParallelFiles, SgmFiles, read_blocks, read_lines, unequal_lines
+from .encode import Encoder, Limits, TextBlock, encode_split
+from .heldout import HeldOut, copy_references
+from .options import Options
+from .workers import ordered_map
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ class Preparation:
 
     def _binarise(self) -> dict[str, Any]:
         """Turn the ids of all splits into fairseq's files."""
-        from data_prep import binarise
+        from . import binarise
 
         layout = self.layout
         pieces = [line[:-1].decode() for line in read_lines(layout.pieces)]

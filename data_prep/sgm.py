@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.corpus import open_bytes
-from data_prep.errors import UserError
-from data_prep.files import atomic_writers
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import atomic_writers, open_bytes
 
 MAX_BYTES = 256 << 20
 

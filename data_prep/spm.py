@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from data_prep.corpus import BLOCK_LINES, read_lines
-from data_prep.errors import UserError
-from data_prep.files import write_bytes
-from data_prep.options import Options
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import write_bytes
+
+from .corpus import BLOCK_LINES, read_lines
+from .options import Options
 
 logger = logging.getLogger(__name__)
 

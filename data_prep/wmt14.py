@@ -4,12 +4,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from data_prep.corpus import ParallelFiles, SgmFiles, count_lines
-from data_prep.download import Source, fetch
-from data_prep.extract import extract
-from data_prep.files import sha256_of
-from data_prep.manifest import WMT14_EN_DE, Archive, Manifest
-from data_prep.pipeline import Corpora, stamps_of
+from fairseq_memtx.ground.files import count_lines, sha256_of
+
+from .corpus import ParallelFiles, SgmFiles
+from .download import Source, fetch
+from .extract import extract
+from .manifest import WMT14_EN_DE, Archive, Manifest
+from .pipeline import Corpora, stamps_of
 
 logger = logging.getLogger(__name__)
 

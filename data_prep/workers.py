@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-from data_prep.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

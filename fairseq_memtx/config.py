@@ -5,19 +5,64 @@ of fairseq's settings; `add_flags` and `from_namespace` do that.
 """
 
 import argparse
+from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, TypeVar
 
-from .errors import UserError
+from .ground.errors import UserError
+from .ground.registry import Registry
 
 PREFIX = "memtx_"
 
 Options = TypeVar("Options")
 
 
-def option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
-    """A dataclass field with what its flag needs."""
-    return field(default=default, metadata={"help": help, "choices": choices})
+#: What a value is chosen from: names, or what gives a registry (imported when it is needed).
+Choices = tuple[str, ...] | Callable[[], Registry[Any]]
+
+
+def option(default: Any, help: str, choices: Choices | None = None, closed: bool = True) -> Any:
+    """A dataclass field with what its flag needs.
+
+    Args:
+        default: value where none is given; its type is the flag's.
+        help: of the flag; `{choices}` stands for the registry's own words.
+        choices: of which the value is one.
+        closed: no other value is allowed.
+    """
+    return field(default=default, metadata={"help": help, "choices": choices, "closed": closed})
+
+
+def choices_of(item: Field) -> tuple[str, ...] | None:
+    """The values allowed; None for any."""
+    choices = item.metadata["choices"]
+    if choices is None or not item.metadata["closed"]:
+        return None
+    return choices if isinstance(choices, tuple) else tuple(choices())
+
+
+def help_of(item: Field) -> str:
+    """What the flag is for."""
+    text, choices = item.metadata["help"], item.metadata["choices"]
+    return text.format(choices=choices().describe()) if callable(choices) else text
+
+
+def _mixtures() -> Registry[Any]:
+    from .modules.mixture import MIXTURES
+
+    return MIXTURES
+
+
+def _engines() -> Registry[Any]:
+    from .engine import ENGINES
+
+    return ENGINES
+
+
+def _compressions() -> Registry[Any]:
+    from .modules.compression import COMPRESSIONS
+
+    return COMPRESSIONS
 
 
 @dataclass(frozen=True)
@@ -26,8 +71,10 @@ class FeedbackOptions:
 
     memory_mixture: str = option(
         "softmax",
-        "how the layers' states make a position's memory: softmax (learned), mean, first (the"
-        " embedding), last (the last layer), or a state's number from 0 to the number of layers",
+        "how the layers' states make a position's memory: {choices}, or a state's number from 0 to"
+        " the number of layers",
+        choices=_mixtures,
+        closed=False,
     )
     memory_kv: str = option(
         "shared",
@@ -51,12 +98,8 @@ class FeedbackOptions:
     )
     engine: str = option(
         "manual",
-        "how the recurrence is run in training: manual (hand-written backward, fast), cuda-graphs"
-        " (the same on a GPU, recorded once for each shape of batch and replayed; elsewhere"
-        " manual), reference (the plain loop; same results) or parallel (sweeps over many positions"
-        " at once, an approximation for devices that are busy launching the loop's small"
-        " operations; validation, scoring and decoding stay exact)",
-        choices=("cuda-graphs", "manual", "parallel", "reference"),
+        "how the recurrence is run in training: {choices}",
+        choices=_engines,
     )
     sweeps: int = option(
         8,
@@ -151,14 +194,13 @@ class CompressiveOptions(SegmentOptions):
     compression_rate: int = option(4, "old states that become one compressed state")
     compression: str = option(
         "conv",
-        "what makes one state of several: max-pool, mean-pool, conv, dilated-conv, or most-used"
-        " (those that received the most attention are kept)",
-        choices=("max-pool", "mean-pool", "conv", "dilated-conv", "most-used"),
+        "what makes one state of several: {choices}",
+        choices=_compressions,
     )
     compression_loss: str = option(
         "reconstruction",
-        "what teaches conv and dilated-conv: reconstruction (attention over compressed states must"
-        " give what attention over the old ones gave), auto-encoding (the old states must be"
+        "what teaches a function with parameters: reconstruction (attention over compressed states"
+        " must give what attention over the old ones gave), auto-encoding (the old states must be"
         " recoverable), both with --criterion memtx_compression; or bptt (the main loss alone)",
         choices=("reconstruction", "auto-encoding", "bptt"),
     )
@@ -181,12 +223,12 @@ class CompressiveOptions(SegmentOptions):
             )
         for name in ("mem_len", "eval_mem_len"):
             length = getattr(self, name)
-            if self.compression == "most-used" and (length == 0 or length % self.segment_len != 0):
+            if self.uses_attention and (length == 0 or length % self.segment_len != 0):
                 if name == "eval_mem_len" and length == -1:
                     continue
                 raise ValueError(
                     f"{flag(name)} must be a multiple of {flag('segment_len')} {self.segment_len}"
-                    f" with {flag('compression')} most-used, but is {length}"
+                    f" with {flag('compression')} {self.compression}, but is {length}"
                 )
 
     def compressed(self, training: bool) -> int:
@@ -199,7 +241,13 @@ class CompressiveOptions(SegmentOptions):
     @property
     def has_loss(self) -> bool:
         """Whether the compression function learns from a loss of its own."""
-        return self.compression in ("conv", "dilated-conv") and self.compression_loss != "bptt"
+        learned = _compressions()[self.compression].is_learned
+        return learned and self.compression_loss != "bptt"
+
+    @property
+    def uses_attention(self) -> bool:
+        """Whether the compression function needs the attention that each state has received."""
+        return _compressions()[self.compression].uses_attention
 
 
 @dataclass(frozen=True)
@@ -306,7 +354,7 @@ class GeneratorOptions:
     )
     shortlist: str = option(
         "",
-        "file of scripts.shortlist: look only at the likely translations of each batch's words",
+        "file of `memtx shortlist`: look only at the likely translations of each batch's words",
     )
     int8: bool = option(
         False, "round the weights of linear layers to eight bits when a model is loaded; CPU only"
@@ -365,8 +413,10 @@ def _left_out(options: Any, when: str, *names: str) -> None:
 
 def _one_of_choices(options: Any, *names: str) -> None:
     for item in fields(options):
-        choices, value = item.metadata["choices"], getattr(options, item.name)
-        if item.name in names and value not in choices:
+        if item.name not in names:
+            continue
+        choices, value = choices_of(item) or (), getattr(options, item.name)
+        if value not in choices:
             raise ValueError(
                 f"{flag(item.name)} must be one of {', '.join(choices)}, but is {value}"
             )
@@ -381,7 +431,7 @@ def add_flags(parser: argparse.ArgumentParser, options: type) -> None:
         parser.add_argument(
             flag(item.name),
             default=argparse.SUPPRESS,
-            help=f"{item.metadata['help']} (default: {item.default})",
+            help=f"{help_of(item)} (default: {item.default})",
             **_kind_of_flag(item),
         )
 
@@ -389,7 +439,7 @@ def add_flags(parser: argparse.ArgumentParser, options: type) -> None:
 def _kind_of_flag(item: Field) -> dict[str, Any]:
     if isinstance(item.default, bool):
         return {"action": "store_true"}
-    return {"type": type(item.default), "choices": item.metadata["choices"]}
+    return {"type": type(item.default), "choices": choices_of(item)}
 
 
 def from_namespace(args: Any, options: type[Options]) -> Options:

@@ -24,9 +24,10 @@ import torch
 from fairseq import checkpoint_utils, utils
 from fairseq.sequence_generator import SequenceGenerator
 
+from . import plugin  # noqa: F401  (registers the models)
 from .config import GeneratorOptions
-from .errors import UserError
 from .generation.generator import check_eight_bits, generator_class, own_settings
+from .ground.errors import UserError
 from .models.int8 import round_model
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ class Search:
         max_tokens: source subwords at once, at most, padding included.
         generator: `fast` (ours), `cuda-graphs` (the same, which a GPU runs alone) or `fairseq` (its
             own, with the same result).
-        shortlist: file of `scripts.shortlist` that limits the words; "" for none. Wants `fast`.
+        shortlist: file of `memtx shortlist` that limits the words; "" for none. Wants `fast`.
 
     Raises:
         UserError: for values that are impossible.

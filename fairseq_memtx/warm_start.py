@@ -13,7 +13,7 @@ from fairseq.distributed import utils as distributed_utils
 from torch import nn
 
 from .config import WarmStartOptions, flag
-from .errors import UserError
+from .ground.errors import UserError
 from .modules.warm_start import LayerPlan, Report, choose_layers, choose_memory, transfer
 
 logger = logging.getLogger(__name__)

@@ -80,6 +80,20 @@ def prepared_sample(shared_tmp: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_checkpoints(
+    prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """A checkpoint of two decoder layers for each decoder, on the sample's dictionary."""
+    from tests.checkpoints import write_checkpoint
+
+    folder = tmp_path_factory.mktemp("tiny")
+    return {
+        decoder: write_checkpoint(prepared_sample / "bin", folder / f"{decoder}.pt", decoder, 2)
+        for decoder in ("transformer", "feedback")
+    }
+
+
+@pytest.fixture(scope="session")
 def wheel(shared_tmp: Path) -> Path:
     """Our wheel, built once per test run from a copy of the sources, as pip builds it."""
     out = shared_tmp / "wheel"

@@ -35,6 +35,15 @@ def imports_under(folder: str, *forbidden: str) -> dict[str, set[str]]:
 
 ADAPTERS = ["models", "criterions", "tasks", "data", "generation", "repairs", "training"]
 NO_ADAPTERS = tuple(f"fairseq_memtx.{name}" for name in ADAPTERS)
+PACKAGE = CHECKOUT / "fairseq_memtx"
+#: All of the library but the ground floor, on which data_prep stands too.
+ABOVE_GROUND = tuple(
+    f"fairseq_memtx.{path.stem}"
+    for path in PACKAGE.iterdir()
+    if path.name not in ("ground", "__init__.py", "__pycache__", "py.typed")
+)
+#: The folders of scripts/, each of which may import those after it.
+SCRIPTS = ("studies", "bench_decoding", "bench_training", "bench_data", "experiment", "shared")
 
 
 @pytest.mark.parametrize(
@@ -51,8 +60,13 @@ NO_ADAPTERS = tuple(f"fairseq_memtx.{name}" for name in ADAPTERS)
         ("fairseq_memtx/engine", ("fairseq", "fairseq_cli", *NO_ADAPTERS)),
         ("fairseq_memtx/decoding", ("fairseq", "fairseq_cli", *NO_ADAPTERS)),
         ("fairseq_memtx", ("data_prep", "scripts", "tests")),
-        ("data_prep", ("scripts", "tests", "fairseq_memtx")),
+        ("fairseq_memtx/ground", ("fairseq", "fairseq_cli", "torch", *ABOVE_GROUND)),
+        ("data_prep", ("scripts", "tests", *ABOVE_GROUND)),
         ("scripts", ("tests",)),
+        *(
+            (f"scripts/{folder}", tuple(f"scripts.{name}" for name in SCRIPTS[:number]))
+            for number, folder in enumerate(SCRIPTS)
+        ),
     ],
 )
 def test_imports_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:

@@ -28,8 +28,11 @@ def requirements(metadata: Message) -> list[Requirement]:
 def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
-    sources = (CHECKOUT / "fairseq_memtx").rglob("*.py")
-    assert held == {path.relative_to(CHECKOUT).as_posix() for path in sources}
+    library = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "fairseq_memtx").rglob("*.py")]
+    preparing = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "data_prep").rglob("*.py")]
+    assert preparing
+    expected = {path.as_posix() for path in library} | {"fairseq_memtx/py.typed"}
+    assert held == expected | {f"fairseq_memtx/{path.as_posix()}" for path in preparing}
 
 
 def test_the_wheel_carries_the_licence(wheel: Path) -> None:
@@ -68,7 +71,7 @@ def test_without_fairseq_the_import_says_what_to_install(wheel: Path, tmp_path: 
     )
     path = os.pathsep.join([str(tmp_path), str(wheel)])
     tried = subprocess.run(
-        [sys.executable, "-c", "import fairseq_memtx"],
+        [sys.executable, "-c", "import fairseq_memtx.plugin"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,

@@ -7,7 +7,7 @@ not see), `documents` (what *it* refers to), `corpus` (splits, files, statistics
 (scoring the choice of er, sie and es).
 """
 
-from data_prep.sample.corpus import (
+from .corpus import (
     DEFAULT_DOCUMENTS,
     DEFAULT_SEED,
     GENERATOR_VERSION,

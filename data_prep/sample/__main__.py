@@ -2,6 +2,6 @@
 
 import sys
 
-from data_prep.sample.command import main
+from .command import main
 
 sys.exit(main())

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TypeVar
 
-from data_prep.sample.dice import Dice
-from data_prep.sample.lexicon.nouns import Noun
-from data_prep.sample.syntax import Clause, Gap, Name, NounPhrase, Pair, Sentence, Subordinate
+from .dice import Dice
+from .lexicon.nouns import Noun
+from .syntax import Clause, Gap, Name, NounPhrase, Pair, Sentence, Subordinate
 
 T = TypeVar("T")
 

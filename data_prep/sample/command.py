@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Sequence
 
-from data_prep.sample.corpus import (
+from .corpus import (
     DEFAULT_DOCUMENTS,
     DEFAULT_SEED,
     GENERATOR_VERSION,

@@ -12,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data_prep.sample.combinations import held_out, pairs
-from data_prep.sample.dice import Dice
-from data_prep.sample.documents import FREE_TO_REPEAT, DocumentWriter, Line
+from .combinations import held_out, pairs
+from .dice import Dice
+from .documents import FREE_TO_REPEAT, DocumentWriter, Line
 
 GENERATOR_VERSION = 1
 DEFAULT_SEED = 1

@@ -12,17 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from dataclasses import dataclass, replace
 
-from data_prep.sample import english, german
-from data_prep.sample.combinations import Policy, held_out, pairs
-from data_prep.sample.dice import Dice
-from data_prep.sample.english import Mentions
-from data_prep.sample.frames import personal
-from data_prep.sample.grammar import Grammar
-from data_prep.sample.lexicon.adjectives import BY_KIND
-from data_prep.sample.lexicon.nouns import THING_KINDS, Noun
-from data_prep.sample.lexicon.verbs import find
-from data_prep.sample.phrases import UNLIMITED, Drawer, Room
-from data_prep.sample.syntax import Clause, Nominal, Predicate, Pronoun, Sentence, Subordinate
+from . import english, german
+from .combinations import Policy, held_out, pairs
+from .dice import Dice
+from .english import Mentions
+from .frames import personal
+from .grammar import Grammar
+from .lexicon.adjectives import BY_KIND
+from .lexicon.nouns import THING_KINDS, Noun
+from .lexicon.verbs import find
+from .phrases import UNLIMITED, Drawer, Room
+from .syntax import Clause, Nominal, Predicate, Pronoun, Sentence, Subordinate
 
 MIN_WORDS, MAX_WORDS = 3, 60
 MIN_SENTENCES, MAX_SENTENCES = 5, 15

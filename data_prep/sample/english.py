@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from data_prep.sample import morphology
-from data_prep.sample.lexicon.nouns import Noun
-from data_prep.sample.surface import COMMA, Tokens, write
-from data_prep.sample.syntax import (
+from . import morphology
+from .lexicon.nouns import Noun
+from .surface import COMMA, Tokens, write
+from .syntax import (
     Adverbial,
     Clause,
     Gap,

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from data_prep.sample.combinations import held_out
-from data_prep.sample.lexicon.adjectives import BY_KIND
-from data_prep.sample.lexicon.nouns import Noun
-from data_prep.sample.lexicon.verbs import (
+from .combinations import held_out
+from .lexicon.adjectives import BY_KIND
+from .lexicon.nouns import Noun
+from .lexicon.verbs import (
     BY_FRAME,
     IN_PASSIVE,
     STATES,
     Verb,
 )
-from data_prep.sample.phrases import Drawer, Room
-from data_prep.sample.syntax import (
+from .phrases import Drawer, Room
+from .syntax import (
     Adverbial,
     Clause,
     Gap,

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from data_prep.sample.frames import personal
-from data_prep.sample.growth import ClauseDrawer
-from data_prep.sample.lexicon import adverbs
-from data_prep.sample.lexicon.verbs import (
+from .frames import personal
+from .growth import ClauseDrawer
+from .lexicon import adverbs
+from .lexicon.verbs import (
     BY_FRAME,
     STATES,
     Verb,
 )
-from data_prep.sample.phrases import Room, fixed
-from data_prep.sample.syntax import (
+from .phrases import Room, fixed
+from .syntax import (
     Clause,
     Infinitive,
     Interrogative,

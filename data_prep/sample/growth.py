@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from data_prep.sample.frames import MAX_DEPTH, FrameDrawer, noun_of, personal
-from data_prep.sample.lexicon import adverbs
-from data_prep.sample.lexicon.nouns import KIN, NOUNS, PERSON_KINDS, THING_KINDS
-from data_prep.sample.lexicon.verbs import (
+from .frames import MAX_DEPTH, FrameDrawer, noun_of, personal
+from .lexicon import adverbs
+from .lexicon.nouns import KIN, NOUNS, PERSON_KINDS, THING_KINDS
+from .lexicon.verbs import (
     MODALS,
     OF_MANNER,
     RECURRENT,
     STATES,
 )
-from data_prep.sample.phrases import Room, fixed
-from data_prep.sample.syntax import (
+from .phrases import Room, fixed
+from .syntax import (
     POSSESSIVE_STEMS,
     Adverbial,
     Clause,

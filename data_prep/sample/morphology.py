@@ -6,9 +6,9 @@ or ``p`` for the plural, which has no gender in German.
 
 from __future__ import annotations
 
-from data_prep.sample.lexicon.adjectives import Adjective
-from data_prep.sample.lexicon.nouns import Noun
-from data_prep.sample.lexicon.verbs import Modal, Verb
+from .lexicon.adjectives import Adjective
+from .lexicon.nouns import Noun
+from .lexicon.verbs import Modal, Verb
 
 Endings = dict[str, dict[str, str]]
 

@@ -7,13 +7,13 @@ still spend.
 
 from __future__ import annotations
 
-from data_prep.sample.combinations import Policy, held_out
-from data_prep.sample.dice import Dice
-from data_prep.sample.lexicon import adverbs, names
-from data_prep.sample.lexicon.adjectives import BY_KIND, COLOURS, DEGREES, OPPOSITES, Adjective
-from data_prep.sample.lexicon.nouns import COMPOUNDS, KIN, NOUNS, PERSON_KINDS, Noun
-from data_prep.sample.lexicon.verbs import Verb
-from data_prep.sample.syntax import (
+from .combinations import Policy, held_out
+from .dice import Dice
+from .lexicon import adverbs, names
+from .lexicon.adjectives import BY_KIND, COLOURS, DEGREES, OPPOSITES, Adjective
+from .lexicon.nouns import COMPOUNDS, KIN, NOUNS, PERSON_KINDS, Noun
+from .lexicon.verbs import Verb
+from .syntax import (
     ALL,
     BARE,
     FEW,

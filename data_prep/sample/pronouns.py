@@ -19,8 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.sample.morphology import PERSONAL
-from data_prep.sample.surface import capitalised
+from .morphology import PERSONAL
+from .surface import capitalised
 
 Record = Mapping[str, Any]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data_prep.sample.lexicon.nouns import Noun
+from .lexicon.nouns import Noun
 
 COMMA = ","
 

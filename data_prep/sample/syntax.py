@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from data_prep.sample.lexicon.adjectives import COLOURS, Adjective
-from data_prep.sample.lexicon.nouns import Noun
-from data_prep.sample.lexicon.verbs import Modal, Verb
-from data_prep.sample.surface import COMMA
+from .lexicon.adjectives import COLOURS, Adjective
+from .lexicon.nouns import Noun
+from .lexicon.verbs import Modal, Verb
+from .surface import COMMA
 
 
 @dataclass(frozen=True, slots=True)

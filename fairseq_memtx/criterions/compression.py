@@ -16,7 +16,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 )
 from fairseq.logging import metrics
 
-from ..errors import UserError
+from ..ground.errors import UserError
 from .in_pieces import LabelSmoothedCrossEntropyCriterion
 
 

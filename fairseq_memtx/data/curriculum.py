@@ -36,7 +36,7 @@ import numpy as np
 from fairseq.data import data_utils
 
 from ..config import LengthOptions, flag
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..modules.arrangement import arrange, count_beyond
 from ..modules.schedule import UNLIMITED, LengthDistribution, LengthSchedule
 from .prefix_dataset import CutPair

@@ -29,6 +29,7 @@ class StreamBatches(FairseqDataset):
         block: T.
         eos, pad: symbols; a text's first word follows `eos`.
         num_shards, shard: ranks, and which one this is; the text is cut into B * num_shards rows.
+        labels: `(N,)`, what each position is to tell, `pad` for nothing; None for the next word.
     """
 
     def __init__(
@@ -40,18 +41,25 @@ class StreamBatches(FairseqDataset):
         pad: int,
         num_shards: int = 1,
         shard: int = 0,
+        labels: Tensor | None = None,
     ):
+        self.tokens, self.labels = tokens, labels
         self.rows, self.block, self.pad = rows, block, pad
         self.num_shards, self.shard = num_shards, shard
-        total = rows * num_shards
+        if labels is None:
+            source, target = tokens.roll(1), tokens
+            source[:1] = eos
+        else:
+            source, target = tokens, labels
+        self.source, self.target = self._rows(source), self._rows(target)
+
+    def _rows(self, tokens: Tensor) -> Tensor:
+        """This rank's rows `(B, R)` of a text."""
+        total = self.rows * self.num_shards
         length = -(-tokens.numel() // total)
-        target = tokens.new_full((total * length,), pad)
-        target[: tokens.numel()] = tokens
-        source = target.roll(1)
-        source[0] = eos
-        source[tokens.numel() :] = pad
-        mine = slice(shard * rows, (shard + 1) * rows)
-        self.source, self.target = source.view(total, -1)[mine], target.view(total, -1)[mine]
+        filled = tokens.new_full((total * length,), self.pad)
+        filled[: tokens.numel()] = tokens
+        return filled.view(total, -1)[self.shard * self.rows : (self.shard + 1) * self.rows]
 
     def __len__(self) -> int:
         return -(-self.source.size(1) // self.block)

@@ -14,15 +14,15 @@ Size legend: B sentences of the batch, b those still searched, K beam, R rows a 
 first step, then K), V vocabulary, N = b * R, S source positions.
 """
 
-import math
-from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from .candidates import Candidates, accepted_ends, best_continuations, first_open
 from .history import Ending, History, Hypothesis, Step
-from .words import Candidates, ban_repeated_ngrams, best_continuations
+from .rules import ban_repeated_ngrams, end_at, force_words, rule_out
+from .search_options import NO_LIMITS, Limits, SearchOptions
 
 
 class Move(NamedTuple):
@@ -60,57 +60,6 @@ class Stepper(Protocol):
         """Let the state follow the beams."""
 
 
-@dataclass(frozen=True)
-class SearchOptions:
-    """What is searched for; names and meanings are those of fairseq's generator.
-
-    Attributes:
-        beam_size: K, at most V - 2: padding and the end continue no row.
-        max_len: words of a hypothesis at most, its end not counted.
-        min_len: and at least, where no prefix is forced.
-        pad, unk, eos: the dictionary's symbols.
-        bos: the symbol that a hypothesis begins with.
-        unk_penalty: subtracted from the log-probability of the unknown word.
-        no_repeat_ngram_size: order of n-grams that must not come twice; 0 for none.
-    """
-
-    beam_size: int
-    max_len: int
-    min_len: int
-    pad: int
-    unk: int
-    eos: int
-    bos: int
-    unk_penalty: float = 0.0
-    no_repeat_ngram_size: int = 0
-
-    def by_place(self, words: Tensor) -> "SearchOptions":
-        """The same, with the symbols counted by their places in `words` `(n,)`, sorted."""
-        symbols = torch.tensor([self.pad, self.unk, self.eos, self.bos], device=words.device)
-        pad, unk, eos, bos = places(words, symbols).tolist()
-        return replace(self, pad=pad, unk=unk, eos=eos, bos=bos)
-
-
-def places(words: Tensor, tokens: Tensor) -> Tensor:
-    """Where each of the tokens stands in `words` `(n,)`, sorted, which has them all."""
-    return torch.searchsorted(words, tokens)
-
-
-class Limits(NamedTuple):
-    """What is asked of single sentences.
-
-    Attributes:
-        prefix: `(B, P)` words that the hypotheses begin with, padded at the end; or None.
-        exact_length: `(B,)` words of each sentence's hypotheses (`--match-source-len`), or None.
-    """
-
-    prefix: Tensor | None = None
-    exact_length: Tensor | None = None
-
-
-NO_LIMITS = Limits()
-
-
 class BeamSearch:
     """One search.
 
@@ -135,6 +84,8 @@ class BeamSearch:
         self.sentences = torch.arange(num_sentences, device=device)
         self.tokens = torch.full((num_sentences, 1), options.bos, device=device)
         self.scores = torch.zeros(num_sentences, 1, device=device)
+        prefix = limits.prefix
+        self.prefix_len = 0 if prefix is None else min(prefix.size(1), options.max_len)
         self.num_ended = torch.zeros(num_sentences, dtype=torch.long, device=device)
         self.prefixes = self.tokens if options.no_repeat_ngram_size > 0 else None
         # Asking whether something ended makes the host wait for the device.
@@ -171,57 +122,28 @@ class BeamSearch:
         if attention is not None:
             attention = attention.view(*self.tokens.shape, -1)
             self.history.attention.append((self.sentences, attention))
-        ending = self._rule(step, log_probs)
+        self._rule_out(step, log_probs)
         # one less than there are: padding is never chosen
         k = min(2 * self.options.beam_size, log_probs[0].numel() - 1)
         found = best_continuations(log_probs, self.scores, k)
-        if ending is not None:  # all rows of such a sentence are the first one
-            found = found._replace(rows=found.rows.masked_fill(ending.unsqueeze(1), 0))
-        return found
+        return self._force(step, found, log_probs) if step < self.prefix_len else found
 
-    def _rule(self, step: int, log_probs: Tensor) -> Tensor | None:
-        """Apply the rules about words to `(b, R, V)` in place, in fairseq's order.
-
-        Returns:
-            Sentences `(b,)` whose forced prefix ends here, or None for none.
-        """
-        options, ending = self.options, None
-        log_probs[..., options.pad] = -math.inf
-        if options.unk_penalty != 0.0:
-            log_probs[..., options.unk] -= options.unk_penalty
-        if step == options.max_len:
-            log_probs[..., : options.eos] = -math.inf
-            log_probs[..., options.eos + 1 :] = -math.inf
-        prefix = self.limits.prefix
-        if prefix is not None and step < min(prefix.size(1), options.max_len):
-            ending = self._force(prefix[self.sentences, step], log_probs)
-        elif step < options.min_len:
-            log_probs[..., options.eos] = -math.inf
+    def _rule_out(self, step: int, log_probs: Tensor) -> None:
+        """Apply the rules about words to `(b, R, V)` in place, in fairseq's order."""
+        options = self.options
+        rule_out(log_probs, options, step, options.max_len, self.prefix_len)
         if self.prefixes is not None:
             size = options.no_repeat_ngram_size
             ban_repeated_ngrams(log_probs.flatten(0, 1), self.prefixes, size)
         if self.limits.exact_length is not None:
-            length = self.limits.exact_length[self.sentences]
-            log_probs[step < length, :, options.eos] = -math.inf
-            log_probs[step >= length, :, options.eos] = 0.0
-        return ending
+            end_at(self.limits.exact_length[self.sentences], log_probs, step, options.eos)
 
-    def _force(self, words: Tensor, log_probs: Tensor) -> Tensor | None:
-        """Leave only each sentence's word `(b,)`, where it is not padding."""
-        at = words[:, None, None].expand(-1, log_probs.size(1), 1)
-        wanted = log_probs.gather(2, at)
-        log_probs.masked_fill_(words.ne(self.options.pad)[:, None, None], -math.inf)
-        log_probs.scatter_(2, at, wanted)
-        ending = words.eq(self.options.eos)
-        if not bool(ending.any()):
-            return None
-        log_probs[ending] = log_probs[ending][:, :1]
-        self.scores = torch.where(ending.unsqueeze(1), self.scores[:, :1], self.scores)
-        if self.prefixes is not None:  # those of rows without a score are any words
-            prefixes = self.prefixes.unflatten(0, (len(ending), -1))
-            prefixes = torch.where(ending[:, None, None], prefixes[:, :1], prefixes)
-            self.prefixes = prefixes.flatten(0, 1)
-        return ending
+    def _force(self, step: int, found: Candidates, log_probs: Tensor) -> Candidates:
+        """Let each sentence go on with the next word of its prefix, if it has one."""
+        assert self.limits.prefix is not None
+        words, length = self.limits.prefix[self.sentences, step], self.limits.exact_length
+        may_end = None if length is None else step >= length[self.sentences]
+        return force_words(found, words, log_probs, self.scores, self.options, may_end)
 
     # --- Ends -----------------------------------------------------------------------------------
 
@@ -263,14 +185,3 @@ class BeamSearch:
         if self.prefixes is not None:
             prefixes = self.prefixes[move.rows(rows_before)]
             self.prefixes = torch.cat([prefixes, self.tokens.reshape(-1, 1)], dim=1)
-
-
-def accepted_ends(ends: Tensor, room: Tensor) -> Tensor:
-    """The first of the `ends` `(b, k)`, as many as there is `room` for in each sentence `(b,)`."""
-    return ends & (ends.cumsum(1) <= room.unsqueeze(1))
-
-
-def first_open(candidates: Candidates, ends: Tensor, count: int) -> Candidates:
-    """The first `count` candidates of each sentence that are not `ends` `(b, k)`."""
-    order = ends.byte().argsort(dim=1, stable=True)[:, :count]
-    return Candidates(*(part.gather(1, order) for part in candidates))

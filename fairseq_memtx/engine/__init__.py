@@ -5,7 +5,7 @@ All but `parallel`, which approximates, have the same result. An engine is a fun
 
 Where to look for what:
 
-- the engines: `reference` (the plain loop, to be read first), `manual`, `cuda_graphs`, `parallel`;
+- the engines: `reference` (the plain loop, to be read first), `manual`, `parallel`;
   `checkpointing` runs an exact one again, a piece at a time, for its backward
 - in `manual`, an autograd function, a `stack_run` goes forward and back: at each position through
   a `layer_run` for each layer, then through the `memory_run`
@@ -15,20 +15,41 @@ Where to look for what:
   `memory_gather`, the gradients that come back from there
 - what all these write to: the buffers of a `tape`, and the sums of `gradients`; `gemm` has the
   products with weights
-- in `cuda_graphs`, `replay` chooses between the loops and a `recording` of them, which serves all
-  batches whose sizes are the same after `rounded_sizes` and lies in the memory of an `arena`
+- `gpu` is apart: `cuda-graphs`, the manual engine recorded on a GPU
 - in `parallel`, `block_memory` is what the positions of a block see
 """
 
-from . import cuda_graphs, manual, reference
+from ..ground.registry import Registry
+from . import manual, reference
+from .gpu import cuda_graphs
 from .interface import Engine, Recurrence, RecurrenceOutput
 from .parallel import Sweeps
 
-ENGINES: dict[str, Engine] = {
-    "cuda-graphs": cuda_graphs.run,
-    "manual": manual.run,
-    "parallel": Sweeps(),
-    "reference": reference.run,
-}
+#: Tags: an approximation, for training alone; can be run again, piece by piece, for its backward.
+APPROXIMATE, RUNS_AGAIN = "approximate", "runs again"
 
-__all__ = ["ENGINES", "Engine", "Recurrence", "RecurrenceOutput", "Sweeps"]
+ENGINES: Registry[Engine] = Registry("engine")
+ENGINES.add(
+    "cuda-graphs",
+    cuda_graphs.run,
+    "like manual, recorded on a GPU once for each shape of batch and replayed; elsewhere manual",
+)
+ENGINES.add("manual", manual.run, "hand-written backward, fast", tags=[RUNS_AGAIN])
+ENGINES.add(
+    "parallel",
+    Sweeps(),
+    "sweeps over many positions at once, an approximation for devices that are busy launching the"
+    " loop's small operations; validation, scoring and decoding stay exact",
+    tags=[APPROXIMATE],
+)
+ENGINES.add("reference", reference.run, "the plain loop; same results", tags=[RUNS_AGAIN])
+
+__all__ = [
+    "APPROXIMATE",
+    "ENGINES",
+    "RUNS_AGAIN",
+    "Engine",
+    "Recurrence",
+    "RecurrenceOutput",
+    "Sweeps",
+]

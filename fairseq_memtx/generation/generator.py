@@ -15,9 +15,10 @@ from torch import Tensor
 
 from ..config import GeneratorOptions, flag
 from ..decoding.history import Hypothesis
-from ..decoding.search import BeamSearch, Limits, SearchOptions, places
+from ..decoding.search import BeamSearch
+from ..decoding.search_options import Limits, SearchOptions, places
 from ..decoding.shortlist import Shortlist, fingerprint
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..models.int8 import is_rounded
 from .graph_searches import GraphSearches
 from .steppers import Engine, EnsembleStepper, HowToStep

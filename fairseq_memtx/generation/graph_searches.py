@@ -1,4 +1,7 @@
-"""What `--memtx-generator cuda-graphs` adds to `fast`: searches that the GPU runs alone."""
+"""What `--memtx-generator cuda-graphs` adds to `fast`: searches that the GPU runs alone.
+
+Not yet run on a GPU: see `engine.gpu`.
+"""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -6,18 +9,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..decoding.device_search import DeviceDecoder, DeviceSearch
+from ..decoding.gpu.device_search import DeviceDecoder, DeviceSearch
 from ..decoding.history import Hypothesis
-from ..decoding.search import Limits, SearchOptions
-from ..engine.cuda_graphs import CudaRecorder
-from ..engine.recording import Recorder
+from ..decoding.search_options import Limits, SearchOptions
+from ..engine.gpu.cuda_graphs import CudaRecorder
+from ..engine.gpu.recording import Recorder
 from .steppers import Engine, HowToStep, is_final, why_not_fused
 
 logger = logging.getLogger(__name__)
 
 
 class GraphSearches:
-    """Searches by `decoding.device_search`, with graphs that are kept as long as this lives.
+    """Searches by `decoding.gpu.device_search`, with graphs that are kept as long as this lives.
 
     Args:
         make_recorder: makes what records on a device.

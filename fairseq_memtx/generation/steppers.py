@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ..decoding.encoder import FusedEncoder
 from ..decoding.fused import FusedDecoder
 from ..decoding.search import Move, Stepper
-from ..models.feedback import FeedbackDecoder
+from ..models.memory_decoder import MemoryDecoder
 from ..modules.int8 import Int8Linear
 
 EncoderOut = dict[str, list[Tensor]]
@@ -227,9 +227,8 @@ def why_not_fused(decoder: Any) -> str | None:
     layers = list(decoder.layers)
     if any(layer.encoder_attn is None for layer in layers):
         return "it has no cross-attention"
-    if isinstance(decoder, FeedbackDecoder):
-        bounded = decoder.options.memory_span > 0 or decoder.options.relative_positions > 0
-        return "its memory has a span or relative positions" if bounded else None
+    if isinstance(decoder, MemoryDecoder):
+        return decoder.why_not_fused()
     if type(decoder) not in (TransformerDecoderBase, TransformerDecoder):
         return "it is no plain Transformer decoder"
     if decoder.cross_self_attention or not all(is_plain(layer) for layer in layers):

@@ -7,14 +7,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
-from fairseq.models import register_model
-from fairseq.models.transformer import TransformerConfig
 from torch import Tensor
 
-from ..config import FeedbackOptions, add_flags, flag, from_namespace
-from ..engine import ENGINES, Engine, Recurrence, RecurrenceOutput, Sweeps
+from ..config import FeedbackOptions, flag, from_namespace
+from ..engine import (
+    APPROXIMATE,
+    ENGINES,
+    RUNS_AGAIN,
+    Engine,
+    Recurrence,
+    RecurrenceOutput,
+    Sweeps,
+)
 from ..engine.checkpointing import Checkpointed
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..modules.cache import DecodingState, MemoryCache
 from ..modules.carried_memory import CarriedMemory, num_past
 from ..modules.dropout import LayerMasks, PackedMasks, draw_layer_masks
@@ -25,10 +31,7 @@ from ..modules.mixture import fold_left_out
 from .int8 import is_rounded
 from .memory_decoder import LayersOutput, MemoryDecoder, layer_sizes, layers_kept
 from .mixture_log import log_mixture
-from .translation_model import MemoryTransformerModel, register_sizes
-
-#: Engines that can be run again, piece by piece, with the same result.
-CHECKPOINTED_ENGINES = ("manual", "reference")
+from .registration import decoder_of
 
 
 def mixture_of_kept_layers(kind: str, kept: list[int] | None) -> str:
@@ -58,6 +61,7 @@ def prune_memory(state_dict: dict[str, Tensor], name: str, kept: list[int]) -> N
                 state_dict[f"{name}.{part}.{kept.index(int(number))}.{kind}"] = value
 
 
+@decoder_of("feedback")
 class FeedbackDecoder(MemoryDecoder):
     """Decoder whose layers all read one memory per past position, a mixture of all states.
 
@@ -75,9 +79,10 @@ class FeedbackDecoder(MemoryDecoder):
         UserError: for options that are impossible, alone or together.
     """
 
+    options: FeedbackOptions
+
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
-        self.options = from_namespace(cfg, FeedbackOptions)
         kept = layers_kept(cfg)
         try:
             self.memory = FeedbackMemory(
@@ -92,9 +97,10 @@ class FeedbackDecoder(MemoryDecoder):
             )
         except ValueError as error:
             raise UserError(f"{flag('memory_mixture')}: {error}") from None
-        if cfg.checkpoint_activations and self.options.engine not in CHECKPOINTED_ENGINES:
+        able = ENGINES.tagged(RUNS_AGAIN)
+        if cfg.checkpoint_activations and self.options.engine not in able:
             raise UserError(
-                f"{flag('engine')} must be {' or '.join(CHECKPOINTED_ENGINES)} with"
+                f"{flag('engine')} must be {' or '.join(able)} with"
                 f" --checkpoint-activations, but is {self.options.engine}"
             )
         if self.options.carry_len > 0 and self.embed_positions is not None:
@@ -102,6 +108,16 @@ class FeedbackDecoder(MemoryDecoder):
                 f"{flag('carry_len')} must be 0 with absolute positions, which begin anew in each"
                 f" block (--no-token-positional-embeddings), but is {self.options.carry_len}"
             )
+
+    @classmethod
+    def counts_distances(cls, args) -> bool:
+        """See the base class."""
+        return from_namespace(args, FeedbackOptions).relative_positions > 0
+
+    def why_not_fused(self) -> str | None:
+        """See the base class."""
+        bounded = self.options.memory_span > 0 or self.options.relative_positions > 0
+        return "its memory has a span or relative positions" if bounded else None
 
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         """fairseq's hook: one layer."""
@@ -165,11 +181,17 @@ class FeedbackDecoder(MemoryDecoder):
         options = self.options
         if is_rounded(self):  # only the plain loop calls its layers; the others read their weights
             return ENGINES["reference"]
-        if options.engine != "parallel":
-            return ENGINES[options.engine]
-        if not self.training:
+        if options.engine in ENGINES.tagged(APPROXIMATE) and not self.training:
             return ENGINES["manual"]
-        return Sweeps(options.sweeps, options.sweep_block, options.sweep_grads)
+        engine = ENGINES[options.engine]
+        if isinstance(engine, Sweeps):
+            return replace(
+                engine,
+                sweeps=options.sweeps,
+                block=options.sweep_block,
+                grads=options.sweep_grads,
+            )
+        return engine
 
     def step_layers(self, x, state, padding, align):
         source_len = state.sources[0].keys.size(2) if state.sources else 0
@@ -201,28 +223,3 @@ class FeedbackDecoder(MemoryDecoder):
                 yield draw_layer_masks(
                     sizes.dropout, x, sizes.num_heads, sizes.ffn_dim, source_len, memory_len
                 )
-
-
-@register_model("memtx_feedback")
-class FeedbackTransformerModel(MemoryTransformerModel):
-    """fairseq's Transformer encoder with a `FeedbackDecoder`."""
-
-    @classmethod
-    def add_args(cls, parser):
-        """The Transformer's flags and those of `FeedbackOptions`."""
-        super().add_args(parser)
-        add_flags(parser, FeedbackOptions)
-
-    @classmethod
-    def has_relative_positions(cls, args) -> bool:
-        """See the base class."""
-        return from_namespace(args, FeedbackOptions).relative_positions > 0
-
-    @classmethod
-    def build_decoder(cls, args, tgt_dict, embed_tokens):
-        """fairseq's hook."""
-        cfg = TransformerConfig.from_namespace(args)
-        return FeedbackDecoder(cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
-
-
-register_sizes("memtx_feedback")

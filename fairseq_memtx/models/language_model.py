@@ -7,26 +7,20 @@ carries their memory from block to block. The Feedback memory is carried as far 
 """
 
 from fairseq.dataclass.utils import gen_parser_from_dataclass
-from fairseq.models import register_model, register_model_architecture
 from fairseq.models.transformer import TransformerConfig
 from fairseq.models.transformer_lm import (
     TransformerLanguageModel,
     TransformerLanguageModelConfig,
-    base_lm_architecture,
 )
 
-from ..config import CompressiveOptions, FeedbackOptions, SegmentOptions, add_flags
-from ..errors import UserError
-from .compressive import CompressiveDecoder, refuse_untaught
-from .feedback import FeedbackDecoder
+from ..config import add_flags
+from ..ground.errors import UserError
 from .memory_decoder import MemoryDecoder
-from .transformer_xl import TransformerXLDecoder
 
 
 class MemoryLanguageModel(TransformerLanguageModel):
-    """fairseq's language model with a memory decoder in place of its own."""
+    """fairseq's language model with a `MemoryDecoder`; a subclass says which."""
 
-    options_type: type
     decoder_type: type[MemoryDecoder]
 
     @classmethod
@@ -38,7 +32,7 @@ class MemoryLanguageModel(TransformerLanguageModel):
     def add_args(cls, parser):
         """The flags of fairseq's `transformer_lm` and the decoder's own."""
         gen_parser_from_dataclass(parser, TransformerLanguageModelConfig(), delete_default=True)
-        add_flags(parser, cls.options_type)
+        add_flags(parser, cls.decoder_type.options_type)
 
     @classmethod
     def build_model(cls, args, task):
@@ -57,8 +51,7 @@ class MemoryLanguageModel(TransformerLanguageModel):
         embed_tokens = cls.build_embedding(args, task.source_dictionary, args.decoder_input_dim)
         cfg = TransformerConfig.from_namespace(args)
         decoder = cls.decoder_type(cfg, task.target_dictionary, embed_tokens, no_encoder_attn=True)
-        if isinstance(decoder, CompressiveDecoder):
-            refuse_untaught(args, decoder.options)
+        decoder.refuse_training(args)
         return cls(decoder)
 
     def forward(self, src_tokens, src_lengths=None, stream=None, **options):
@@ -69,28 +62,3 @@ class MemoryLanguageModel(TransformerLanguageModel):
         logits, extra = self.decoder(src_tokens, **options)
         stream.write(id(self), extra.pop("memory"))
         return logits, extra
-
-
-@register_model("memtx_feedback_lm")
-class FeedbackLanguageModel(MemoryLanguageModel):
-    """A language model with a `FeedbackDecoder`."""
-
-    options_type, decoder_type = FeedbackOptions, FeedbackDecoder
-
-
-@register_model("memtx_transformer_xl_lm")
-class TransformerXLLanguageModel(MemoryLanguageModel):
-    """A language model with a `TransformerXLDecoder`."""
-
-    options_type, decoder_type = SegmentOptions, TransformerXLDecoder
-
-
-@register_model("memtx_compressive_lm")
-class CompressiveLanguageModel(MemoryLanguageModel):
-    """A language model with a `CompressiveDecoder`."""
-
-    options_type, decoder_type = CompressiveOptions, CompressiveDecoder
-
-
-for _name in ("memtx_feedback_lm", "memtx_transformer_xl_lm", "memtx_compressive_lm"):
-    register_model_architecture(_name, _name)(base_lm_architecture)

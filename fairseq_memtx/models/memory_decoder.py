@@ -14,8 +14,9 @@ from fairseq.models.transformer import TransformerConfig, TransformerDecoderBase
 from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
+from ..config import from_namespace
 from ..decoding.linear import FrozenCopy
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..modules.cache import DecodingState
 from ..modules.cross_attention import CrossMemory, share_beams
 from ..modules.dropout import DropoutRates
@@ -51,16 +52,40 @@ class MemoryDecoder(TransformerDecoderBase):
     The contract with fairseq (arguments, return values, `output_layer`, `max_positions`, normalised
     probabilities, loading of older checkpoints) is inherited. The state of a search lives in
     `incremental_state` as one `DecodingState`, never on the module.
+
+    Attributes:
+        memtx_name: the decoder's name in `DECODERS`.
+        options_type: the dataclass of its options; both are set by `registration.decoder_of`.
+        options: as given.
     """
+
+    memtx_name: str
+    options_type: type[Any]
 
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
         refuse_what_cannot_apply(cfg, embed_tokens)
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
+        self.options = from_namespace(cfg, self.options_type)
         self.need_attn, self.made_fast = True, False
         self.frozen_output = FrozenCopy()
         self.reads_source = not no_encoder_attn
         # Holds fairseq's --retain-dropout switch for the layers; the masks are drawn elsewhere.
         self.layer_dropout = FairseqDropout(cfg.dropout, module_name=type(self).__name__)
+
+    @classmethod
+    def counts_distances(cls, args) -> bool:
+        """Whether it has relative positions under these settings, whatever absolute ones."""
+        return True
+
+    def refuse_training(self, args) -> None:
+        """Raise `UserError` for settings of a training that the decoder would suffer from."""
+
+    def why_not_fused(self) -> str | None:
+        """What about it the fast generator's fused steps cannot do; None if they can.
+
+        A decoder that `decoding.fused` does not know runs by its own steps.
+        """
+        return "its steps have no fused form"
 
     @abstractmethod
     def run_layers(

@@ -15,7 +15,7 @@ def log_mixture(mixture: LayerMixture) -> None:
     dummy ones change nothing, and ranks agree. The values stay on their device: fairseq reads
     them when it prints a line.
     """
-    if mixture.kind != "softmax":
+    if not mixture.is_learned:
         return
     for number, weight in enumerate(mixture.probs().detach().float().unbind()):
         metrics.log_scalar(NAME.format(number), weight, weight=0, priority=PRIORITY, round=4)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..config import CompressiveOptions, SegmentOptions, flag, from_namespace
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..modules.cache import DecodingState
 from ..modules.compression import COMPRESSIONS, Compression
 from ..modules.relative_positions import (
@@ -48,7 +48,7 @@ class SegmentDecoder(MemoryDecoder):
         UserError: for options that are impossible, alone or together.
     """
 
-    options_type: type[SegmentOptions] = SegmentOptions
+    options: SegmentOptions
 
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
         if cfg.decoder.learned_pos:
@@ -57,7 +57,6 @@ class SegmentDecoder(MemoryDecoder):
                 f" leave it out, or see {flag('position_keys')} learned"
             )
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
-        self.options = from_namespace(cfg, self.options_type)
         self.embed_positions = None
         with_memory = memory_of_layers(cfg, self.options)
         for layer, has_memory in zip(self.all_layers(), with_memory, strict=True):

@@ -4,35 +4,10 @@ Encoder, embeddings, output and training are fairseq's; the decoder's layers see
 memory of the states just before it, behind a stop-gradient, by relative positions.
 """
 
-from fairseq.models import register_model
-from fairseq.models.transformer import TransformerConfig
-
-from ..config import SegmentOptions, add_flags
+from .registration import decoder_of
 from .segment_decoder import SegmentDecoder
-from .translation_model import MemoryTransformerModel, register_sizes
 
 
+@decoder_of("transformer-xl")
 class TransformerXLDecoder(SegmentDecoder):
-    """See `SegmentDecoder`."""
-
-
-@register_model("memtx_transformer_xl")
-class TransformerXLModel(MemoryTransformerModel):
-    """fairseq's Transformer encoder with a `TransformerXLDecoder`."""
-
-    @classmethod
-    def add_args(cls, parser):
-        """The Transformer's flags and those of `SegmentOptions`."""
-        super().add_args(parser)
-        add_flags(parser, SegmentOptions)
-
-    @classmethod
-    def build_decoder(cls, args, tgt_dict, embed_tokens):
-        """fairseq's hook."""
-        cfg = TransformerConfig.from_namespace(args)
-        return TransformerXLDecoder(
-            cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention
-        )
-
-
-register_sizes("memtx_transformer_xl")
+    """A `SegmentDecoder` without compressed memory."""

@@ -16,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..ground.registry import Registry
+
 
 class Compressed(NamedTuple):
     """States `(B, n / c, C)`, and which of them exist `(B, n / c)`, or None where all do."""
@@ -32,9 +34,11 @@ class Compression(nn.Module):
         rate: c.
 
     Attributes:
+        is_learned: it has parameters, which a loss has to teach.
         uses_attention: it needs the attention that each state has received.
     """
 
+    is_learned = False
     uses_attention = False
 
     def __init__(self, embed_dim: int, rate: int):
@@ -61,6 +65,11 @@ class Compression(nn.Module):
         return None if valid is None else self.group(valid).any(dim=2)
 
 
+#: Compression functions by name; a new one is added by its class alone.
+COMPRESSIONS: Registry[type[Compression]] = Registry("compression function")
+
+
+@COMPRESSIONS.named("max-pool")
 class MaxPool(Compression):
     """The largest value of each feature in each group."""
 
@@ -74,6 +83,7 @@ class MaxPool(Compression):
         return Compressed(largest.masked_fill(~exists.unsqueeze(-1), 0.0), exists)
 
 
+@COMPRESSIONS.named("mean-pool")
 class MeanPool(Compression):
     """The mean of each group's existing states."""
 
@@ -86,8 +96,11 @@ class MeanPool(Compression):
         return Compressed(mean, self.any_valid(valid))
 
 
+@COMPRESSIONS.named("conv")
 class Conv(Compression):
     """A convolution of width and stride c."""
+
+    is_learned = True
 
     def __init__(self, embed_dim: int, rate: int):
         super().__init__(embed_dim, rate)
@@ -104,6 +117,7 @@ class Conv(Compression):
         return nn.functional.linear(self.group(block).flatten(2), weight, self.conv.bias)
 
 
+@COMPRESSIONS.named("dilated-conv")
 class DilatedConv(Conv):
     """Dilated convolutions, which let states of the whole block meet, then `Conv`."""
 
@@ -125,6 +139,7 @@ class DilatedConv(Conv):
         return Compressed(self.reduce(x), self.any_valid(valid))
 
 
+@COMPRESSIONS.named("most-used", "those that received the most attention are kept")
 class MostUsed(Compression):
     """The n / c states that received the most attention as memories, in their order.
 
@@ -146,23 +161,9 @@ class MostUsed(Compression):
         return Compressed(states, None if valid is None else valid.gather(1, best))
 
 
-COMPRESSIONS: dict[str, type[Compression]] = {
-    "max-pool": MaxPool,
-    "mean-pool": MeanPool,
-    "conv": Conv,
-    "dilated-conv": DilatedConv,
-    "most-used": MostUsed,
-}
-
-
 def zero_missing(block: Tensor, valid: Tensor | None) -> Tensor:
     """Zeros in place of the states `(B, n, C)` that do not exist."""
     return block if valid is None else block.masked_fill(~valid.unsqueeze(-1), 0.0)
-
-
-def is_learned(kind: str) -> bool:
-    """Whether the compression function named `kind` has parameters."""
-    return issubclass(COMPRESSIONS[kind], Conv)
 
 
 class Reconstruction(nn.Module):

@@ -7,12 +7,27 @@ before the final norm.
 Size legend: L layers, C model dimension.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-MIXTURES = ("softmax", "mean", "first", "last")
+from ..ground.registry import Registry
+
+#: Kinds of mixtures by name: what makes the fixed ones' shares of L + 1 states, up to a factor, so
+#: that every precision holds them exactly; None for a learned one.
+MIXTURES: Registry[Callable[[int], Tensor] | None] = Registry("memory mixture")
+MIXTURES.add("softmax", None, "learned")
+MIXTURES.add("mean", torch.ones)
+MIXTURES.add("first", lambda num_states: one_state(0, num_states), "the embedding")
+MIXTURES.add("last", lambda num_states: one_state(num_states - 1, num_states), "the last layer")
+
+
+def one_state(number: int, num_states: int) -> Tensor:
+    """All of the state `number`, nothing of the others."""
+    shares = torch.zeros(num_states)
+    shares[number] = 1.0
+    return shares
 
 
 class LayerMixture(nn.Module):
@@ -20,9 +35,9 @@ class LayerMixture(nn.Module):
 
     Args:
         num_layers: L.
-        kind: "softmax" (learned, zero at the start, hence the plain average), "mean", "first" (the
-            embedding), "last" (the last layer's output), or a state's number from 0 to L as text.
-            The fixed kinds are the ablations of the paper; they have no parameter.
+        kind: one of `MIXTURES` or a state's number from 0 to L as text. "softmax" is zero at the
+            start, hence the plain average. The fixed kinds are the ablations of the paper; they
+            have no parameter.
 
     Raises:
         ValueError: for another kind.
@@ -34,30 +49,32 @@ class LayerMixture(nn.Module):
         super().__init__()
         self.num_states = num_layers + 1
         self.kind = kind
-        if kind == "softmax":
+        shares = self._fixed_shares(kind)
+        if shares is None:
             self.weight = nn.Parameter(torch.zeros(self.num_states))
         else:
-            self.register_buffer("fixed", self._chosen_states(kind), persistent=False)
+            self.register_buffer("fixed", shares, persistent=False)
 
-    def _chosen_states(self, kind: str) -> Tensor:
-        """Ones at the states that a fixed kind averages, which every precision holds exactly."""
-        if kind == "mean":
-            return torch.ones(self.num_states)
-        chosen = {"first": 0, "last": self.num_states - 1}.get(kind)
-        if chosen is None and kind.isdecimal() and int(kind) < self.num_states:
-            chosen = int(kind)
-        if chosen is None:
-            raise ValueError(
-                f"the memory mixture must be one of {', '.join(MIXTURES)} or a state's number"
-                f" from 0 to {self.num_states - 1}, but is {kind!r}"
-            )
-        states = torch.zeros(self.num_states)
-        states[chosen] = 1.0
-        return states
+    def _fixed_shares(self, kind: str) -> Tensor | None:
+        """Shares of the states, up to a factor; None for a learned mixture."""
+        if kind in MIXTURES:
+            make = MIXTURES[kind]
+            return None if make is None else make(self.num_states)
+        if kind.isdecimal() and int(kind) < self.num_states:
+            return one_state(int(kind), self.num_states)
+        raise ValueError(
+            f"the memory mixture must be one of {', '.join(MIXTURES)} or a state's number"
+            f" from 0 to {self.num_states - 1}, but is {kind!r}"
+        )
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the shares are a parameter."""
+        return MIXTURES.get(self.kind, one_state) is None
 
     def probs(self) -> Tensor:
         """The mixture's weights `(L + 1,)`; they sum to one."""
-        if self.kind == "softmax":
+        if self.is_learned:
             return self.weight.softmax(dim=0)
         return self.fixed / self.fixed.sum()
 

@@ -18,7 +18,7 @@ resumed from the newest checkpoint, and torch refuses checkpoints of fairseq's.
 import os
 from types import ModuleType
 
-from ..errors import UserError
+from ..ground.errors import UserError
 from . import (
     last_batch,
     missing_fairseq,

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import UserError
+from ..ground.errors import UserError
 from .wrapping import wrap
 
 #: Flags that choose a precision, each with those that mean it too.

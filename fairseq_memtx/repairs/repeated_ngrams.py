@@ -18,7 +18,7 @@ def apply() -> None:
 
 
 def _block(stock: Callable[..., Any], blocker: Any, tokens: Any, lprobs: Any, *sizes: int) -> Any:
-    from ..decoding.words import ban_repeated_ngrams
+    from ..decoding.rules import ban_repeated_ngrams
 
     step = sizes[2]
     ban_repeated_ngrams(lprobs, tokens[:, : step + 1], blocker.no_repeat_ngram_size)

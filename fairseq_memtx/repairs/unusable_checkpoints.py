@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import UserError
+from ..ground.errors import UserError
 from .wrapping import wrap
 
 

@@ -17,7 +17,7 @@ from ..compute.functions import in_place_of_torchs
 from ..compute.plan import Plan
 from ..config import ComputeOptions, flag, from_namespace
 from ..criterions.in_pieces import IN_PIECES
-from ..errors import UserError
+from ..ground.errors import UserError
 
 logger = logging.getLogger(__name__)
 

@@ -12,16 +12,17 @@ import logging
 from typing import Any
 
 import torch
-from fairseq.data import data_utils
+from fairseq.data import Dictionary, data_utils
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.tasks import register_task
 from fairseq.tasks.language_modeling import LanguageModelingConfig, LanguageModelingTask
 from fairseq.trainer import Trainer
 from fairseq.utils import split_paths
+from torch import Tensor
 
 from ..config import ComputeOptions, flag
 from ..data.streams import State, StreamBatches, StreamBatchIterator
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..models.language_model import MemoryLanguageModel
 from ..modules.stream_memory import StreamBlock, StreamMemory
 from ..training.told_tasks import gathered, tell_tasks
@@ -29,6 +30,9 @@ from .computing import ComputingTask
 from .fields import fairseq_fields
 
 logger = logging.getLogger(__name__)
+
+#: Words, and what each of them is to tell; None for the next word.
+Text = tuple[Tensor, Tensor | None]
 
 #: Flags of fairseq's `language_modeling` that say how single blocks are made, and their defaults.
 ONLY_FOR_BLOCKS = {
@@ -55,6 +59,7 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
         tell_tasks()
         self.set_compute_options(args)
         self._streams: dict[str, StreamMemory] = {}
+        self._carries_memory = True
 
     def build_model(self, args, from_checkpoint=False):
         """fairseq's hook.
@@ -63,18 +68,22 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
             UserError: for a model that has no memory to carry.
         """
         model = super().build_model(args, from_checkpoint)
-        if not isinstance(model, MemoryLanguageModel):
-            raise UserError(
-                f"--task must be language_modeling with a {type(model).__name__}, which carries no"
-                " memory from block to block, but is memtx_language_modeling"
-            )
-        if model.decoder.embed_positions is not None:
+        self._carries_memory = isinstance(model, MemoryLanguageModel)
+        if not self._carries_memory:
+            self._refuse_without_memory(model)
+        elif model.decoder.embed_positions is not None:
             logger.warning(
                 "each block begins without memory: absolute positions begin anew in it, relative"
                 " ones would not (%s, --no-token-positional-embeddings)",
                 flag("relative_positions"),
             )
         return model
+
+    def _refuse_without_memory(self, model) -> None:
+        raise UserError(
+            f"--task must be language_modeling with a {type(model).__name__}, which carries no"
+            " memory from block to block, but is memtx_language_modeling"
+        )
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """fairseq's hook: the text of a split, as one row of one block until batches are asked for.
@@ -84,12 +93,18 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
         """
         self._refuse_other_blocks()
         paths = split_paths(self.args.data)
-        path = f"{paths[(epoch - 1) % len(paths)]}/{split}"
-        lines = data_utils.load_indexed_dataset(path, self.dictionary, combine=combine)
+        text = self._load(f"{paths[(epoch - 1) % len(paths)]}/{split}", combine)
+        self.datasets[split] = self._batches(text, 1, 1, 0, block=text[0].numel())
+
+    def _load(self, path: str, combine: bool) -> Text:
+        """The words of a split, and their labels where it has any."""
+        return self._joined(path, self.dictionary, combine), None
+
+    def _joined(self, path: str, dictionary: Dictionary, combine: bool) -> Tensor:
+        lines = data_utils.load_indexed_dataset(path, dictionary, combine=combine)
         if lines is None:
-            raise UserError(f"`{path}.bin` must be there for the split {split}, but is not")
-        tokens = torch.cat([lines[i] for i in range(len(lines))])
-        self.datasets[split] = self._batches(tokens, 1, 1, 0, block=tokens.numel())
+            raise UserError(f"`{path}.bin` is missing: the data has no such split")
+        return torch.cat([lines[i] for i in range(len(lines))]).long()
 
     def _refuse_other_blocks(self) -> None:
         """Raise `UserError` for flags that would be ignored."""
@@ -101,10 +116,11 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
                     f" memtx_language_modeling, which reads the text in order, but is {value}"
                 )
 
-    def _batches(self, tokens, rows, num_shards, shard, block=None) -> StreamBatches:
+    def _batches(self, text: Text, rows, num_shards, shard, block=None) -> StreamBatches:
+        tokens, labels = text
         block = block or self.args.tokens_per_sample
         eos, pad = self.dictionary.eos(), self.dictionary.pad()
-        return StreamBatches(tokens.long(), rows, block, eos, pad, num_shards, shard)
+        return StreamBatches(tokens, rows, block, eos, pad, num_shards, shard, labels)
 
     def get_batch_iterator(self, dataset, max_sentences=None, **settings) -> EpochBatchIterator:
         """fairseq's hook: all blocks of a text in order; other data as fairseq has it.
@@ -133,7 +149,7 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
         **unused,
     ) -> StreamBatchIterator:
         return StreamBatchIterator(
-            self._batches(dataset.target.view(-1), rows, num_shards, shard_id),
+            self._batches((dataset.tokens, dataset.labels), rows, num_shards, shard_id),
             self._restore,
             epoch=epoch,
             num_workers=num_workers,
@@ -172,7 +188,7 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
         return _Streamed(self.get_batch_iterator(dataset, **settings).next_epoch_itr(shuffle=False))
 
     def _with_stream(self, sample: dict[str, Any], name: str) -> dict[str, Any]:
-        if "block" not in sample:
+        if "block" not in sample or not self._carries_memory:
             return sample
         if sample["block"] == 0 or name not in self._streams:
             self._streams[name] = StreamMemory()

@@ -30,9 +30,9 @@ from ..config import (
 from ..data.batch_iterator import CurriculumBatchIterator
 from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
 from ..data.prefix_dataset import PrefixDataset
-from ..errors import UserError
 from ..generation.generator import check_eight_bits, generator_class, own_settings
 from ..generation.steppers import is_final
+from ..ground.errors import UserError
 from ..models.int8 import ROUNDED, round_model
 from ..training.told_tasks import TrainingState, tell_tasks
 from ..warm_start import start_from

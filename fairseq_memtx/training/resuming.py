@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..repairs.unusable_checkpoints import is_cut_short
 from ..repairs.wrapping import wrap
 

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from ..errors import UserError
+from ..ground.errors import UserError
 from ..repairs.wrapping import wrap
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.cli import describe_os_error, main, options_of, parse_args
+from data_prep.cli import main, options_of, parse_args
 from data_prep.options import Options
+from fairseq_memtx.ground.command_line import describe_os_error
 from tests.data_prep.texts import pairs, write_parallel
 
 CHECKOUT = Path(__file__).parents[2]

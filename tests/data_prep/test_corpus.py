@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from data_prep import corpus
-from data_prep.corpus import ParallelFiles, count_lines, find_parallel, read_blocks, split_lines
-from data_prep.errors import UserError
+from data_prep.corpus import ParallelFiles, find_parallel, read_blocks, split_lines
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import count_lines
 from tests.data_prep.texts import pairs, write_parallel
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from data_prep import download
 from data_prep.download import Source, fetch, recorded_checksum
-from data_prep.errors import UserError
 from data_prep.manifest import Archive
+from fairseq_memtx.ground.errors import UserError
 
 CONTENT = gzip.compress(random.Random(1).randbytes(60_000))
 SHA256 = "sha256:" + hashlib.sha256(CONTENT).hexdigest()

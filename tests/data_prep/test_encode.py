@@ -6,9 +6,9 @@ import pytest
 
 from data_prep import spm
 from data_prep.encode import Encoder, Limits, TextBlock, encode_split, id_dtype
-from data_prep.layout import IdFiles, Layout
 from data_prep.options import Options
-from data_prep.progress import Progress
+from fairseq_memtx.ground.layout import IdFiles, Layout
+from fairseq_memtx.ground.progress import Progress
 from tests.data_prep.texts import pairs
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from data_prep import extract as module
-from data_prep.errors import UserError
 from data_prep.extract import extract
+from fairseq_memtx.ground.errors import UserError
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, linkname: str = "") -> tarfile.TarInfo:

@@ -13,9 +13,8 @@ import pytest
 
 from data_prep import pipeline
 from data_prep.cli import main
-from data_prep.corpus import count_lines
-from data_prep.files import sha256_of
 from data_prep.pipeline import locked
+from fairseq_memtx.ground.files import count_lines, sha256_of
 from tests.data_prep.conftest import Prepare
 from tests.data_prep.texts import pairs, write_lines, write_parallel
 

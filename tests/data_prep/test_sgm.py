@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.errors import UserError
 from data_prep.sgm import convert, read_pairs, read_segments, unescape
+from fairseq_memtx.ground.errors import UserError
 from tests.corpora import require_corpus
 
 SOURCE = """<srcset setid="t" srclang="any">

@@ -7,9 +7,9 @@ import pytest
 import sentencepiece
 
 from data_prep import spm
-from data_prep.errors import UserError
-from data_prep.files import sha256_of
 from data_prep.options import Options
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import sha256_of
 from tests.data_prep.texts import pairs, write_lines
 
 

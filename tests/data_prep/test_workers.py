@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.errors import UserError
 from data_prep.workers import IN_FLIGHT_PER_WORKER, ordered_map
+from fairseq_memtx.ground.errors import UserError
 
 
 def make_slow_first() -> Callable[[int], int]:

@@ -10,7 +10,7 @@ from fairseq import checkpoint_utils, tasks, utils
 from torch import nn
 
 from fairseq_memtx.config import WarmStartOptions
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.warm_start import (
     LayerPlan,
     Report,
@@ -20,7 +20,8 @@ from fairseq_memtx.modules.warm_start import (
     transfer,
 )
 from fairseq_memtx.warm_start import make_plan
-from tests.fairseq_memtx.tasks.training import (
+from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
+from tests.fairseq_memtx.tiny_training import (
     assert_equal,
     config_of,
     load,
@@ -28,7 +29,6 @@ from tests.fairseq_memtx.tasks.training import (
     run_training,
     write_dictionary,
 )
-from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
 
 BOTH_NORMS = pytest.mark.parametrize("pre_norm", [False, True])
 

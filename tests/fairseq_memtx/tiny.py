@@ -8,9 +8,10 @@ import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_MODEL_REGISTRY
 from fairseq.models.transformer import transformer_legacy
+from fairseq.models.transformer_lm import base_lm_architecture
 from torch import Tensor
 
-import fairseq_memtx  # noqa: F401  (registers the models)
+import fairseq_memtx.plugin  # noqa: F401  (registers the models)
 
 WORDS = 9
 ENCODER_DIM = 12
@@ -100,3 +101,15 @@ def select_source(source: dict[str, list[Tensor]], rows: Tensor) -> dict[str, li
         "encoder_out": [x.index_select(1, rows) for x in source["encoder_out"]],
         "encoder_padding_mask": [x.index_select(0, rows) for x in source["encoder_padding_mask"]],
     }
+
+
+def build_lm(model: str, **settings: Any) -> Any:
+    name = model + "_lm"
+    sizes = {"decoder_embed_dim": 8, "decoder_ffn_embed_dim": 10, "decoder_attention_heads": 2}
+    args = {"arch": name, "decoder_layers": 2, "dropout": 0.0, "tokens_per_sample": 64, **sizes}
+    args = Namespace(**{**args, **settings})
+    base_lm_architecture(args)
+    dictionary = tiny_dictionary()
+    task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
+    torch.manual_seed(1)
+    return ARCH_MODEL_REGISTRY[name].build_model(args, task).double()

@@ -1,6 +1,6 @@
 """Made-up records: valid, and plain enough to check by hand."""
 
-from scripts.records import SCHEMA
+from scripts.experiment.records import SCHEMA
 
 
 def record(decoder: str = "feedback", depth: int = 1, seed: int = 1, bleu: float = 30.0) -> dict:

@@ -6,43 +6,47 @@ from pathlib import Path
 
 import pytest
 
-from scripts import average, experiment, hypotheses, measure, report, score
-from scripts.configs import EXPERIMENTS
+from fairseq_memtx.commands import average, hypotheses, score
+from scripts.experiment import run as experiment
+from scripts.experiment.configs import EXPERIMENTS
+from scripts.shared import measure, report
 
-COMMANDS = (
-    "average",
-    "bench_decoding",
-    "bench_decoding_cost",
-    "bench_engines",
-    "bench_memory",
-    "bench_segments",
-    "bench_training",
-    "char_lm",
-    "compare_engines",
-    "distil",
-    "experiment",
-    "hypotheses",
-    "measure",
-    "mixture",
-    "remedies",
-    "profile_training",
-    "report",
-    "schedule",
-    "score",
-    "sweep_error",
-    "train_staged",
-    "untrained",
-)
+#: What is run in a checkout: the module that parses the flags, and how the command calls itself.
+SCRIPTS = {
+    "bench_data.run": "bench_data",
+    "bench_decoding.engines": "bench_decoding.engines",
+    "bench_decoding.run": "bench_decoding",
+    "bench_decoding.untrained": "bench_decoding.untrained",
+    "bench_training.memory": "bench_training.memory",
+    "bench_training.profiling": "bench_training.profiling",
+    "bench_training.run": "bench_training",
+    "experiment.run": "experiment",
+    "shared.measure": "shared.measure",
+    "shared.report": "shared.report",
+    "studies.char_lm": "studies.char_lm",
+    "studies.compare_engines": "studies.compare_engines",
+    "studies.remedies": "studies.remedies",
+    "studies.segment_decoding": "studies.segment_decoding",
+    "studies.segment_training": "studies.segment_training",
+    "studies.sweep_error": "studies.sweep_error",
+}
+
+
+def test_every_script_that_parses_flags_is_listed() -> None:
+    folder = Path(__file__).resolve().parents[2] / "scripts"
+    found = [path for path in folder.rglob("*.py") if "def parse_args(" in path.read_text("utf-8")]
+    names = {".".join(path.relative_to(folder).with_suffix("").parts) for path in found}
+    assert names == set(SCRIPTS)
 
 
 def test_help_imports_neither_torch_nor_fairseq() -> None:
-    """``--help`` of all commands in one fresh Python, which then looks at what was imported."""
+    """``--help`` of all scripts in one fresh Python, which then looks at what was imported."""
     program = f"""
 import contextlib, importlib, io, sys
-for name in {COMMANDS!r}:
+for module, name in {SCRIPTS!r}.items():
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-        importlib.import_module("scripts." + name).parse_args(["--help"])
+        importlib.import_module("scripts." + module).parse_args(["--help"])
     assert "usage: scripts." + name in out.getvalue(), name
 heavy = {{"torch", "fairseq", "matplotlib", "sacrebleu"}} & set(sys.modules)
 assert not heavy, heavy

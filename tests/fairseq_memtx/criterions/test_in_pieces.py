@@ -12,7 +12,7 @@ from torch import nn
 
 from fairseq_memtx.criterions import in_pieces
 from fairseq_memtx.criterions.compression import CompressionCriterion
-from tests.fairseq_memtx.test_segment_decoder import sample_of
+from tests.fairseq_memtx.segments import sample_of
 from tests.fairseq_memtx.tiny import build_model, tiny_dictionary
 
 SEGMENTS = {"memtx_segment_len": 4, "memtx_mem_len": 4}

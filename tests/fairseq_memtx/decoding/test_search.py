@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fairseq_memtx.decoding.search import BeamSearch, Move, SearchOptions
+from fairseq_memtx.decoding.search import BeamSearch, Move
+from fairseq_memtx.decoding.search_options import SearchOptions
 
 PAD, EOS, UNK, WORDS = 1, 2, 3, 30
 

@@ -8,6 +8,7 @@ import torch
 from fairseq_memtx.engine import ENGINES, checkpointing, gemm
 from fairseq_memtx.engine.checkpointing import Checkpointed
 from fairseq_memtx.modules.dropout import DropoutRates, PackedMasks, draw_layer_masks
+from tests.fairseq_memtx.engine.cases import CASES, random_case, relative_errors
 from tests.fairseq_memtx.engine.live_bytes import LiveBytes
 from tests.fairseq_memtx.engine.stacks import (
     Case,
@@ -17,7 +18,6 @@ from tests.fairseq_memtx.engine.stacks import (
     gradients,
     random_loss,
 )
-from tests.fairseq_memtx.engine.test_manual import CASES, random_case, relative_errors
 
 manual, reference = ENGINES["manual"], ENGINES["reference"]
 

@@ -11,8 +11,8 @@ from fairseq_memtx.config import FeedbackOptions
 from fairseq_memtx.engine import ENGINES, Sweeps, block_memory
 from fairseq_memtx.modules.feedback import feedback_step
 from fairseq_memtx.modules.memory import MemoryTrace
+from tests.fairseq_memtx.engine.cases import CASES, random_case
 from tests.fairseq_memtx.engine.stacks import Case, Stack, check_equal, gradients, random_loss
-from tests.fairseq_memtx.engine.test_manual import CASES, random_case
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
 
 reference = ENGINES["reference"]

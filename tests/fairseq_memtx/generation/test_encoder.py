@@ -5,7 +5,7 @@ import torch
 
 from fairseq_memtx.decoding.encoder import FusedEncoder
 from fairseq_memtx.generation.steppers import Engine, is_plain_encoder
-from tests.fairseq_memtx.test_generation import sample
+from tests.fairseq_memtx.searches import sample
 from tests.fairseq_memtx.tiny import build_model
 
 SETTINGS = {

@@ -1,6 +1,7 @@
 """The device's search against fairseq's generator: on the CPU with recorded steps, and on a GPU.
 
-What a GPU adds is the capture alone (`pytest -m gpu`); see `engine.test_cuda_graphs` for its rules.
+What a GPU adds is the capture alone (`pytest -m gpu`); `engine.gpu.test_cuda_graphs` has its
+rules.
 """
 
 import gc
@@ -18,17 +19,16 @@ from fairseq_cli import generate as fairseq_generate
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fairseq_memtx.decoding import device_search, search_state
-from fairseq_memtx.decoding.device_step import DeviceStep
 from fairseq_memtx.decoding.fused import FusedDecoder
-from fairseq_memtx.decoding.search import SearchOptions
-from fairseq_memtx.decoding.search_state import Form, first_state, place
-from fairseq_memtx.decoding.static_cache import StaticCache
+from fairseq_memtx.decoding.gpu import device_search, device_step, search_state
+from fairseq_memtx.decoding.gpu.device_step import DeviceStep
+from fairseq_memtx.decoding.gpu.search_state import Form, first_state, place
+from fairseq_memtx.decoding.gpu.static_cache import StaticCache
+from fairseq_memtx.decoding.search_options import SearchOptions
 from fairseq_memtx.generation.generator import FastGenerator, FastGeneratorWithAlignment
 from fairseq_memtx.generation.graph_searches import GraphSearches
 from tests.fairseq_memtx.engine.operation_recorder import OperationRecorder
-from tests.fairseq_memtx.engine.test_cuda_graphs import gpu
-from tests.fairseq_memtx.generation.test_generator import (
+from tests.fairseq_memtx.generation.comparisons import (
     BATCHES,
     MODELS,
     OF_FEEDBACK,
@@ -36,10 +36,10 @@ from tests.fairseq_memtx.generation.test_generator import (
     WAYS,
     both,
 )
-from tests.fairseq_memtx.generation.test_shortlist_search import task_of
-from tests.fairseq_memtx.tasks.training import make_data, run_training
-from tests.fairseq_memtx.test_generation import DICTIONARY, generate, same_hypotheses, sample
+from tests.fairseq_memtx.searches import DICTIONARY, generate, same_hypotheses, sample, task_of
 from tests.fairseq_memtx.tiny import build_model
+from tests.fairseq_memtx.tiny_training import make_data, run_training
+from tests.gpu import gpu
 
 # What only `fast` knows.
 ELSEWHERE = {"source length", "no repeated pair"}
@@ -282,7 +282,7 @@ def test_without_memory_for_a_batch_it_is_searched_step_by_step(caplog, monkeypa
 SEGMENTS = MODELS["transformer-xl"][1]
 REASONS = {
     "there are several models": lambda: ([final(), final(seed=2)], {}),
-    "it is no plain Transformer decoder": lambda: (
+    "its steps have no fused form": lambda: (
         [final("memtx_transformer_xl", **SEGMENTS)], {},
     ),
     "its memory has a span": lambda: ([final(memtx_memory_span=2)], {}),
@@ -332,9 +332,9 @@ def test_the_comparison_notices_a_past_that_does_not_follow_the_beams(monkeypatc
 
 
 def test_a_question_to_the_data_would_be_noticed(monkeypatch):
-    stock = DeviceStep._word_bias
+    stock = DeviceStep._continuations
     monkeypatch.setattr(
-        DeviceStep, "_word_bias", lambda self: (self.state.room.sum().item(), stock(self))[1]
+        DeviceStep, "_continuations", lambda self: (self.state.room.sum().item(), stock(self))[1]
     )
     with pytest.raises(AssertionError, match=r"_local_scalar_dense.* cannot be recorded"):
         check(final())
@@ -383,8 +383,11 @@ def test_a_step_never_leaves_the_device(architecture, forces):
 
 
 def test_a_host_tensor_in_a_step_would_be_noticed(monkeypatch):
-    stock = DeviceStep._word_bias
-    monkeypatch.setattr(DeviceStep, "_word_bias", lambda self: stock(self) + torch.zeros(13))
+    monkeypatch.setattr(
+        device_step,
+        "rule_out",
+        lambda log_probs, *told: log_probs + torch.zeros(log_probs.size(-1)),
+    )
     with pytest.raises(RuntimeError):
         run_without_data(final(), forces=False)
 
@@ -511,9 +514,9 @@ def test_replayed_steps_wait_for_nothing(monkeypatch):
 
 @gpu
 def test_a_step_that_cannot_be_captured_is_run_by_the_host(monkeypatch, caplog):
-    stock = DeviceStep._word_bias
+    stock = DeviceStep._continuations
     monkeypatch.setattr(
-        DeviceStep, "_word_bias", lambda self: (self.state.room.sum().item(), stock(self))[1]
+        DeviceStep, "_continuations", lambda self: (self.state.room.sum().item(), stock(self))[1]
     )
     both_ways = OnGpu(final())
     for _ in range(2):

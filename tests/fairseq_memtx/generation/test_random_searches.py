@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from fairseq_memtx.generation.steppers import why_not_fused
-from tests.fairseq_memtx.generation.test_generator import check
-from tests.fairseq_memtx.test_generation import DICTIONARY
+from tests.fairseq_memtx.generation.comparisons import check
+from tests.fairseq_memtx.searches import DICTIONARY
 from tests.fairseq_memtx.tiny import build_model
 
 EOS, PAD, SIZE = DICTIONARY.eos(), DICTIONARY.pad(), len(DICTIONARY)

@@ -11,12 +11,11 @@ from fairseq.dataclass.configs import GenerationConfig
 from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_memtx.decoding.shortlist import Shortlist
-from fairseq_memtx.errors import UserError
 from fairseq_memtx.generation.generator import FastGenerator
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.models.int8 import is_rounded, round_model
-from fairseq_memtx.tasks.translation import MemtxTranslationConfig, MemtxTranslationTask
-from tests.fairseq_memtx.generation.test_generator import MODELS
-from tests.fairseq_memtx.test_generation import DICTIONARY, generate, same_hypotheses, sample
+from tests.fairseq_memtx.generation.comparisons import MODELS
+from tests.fairseq_memtx.searches import DICTIONARY, generate, same_hypotheses, sample, task_of
 from tests.fairseq_memtx.tiny import build_model
 
 SIZE = len(DICTIONARY)
@@ -114,16 +113,6 @@ def test_a_beam_that_the_list_is_too_small_for_is_refused() -> None:
 
 
 # --- By flags -----------------------------------------------------------------------------------
-
-
-def task_of(folder: Path, **options: Any) -> Any:
-    for language in ("en", "de"):
-        DICTIONARY.save(str(folder / f"dict.{language}.txt"))
-    names = {f"memtx_{name}": value for name, value in options.items()}
-    config = MemtxTranslationConfig(
-        data=str(folder), source_lang="en", target_lang="de", finetune_from_model=None, **names
-    )
-    return MemtxTranslationTask.setup_task(config)
 
 
 def test_the_flag_hands_the_list_to_the_generator(tmp_path: Path) -> None:

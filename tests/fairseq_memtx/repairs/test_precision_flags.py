@@ -11,9 +11,9 @@ from fairseq import options
 from fairseq.trainer import Trainer
 
 from fairseq_memtx import repairs
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.repairs import precision_flags
-from tests.fairseq_memtx.tasks.training import TINY, load, make_data, run_training
+from tests.fairseq_memtx.tiny_training import TINY, load, make_data, run_training
 
 repairs.apply()
 

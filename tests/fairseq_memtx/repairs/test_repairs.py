@@ -16,7 +16,7 @@ from fairseq.ngram_repeat_block import NGramRepeatBlock
 from fairseq.trainer import Trainer
 
 from fairseq_memtx import repairs, training
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.repairs.wrapping import wrap
 from fairseq_memtx.training.told_tasks import tell_tasks
 

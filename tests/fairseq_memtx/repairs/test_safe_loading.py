@@ -18,7 +18,7 @@ from fairseq.distributed.utils import _TensorPlaceholder
 from omegaconf import OmegaConf
 
 from fairseq_memtx import repairs
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 
 repairs.apply()
 

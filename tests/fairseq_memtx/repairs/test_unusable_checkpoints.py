@@ -9,7 +9,7 @@ import torch
 from fairseq import checkpoint_utils
 
 from fairseq_memtx import repairs
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.repairs import unusable_checkpoints
 from tests.fairseq_memtx.checkpoint_files import cut
 

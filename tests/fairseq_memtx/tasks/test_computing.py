@@ -12,9 +12,9 @@ from torch import Tensor
 
 from fairseq_memtx.compute import plan
 from fairseq_memtx.compute.plan import Found
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.tasks import computing
-from tests.fairseq_memtx.tasks.training import TINY, load, make_data, run_training
+from tests.fairseq_memtx.tiny_training import TINY, load, make_data, run_training
 
 SEGMENTS = "--memtx-segment-len 4 --memtx-mem-len 4"
 ARCHITECTURES = {

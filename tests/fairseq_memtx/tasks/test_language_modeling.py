@@ -12,9 +12,9 @@ from fairseq import tasks
 from fairseq.data import Dictionary
 from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
-from fairseq_memtx.errors import UserError
-from tests.fairseq_memtx.tasks import training
-from tests.fairseq_memtx.tasks.training import assert_equal, load
+from fairseq_memtx.ground.errors import UserError
+from tests.fairseq_memtx import tiny_training as training
+from tests.fairseq_memtx.tiny_training import assert_equal, load
 
 #: 3 rows of 13 blocks, with dropout, since random numbers must survive a resume too.
 TOKENS, ROWS, BLOCK = 230, 3, 6
@@ -145,7 +145,7 @@ def test_fewer_and_larger_updates_late_in_training(data, tmp_path):
         ("--sample-break-mode eos", "--sample-break-mode must be left out .* but is eos"),
         ("--add-bos-token", "--add-bos-token must be left out"),
         ("--output-dictionary-size 9", "--output-dictionary-size must be left out .* but is 9"),
-        ("--train-subset other", r"`.*other\.bin` must be there for the split other, but is not"),
+        ("--train-subset other", r"`.*other\.bin` is missing"),
     ],
 )
 def test_what_a_text_in_order_cannot_have_is_refused(flags, says, data, tmp_path):

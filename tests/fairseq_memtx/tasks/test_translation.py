@@ -9,7 +9,7 @@ import pytest
 import torch
 from fairseq.logging import progress_bar
 
-from tests.fairseq_memtx.tasks.training import (
+from tests.fairseq_memtx.tiny_training import (
     assert_equal,
     load,
     make_data,

@@ -9,7 +9,7 @@ import pytest
 from fairseq import checkpoint_utils
 
 from fairseq_memtx import repairs
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.repairs.unusable_checkpoints import is_cut_short
 from tests.fairseq_memtx.checkpoint_files import cut, updates_in
 

@@ -9,7 +9,7 @@ from fairseq import checkpoint_utils
 from fairseq.file_io import PathManager
 
 from fairseq_memtx import repairs
-from fairseq_memtx.errors import UserError
+from fairseq_memtx.ground.errors import UserError
 from tests.fairseq_memtx.checkpoint_files import full_disk
 
 repairs.apply()

@@ -1,1 +1,0 @@
-"""How fast and how large the preparation is: measurements, their records, and the table of them."""

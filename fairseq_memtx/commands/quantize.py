@@ -1,0 +1,93 @@
+"""Store a model with weights in eight bits: ``memtx quantize MODEL.pt --out SMALL.pt``.
+
+For decoding on a CPU, with ``--task memtx_translation``. What ``--memtx-int8`` does at each start
+is done once, and the file is smaller; what the two translate is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fairseq_memtx import checkpoints
+from fairseq_memtx.ground import command_line
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import atomic_writers
+
+logger = logging.getLogger(__name__)
+
+
+def quantize(checkpoint: Path, out: Path, data: Path | None = None) -> None:
+    """Round the linear layers of a checkpoint and write it.
+
+    Args:
+        checkpoint: of a translation model, ours or fairseq's.
+        out: the new file.
+        data: folder with the dictionaries; None for the one that the model was trained on.
+
+    Raises:
+        UserError: where a file is missing or unusable.
+    """
+    import torch
+
+    from fairseq_memtx.ground.errors import UserError as ModelError
+
+    if out.is_dir():
+        raise UserError(f"`--out {out}` must be a file, but is a folder")
+    if out.resolve() == checkpoint.resolve():
+        raise UserError("`--out` must be another file than the checkpoint, but is the same")
+    state = checkpoints.load(checkpoint)
+    check_task(state)
+    try:
+        weights = rounded_weights(checkpoint, data)
+    except ModelError as error:
+        raise UserError(str(error)) from error
+    with command_line.writing(out), atomic_writers(out) as (file,):
+        torch.save(as_rounded(state, weights), file)
+    before, after = (path.stat().st_size / 2**20 for path in (checkpoint, out))
+    logger.info("%s: %.1f MiB, was %.1f MiB with its optimizer", out.name, after, before)
+
+
+def rounded_weights(checkpoint: Path, data: Path | None) -> dict[str, Any]:
+    """The model's weights after rounding."""
+    from fairseq_memtx.models.int8 import round_model
+    from fairseq_memtx.translator import data_folder, load_models
+
+    (model,), _, _ = load_models([checkpoint], data_folder(checkpoint, data))
+    return round_model(model).state_dict()
+
+
+def check_task(state: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another task than translation."""
+    task = ((state.get("cfg") or {}).get("task") or {}).get("_name")
+    if task not in ("translation", "memtx_translation"):
+        raise UserError(f"the model's task must be translation, but is {task}")
+
+
+def as_rounded(state: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint with these weights, without what only training needs."""
+    from fairseq_memtx.models.int8 import ROUNDED
+
+    config = state["cfg"]
+    config["task"]["_name"] = "memtx_translation"
+    setattr(config["model"], ROUNDED, True)
+    return {**state, "model": weights, "last_optimizer_state": None}
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of ``memtx quantize``."""
+    parser = argparse.ArgumentParser(prog="memtx quantize", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="a translation model")
+    add("--out", type=Path, required=True, help="the checkpoint to write")
+    add("--data", type=Path, help="folder of the binarised data (default: as in training)")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``memtx quantize``."""
+    args = parse_args(argv)
+    return command_line.run(lambda: quantize(args.checkpoint, args.out, args.data))

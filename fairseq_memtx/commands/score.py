@@ -1,0 +1,90 @@
+"""BLEU and chrF of detokenised text: ``memtx score --hypotheses H --references R``.
+
+Computed by sacreBLEU (Post 2018), with its signatures; cased, 13a tokenisation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from fairseq_memtx.commands.hypotheses import read_lines
+from fairseq_memtx.ground import command_line
+from fairseq_memtx.ground.errors import UserError
+
+
+def score(hypotheses: Sequence[str], references: Sequence[str]) -> dict:
+    """Corpus BLEU and chrF2, each with its signature."""
+    from sacrebleu.metrics import BLEU, CHRF
+
+    _check_counts(hypotheses, references)
+    result: dict = {"lines": len(references)}
+    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
+        found = metric.corpus_score(list(hypotheses), [list(references)])
+        result[name] = {
+            "score": round(found.score, 2),
+            "signature": str(metric.get_signature()),
+        }
+    result["length_ratio"] = round(_words(hypotheses) / max(1, _words(references)), 3)
+    return result
+
+
+def compare(
+    baseline: Sequence[str], hypotheses: Sequence[str], references: Sequence[str]
+) -> dict[str, float]:
+    """Paired bootstrap (Koehn 2004) of the BLEU difference to a baseline, 1,000 samples."""
+    from sacrebleu.metrics import BLEU
+    from sacrebleu.significance import PairedTest
+
+    _check_counts(baseline, references)
+    named: list[tuple[str, Sequence[str]]] = [("baseline", baseline), ("system", hypotheses)]
+    test = PairedTest(named, {"BLEU": BLEU()}, [list(references)], test_type="bs", n_samples=1000)
+    first, second = (result for result in test()[1]["BLEU"] if not isinstance(result, str))
+    return {"difference": round(second.score - first.score, 2), "p_value": second.p_value or 0.0}
+
+
+def _check_counts(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+    if not references:
+        raise UserError("there must be references, but there are none")
+    if len(hypotheses) != len(references):
+        raise UserError(
+            f"hypotheses must have as many lines as the references ({len(references)}),"
+            f" but have {len(hypotheses)}"
+        )
+
+
+def _words(lines: Sequence[str]) -> int:
+    return sum(len(line.split()) for line in lines)
+
+
+def score_files(args: argparse.Namespace) -> dict:
+    """Score the files named on the command line and print the result as JSON."""
+    hypotheses, references = read_lines(args.hypotheses), read_lines(args.references)
+    result = score(hypotheses, references)
+    if args.source:
+        result["copying_the_source"] = score(read_lines(args.source), references)["bleu"]["score"]
+    if args.baseline:
+        result["paired_bootstrap"] = compare(read_lines(args.baseline), hypotheses, references)
+    print(json.dumps(result, indent=2))
+    return result
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of ``memtx score``."""
+    parser = argparse.ArgumentParser(prog="memtx score", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--hypotheses", type=Path, required=True, help="detokenised translations")
+    add("--references", type=Path, required=True, help="untouched references")
+    add(
+        "--source", type=Path, help="also score the source itself, as the translation of who copies"
+    )
+    add("--baseline", type=Path, help="also test the difference to these translations")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``memtx score``."""
+    args = parse_args(argv)
+    return command_line.run(lambda: score_files(args))

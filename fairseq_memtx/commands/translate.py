@@ -1,0 +1,268 @@
+"""Translate a file or standard input: ``memtx translate CHECKPOINT < in > out``.
+
+Raw text in, raw text out, a line for each line. Sentences are sorted by length for speed and given
+back in order, in blocks of ``--block`` lines. With ``--output`` the file appears when it is whole;
+an interrupted translation goes on where it stopped when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from fairseq_memtx.ground import command_line
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import hash_of, sha256_of, write_json
+from fairseq_memtx.ground.progress import Progress
+
+if TYPE_CHECKING:
+    from fairseq_memtx.translator import Translator
+
+logger = logging.getLogger(__name__)
+
+
+def translate(args: argparse.Namespace) -> None:
+    """Do what the command line asks for.
+
+    Raises:
+        UserError: where a file, a flag or the text cannot be used, or the model gives no numbers.
+    """
+    check(args)
+    try:
+        if args.output is None:
+            to_standard_output(args)
+        else:
+            to_file(args)
+    except OSError as error:
+        raise UserError(
+            f"`{error.filename or args.output or 'standard output'}`: {error.strerror}"
+        ) from error
+
+
+def to_standard_output(args: argparse.Namespace) -> None:
+    """Translate as long as there is a reader.
+
+    Raises:
+        UserError: where the reader has gone before the end of the text.
+        SystemExit: where the command is interrupted, which cannot go on later.
+    """
+    try:
+        with open_input(args.input) as source:
+            run(args, read_lines(source), sys.stdout.buffer)
+    except BrokenPipeError:
+        # Python would write what is left when it exits, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UserError("the reader of the translation has gone before its end") from None
+    except KeyboardInterrupt:
+        print("interrupted: only with `--output` can the same command go on", file=sys.stderr)
+        raise SystemExit(command_line.INTERRUPTED) from None
+
+
+def to_file(args: argparse.Namespace) -> None:
+    """Translate to `--output`, on from where an earlier command stopped.
+
+    Raises:
+        UserError: where the input has become shorter meanwhile.
+    """
+    part = Partial(args.output, wanted(args))
+    with part.open() as target, open_input(args.input) as source:
+        if part.lines:
+            logger.info("%d lines are translated already", part.lines)
+        lines = read_lines(source)
+        if sum(1 for _ in islice(lines, part.lines)) < part.lines:
+            raise UserError(f"`{args.input}` must have the {part.lines} lines translated so far")
+        run(args, lines, target, part.lines)
+    part.finish()
+
+
+def run(args: argparse.Namespace, lines: Iterator[str], target: BinaryIO, done: int = 0) -> None:
+    """Translate block by block; each block is written as a whole.
+
+    Args:
+        args: of the command.
+        lines: what is still to translate.
+        target: where to.
+        done: lines of the text before it.
+
+    Raises:
+        UserError: see `translate`.
+    """
+    from fairseq_memtx.ground.errors import UserError as ModelError
+
+    try:
+        translate_blocks(load(args), lines, args.block, target, done)
+    except (ModelError, FloatingPointError) as error:
+        raise UserError(str(error)) from error
+
+
+def translate_blocks(
+    translator: Translator, lines: Iterator[str], block: int, target: BinaryIO, done: int
+) -> None:
+    """The work of `run`, and the speed of it in the log."""
+    words, started, count = 0, time.perf_counter(), 0
+    with Progress("translate", unit="lines") as progress:
+        while chunk := list(islice(lines, block)):
+            texts = translator.translate(chunk, progress.add, first=done + count)
+            # A translation is one line, whatever the model made.
+            texts = [" ".join(text.split("\n")) for text in texts]
+            target.write("".join(f"{text}\n" for text in texts).encode())
+            target.flush()
+            words += sum(len(text.split()) for text in texts)
+            count += len(chunk)
+    seconds = max(1e-9, time.perf_counter() - started)
+    logger.info(
+        "%d lines, %d words in %.1f s: %.1f words/s", count, words, seconds, words / seconds
+    )
+
+
+class Partial:
+    """The file that grows while ``output`` is not whole, and the note of what it is made from."""
+
+    def __init__(self, output: Path, inputs: dict[str, Any]) -> None:
+        self.output, self.inputs = output, inputs
+        self.path = output.with_name(output.name + ".part")
+        self.note = output.with_name(output.name + ".part.json")
+        self.lines = 0
+
+    def open(self) -> BinaryIO:
+        """Open at the end of its last whole line, or anew if it was made from something else."""
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        wanted = {"inputs": hash_of(self.inputs)}
+        same = self.note.exists() and json.loads(self.note.read_bytes()) == wanted
+        if not same or not self.path.exists():
+            self.path.unlink(missing_ok=True)
+            write_json(self.note, wanted)
+            return self.path.open("wb")
+        content = self.path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        self.lines = whole.count(b"\n")
+        file = self.path.open("r+b")
+        file.truncate(len(whole))
+        file.seek(len(whole))
+        return file
+
+    def finish(self) -> None:
+        """Give the whole file its name."""
+        os.replace(self.path, self.output)
+        self.note.unlink()
+
+
+def wanted(args: argparse.Namespace) -> dict[str, Any]:
+    """All that the translation depends on."""
+    speed = ("input", "output", "checkpoint", "data", "device", "threads", "generator")
+    return {
+        "input": sha256_of(args.input),
+        "models": [sha256_of(path) for path in args.checkpoint],
+        **{name: value for name, value in vars(args).items() if name not in speed},
+        "shortlist": sha256_of(Path(args.shortlist)) if args.shortlist else "",
+    }
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what cannot work before anything slow is done."""
+    if args.output is not None and args.input is None:
+        raise UserError("`--output` must come with `--input`: a pipe cannot be resumed, so write"
+                        " its translation with `>`")  # fmt: skip
+    for path in args.checkpoint:
+        if not path.is_file():
+            raise UserError(f"`{path}` must be a checkpoint, but there is no such file")
+    if args.input is not None and (not args.input.exists() or args.input.is_dir()):
+        raise UserError(f"`--input {args.input}` must be a text file, but there is none")
+    if args.output is not None:
+        check_output(args.input, args.output)
+    if args.shortlist and not Path(args.shortlist).is_file():
+        raise UserError(f"`--shortlist {args.shortlist}` must be a file, but there is none")
+
+
+def check_output(text: Path, output: Path) -> None:
+    """Refuse an output that a translation cannot be renamed to, or that would be lost."""
+    if not text.is_file():  # it is read twice
+        raise UserError(f"`--input {text}` must be a file with `--output`, but is a pipe")
+    if output.is_dir():
+        raise UserError(f"`--output {output}` must be a file, but is a folder")
+    if output.exists() and output.samefile(text):
+        raise UserError("`--output` must be another file than `--input`, but is the same")
+
+
+def load(args: argparse.Namespace) -> Translator:
+    """The translator that the command line describes."""
+    import torch
+
+    from fairseq_memtx.translator import Search, TextSteps, Translator
+
+    torch.set_num_threads(args.threads)
+    steps = None if args.tokenizer is None else TextSteps(args.tokenizer)
+    search = Search(**{field.name: getattr(args, field.name) for field in fields(Search)})
+    return Translator.from_pretrained(
+        args.checkpoint, args.data, search, args.device, args.half, args.int8, steps
+    )
+
+
+def open_input(path: Path | None) -> BinaryIO:
+    """The file, or standard input."""
+    return sys.stdin.buffer if path is None else path.open("rb")
+
+
+def read_lines(file: BinaryIO) -> Iterator[str]:
+    """Lines split at line feeds only.
+
+    Raises:
+        UserError: at invalid UTF-8, with the line's number.
+    """
+    for number, line in enumerate(file, start=1):
+        try:
+            yield line.removesuffix(b"\n").decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"line {number} of the input must be UTF-8, but is not: {error.reason}"
+                            f" at byte {error.start}") from None  # fmt: skip
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of ``memtx translate``."""
+    whole = command_line.positive_int
+    parser = argparse.ArgumentParser(prog="memtx translate", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("checkpoint", type=lambda names: [Path(name) for name in names.split(":")],
+        help="model, or several of an ensemble separated by colons")  # fmt: skip
+    add("--data", type=Path, help="folder of the binarised data (default: as in training)")
+    add("--input", type=Path, help="text, a sentence a line (default: standard input)")
+    add("--output", type=Path, help="where to (default: standard output)")
+    add("--beam", type=whole, default=5)
+    add("--lenpen", type=float, default=1.0)
+    add("--max-len-a", type=float, default=1.2, help="subwords for each one of the source, and")
+    add("--max-len-b", type=whole, default=10, help="so many more, are the longest translation")
+    add("--batch-size", type=whole, default=64, help="sentences at once")
+    add("--max-tokens", type=whole, default=4000, help="source subwords at once")
+    add("--block", type=whole, default=2000, help="lines sorted together; 1 for a dialogue")
+    add("--tokenizer", choices=("none", "moses"), help="default: as the data was prepared")
+    add("--device", default="cpu", help="cpu or cuda")
+    add(
+        "--generator",
+        choices=("fast", "cuda-graphs", "fairseq"),
+        default="fast",
+        help="same result",
+    )
+    add("--int8", action="store_true", help="weights in eight bits; CPU only")
+    add(
+        "--shortlist",
+        default="",
+        help="file of `memtx shortlist`: look only at likely words",
+    )
+    add("--half", action="store_true", help="half precision")
+    add("--threads", type=whole, default=os.cpu_count() or 1)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``memtx translate``."""
+    args = parse_args(argv)
+    return command_line.run(lambda: translate(args))

@@ -1,0 +1,1 @@
+"""The ground floor, on which everything else stands: no torch and no fairseq here."""

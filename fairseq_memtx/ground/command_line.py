@@ -1,0 +1,111 @@
+"""What all commands of this package share: logging, errors in one line, argument types."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+from .versions import versions
+
+logger = logging.getLogger(__name__)
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+INTERRUPTED = 130  # the shell's exit status for SIGINT
+
+
+def run(work: Callable[[], Any], argv: list[str] | None = None) -> int:
+    """Call ``work`` with logging set up; return the exit status.
+
+    A :class:`UserError` or a file that cannot be read or written becomes one line on stderr, an
+    interruption says how to go on.
+    """
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
+    )
+    logging.getLogger("fairseq").setLevel(logging.WARNING)
+    logger.info("%s", ", ".join(f"{name} {version}" for name, version in versions().items()))
+    logger.info("command: %s", " ".join(sys.argv if argv is None else argv))
+    try:
+        work()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does: with clean-up, and a line about it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def describe_os_error(error: OSError) -> str:
+    """One line about an operating system's error, and what to do."""
+    where = f" at `{error.filename}`" if error.filename else ""
+    if error.errno in DISK_ERRORS:
+        return (
+            f"the disk must have room, but is full ({error.strerror}{where}): "
+            "free some and run the same command again"
+        )
+    return f"{error.strerror or error}{where}"
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """Say of `--out` that it cannot be written, where that is so."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"`--out {out}` cannot be written: {error.strerror}") from error
+
+
+def positive_int(text: str) -> int:
+    """An argument type: a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, but is {value}")
+    return value
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """An argument type: names separated by commas."""
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise argparse.ArgumentTypeError("must name at least one, but is empty")
+    return names
+
+
+def int_list(text: str) -> tuple[int, ...]:
+    """An argument type: whole numbers of at least 1, separated by commas."""
+    return tuple(positive_int(name) for name in comma_list(text))
+
+
+def int_or_zero_list(text: str) -> tuple[int, ...]:
+    """An argument type: whole numbers of at least 0, separated by commas."""
+    return tuple(0 if name == "0" else positive_int(name) for name in comma_list(text))

@@ -1,0 +1,1 @@
+"""Decoding speed, quality and memory of any set of systems and modes."""

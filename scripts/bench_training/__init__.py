@@ -1,0 +1,1 @@
+"""What training costs: speed, memory, and where the time goes."""

@@ -1,0 +1,1 @@
+"""The experiment pipeline: prepare, train, average, generate, measure, report; see `run`."""

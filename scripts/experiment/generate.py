@@ -1,0 +1,134 @@
+"""Translate the test set with fairseq-generate and score it: a stage of the experiment.
+
+For one model by hand, see the shell lines in ``scripts/README.md``; this module runs the same.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from fairseq_memtx.commands.hypotheses import LineCounter, extract, read_lines
+from fairseq_memtx.commands.score import score
+from fairseq_memtx.ground import processes, shell
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import sha256_of, write_bytes, write_json
+from fairseq_memtx.ground.progress import Progress
+from fairseq_memtx.ground.stamps import Stamps
+from scripts.experiment import commands, prepare, stages
+from scripts.experiment.configs import Experiment
+from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
+
+logger = logging.getLogger(__name__)
+
+
+def generate_all(
+    experiment: Experiment,
+    folder: ExperimentFolder,
+    runs: Sequence[Run],
+    at_once: int,
+    threads: int,
+) -> None:
+    """Translate and score the test set with each run's averaged model."""
+    prepare.check_text(folder, experiment)
+    with ExitStack() as stack:
+        waiting = {run: Generation(experiment, folder, run) for run in runs}
+        jobs = [
+            generation.job(threads, stack)
+            for generation in waiting.values()
+            if not stages.is_done(generation.folder, "generate", generation.inputs())
+        ]
+        for job in processes.run_all(jobs, at_once):
+            raise UserError(
+                f"translating by {job.name} failed, `{job.log}` ends:\n{job.log_tail()}"
+            )
+    peak = {job.name: job.peak_memory for job in jobs}
+    for run, generation in waiting.items():
+        generation.finish(peak.get(run.name))
+        generation.score()
+
+
+class Generation:
+    """One run's translation of the test set."""
+
+    def __init__(self, experiment: Experiment, folder: ExperimentFolder, run: Run) -> None:
+        self.experiment, self.experiment_folder, self.run = experiment, folder, run
+        self.folder: RunFolder = folder.run(run)
+        data = experiment.data
+        self.source = folder.reference("test", data.source_lang)
+        self.reference = folder.reference("test", data.target_lang)
+
+    @property
+    def command(self) -> list[str]:
+        """The command line of fairseq-generate."""
+        tokenizer = prepare.read_prepared(self.experiment_folder)["options"].get(
+            "tokenizer", "none"
+        )
+        return commands.generate_command(
+            self.experiment, self.experiment_folder.data_bin, self.folder.averaged, tokenizer
+        )
+
+    def inputs(self) -> dict:
+        """All that the translations depend on."""
+        return {
+            "command": [shell.relative(word) for word in self.command],
+            "model": stages.output_hash(self.folder, "average", self.folder.averaged),
+            "data": prepare.data_hash(self.experiment_folder),
+        }
+
+    def job(self, threads: int, stack: ExitStack) -> processes.Job:
+        """The process to start; its output replaces that of an earlier one."""
+        self.folder.generate_log.unlink(missing_ok=True)
+        lines = len(read_lines(self.reference))
+        progress = stack.enter_context(Progress(self.run.name, total=lines, unit="sentences"))
+        follower = LineCounter(self.folder.generate_log, progress)
+        return processes.Job(
+            name=self.run.name,
+            command=shell.executable(self.command),
+            log=self.folder.generate_log,
+            threads=threads,
+            on_poll=follower.poll,
+        )
+
+    def finish(self, peak_memory: int | None) -> None:
+        """Keep the translations in the test set's order, and the peak memory of the process."""
+
+        def keep() -> dict:
+            lines = len(read_lines(self.reference))
+            text = self.folder.generate_log.read_text(encoding="utf-8").split("\n")
+            hypotheses = extract(text, lines)
+            write_bytes(self.folder.hypotheses, "".join(f"{h}\n" for h in hypotheses).encode())
+            return {"lines": lines, "peak_memory_bytes": peak_memory}
+
+        Stamps(self.folder.path).run("generate", self.inputs(), [self.folder.hypotheses], keep)
+
+    def score(self) -> None:
+        """Score the translations against the untouched references."""
+        files = {"hypotheses": self.folder.hypotheses, "reference": self.reference}
+        inputs = {name: sha256_of(path) for name, path in files.items()}
+
+        def work() -> dict:
+            references = read_lines(self.reference)
+            result = score(read_lines(self.folder.hypotheses), references)
+            result["copy_bleu"] = score(read_lines(self.source), references)["bleu"]["score"]
+            write_json(self.folder.result("score"), result)
+            return {}
+
+        Stamps(self.folder.path).run("score", inputs, [self.folder.result("score")], work)
+        found = json.loads(self.folder.result("score").read_bytes())
+        numbers = f"BLEU {found['bleu']['score']:.2f}, chrF {found['chrf']['score']:.2f}"
+        logger.info("%s: %s, copying the source %.2f", self.run.name, numbers, found["copy_bleu"])
+
+
+def check_learnt(experiment: Experiment, folder: ExperimentFolder, runs: Sequence[Run]) -> None:
+    """Refuse to go on with a model that translates hardly better than by copying the source."""
+    for run in runs:
+        found = json.loads(folder.run(run).result("score").read_bytes())
+        bleu, copied = found["bleu"]["score"], found["copy_bleu"]
+        if bleu < copied + experiment.min_gain:
+            raise UserError(
+                f"BLEU of `{run.name}` must be at least {experiment.min_gain} above copying the"
+                f" source ({copied}), but is {bleu}: train it for longer"
+            )

@@ -1,0 +1,253 @@
+"""Run a named experiment: ``python -m scripts.experiment multi30k --corpora DIR``.
+
+Prepares the data, trains every decoder at every depth, averages checkpoints, translates the test
+set, measures decoding speed, and reports. Each stage is skipped when it is done already, and goes
+on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+from fairseq_memtx.commands.hypotheses import read_lines
+from fairseq_memtx.decoders import DECODERS
+from fairseq_memtx.ground import command_line, processes, shell
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.stamps import Stamps
+from scripts.experiment import commands, records, stages
+from scripts.experiment import prepare as preparation
+from scripts.experiment.average import average_run
+from scripts.experiment.configs import EXPERIMENTS, Experiment
+from scripts.experiment.folders import ExperimentFolder, Run
+from scripts.experiment.generate import check_learnt, generate_all
+from scripts.experiment.showcase import show
+from scripts.experiment.train import train_all
+from scripts.shared.report import report
+
+logger = logging.getLogger(__name__)
+
+STAGES = ("prepare", "train", "average", "generate", "measure", "report")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How an experiment is run on this machine; what it is, is in its :class:`Experiment`."""
+
+    corpora: Path | None = None
+    runs_dir: Path = Path("runs")
+    results_dir: Path | None = None  # None: results/, or the runs folder of what is not published
+    stages: tuple[str, ...] = STAGES
+    threads: int = 1
+    jobs: int = 1
+    finished: bool = False  # leave out the runs that have no averaged model yet
+    command: str = ""
+
+
+def run_experiment(experiment: Experiment, options: Options) -> None:
+    """Run the chosen stages in their order."""
+    folder = ExperimentFolder((options.runs_dir / experiment.name).resolve())
+    runs, at_once, threads = runs_of(experiment), options.jobs, options.threads
+    if options.finished:
+        runs = finished(folder, runs)
+    place = results_folder(experiment, folder, options.results_dir)
+    steps = {
+        "prepare": lambda: preparation.prepare(experiment, folder, options.corpora),
+        "train": lambda: train_all(experiment, folder, runs, at_once, threads),
+        "average": lambda: average_all(experiment, folder, runs),
+        "generate": lambda: generate_all(experiment, folder, runs, at_once, threads),
+        "measure": lambda: measure_all(experiment, folder, runs, threads, place, options.command),
+        "report": lambda: report_all(experiment, folder, runs, place),
+    }
+    for number, name in enumerate(STAGES, start=1):
+        if name in options.stages:
+            logger.info("--- %d/%d %s: %s", number, len(STAGES), experiment.name, name)
+            steps[name]()
+
+
+def finished(folder: ExperimentFolder, runs: Sequence[Run]) -> list[Run]:
+    """Those of the runs that have an averaged model; the others are named in the log.
+
+    Raises:
+        UserError: where no run has one.
+    """
+    found = [run for run in runs if folder.run(run).averaged.is_file()]
+    if not found:
+        raise UserError(f"`{folder.path}` must hold a finished run, but holds none: train one")
+    for run in runs:
+        if run not in found:
+            logger.info("%s is left out: it is not finished", run.name)
+    return found
+
+
+def results_folder(experiment: Experiment, folder: ExperimentFolder, chosen: Path | None) -> Path:
+    """Where records and tables go: ``results/NAME``, or beside the runs of what is a trial only."""
+    if chosen is None and not experiment.published:
+        return folder.path / "results"
+    return (chosen or Path("results")) / experiment.name
+
+
+def average_all(experiment: Experiment, folder: ExperimentFolder, runs: Sequence[Run]) -> None:
+    """Average the last checkpoints of every run."""
+    for run in runs:
+        average_run(folder.run(run), experiment.average_last)
+
+
+def measure_all(
+    experiment: Experiment,
+    folder: ExperimentFolder,
+    runs: Sequence[Run],
+    threads: int,
+    place: Path,
+    command: str,
+) -> None:
+    """Measure the speed of all runs side by side, and write a record of each."""
+    check_learnt(experiment, folder, runs)
+    systems = {run.name: folder.run(run).averaged for run in runs}
+    line = commands.measure_command(
+        experiment, folder.data_bin, systems, folder.speed, threads, preparation.tokenizer(folder)
+    )
+    hashes = {
+        run.name: stages.output_hash(folder.run(run), "average", folder.run(run).averaged)
+        for run in runs
+    }
+    inputs = {"command": [shell.relative(word) for word in line], "models": hashes}
+
+    def work() -> dict:
+        if processes.run_visibly(shell.executable(line), threads) != 0:
+            raise UserError("measuring the speed failed, see above")
+        return {}
+
+    Stamps(folder.path).run("measure", inputs, [folder.speed], work)
+    measured = json.loads(folder.speed.read_bytes())
+    shared = {"threads": threads, "command": shell.shell_line(line)}
+    for run in runs:
+        record = records.assemble(
+            experiment, folder, run, {**shared, **measured[run.name]}, command
+        )
+        path = records.write(record, place / "records")
+        logger.info("record: %s", path)
+
+
+def report_all(
+    experiment: Experiment, folder: ExperimentFolder, runs: Sequence[Run], place: Path
+) -> None:
+    """Write the table and the plots, and show the table and a few translations."""
+    written = report(place)
+    print(f"\n{written[0].read_text(encoding='utf-8')}")
+    sources, references = (
+        read_lines(folder.reference("test", language))
+        for language in (experiment.data.source_lang, experiment.data.target_lang)
+    )
+    systems = {run.name: read_lines(folder.run(run).hypotheses) for run in runs}
+    print(f"Translations of the test set:\n\n{show(sources, references, systems)}\n")
+    for path in written:
+        print(path)
+
+
+def runs_of(experiment: Experiment) -> list[Run]:
+    """All runs of the experiment, the decoders of one depth side by side."""
+    return [
+        Run(decoder, depth, seed)
+        for seed, depth, decoder in product(
+            experiment.seeds, experiment.depths, experiment.decoders
+        )
+    ]
+
+
+def resolve(args: argparse.Namespace) -> Experiment:
+    """The named experiment with what the command line overrides."""
+    experiment = EXPERIMENTS[args.name]
+    given = {
+        name: getattr(args, name)
+        for name in ("decoders", "depths", "seeds", "average_last", "device")
+        if getattr(args, name) is not None
+    }
+    limits = {
+        name: getattr(args, name)
+        for name in ("max_update", "max_epoch")
+        if getattr(args, name) is not None
+    }
+    training = dataclasses.replace(experiment.training, **limits)
+    training = dataclasses.replace(training, extra=(*training.extra, *args.train_args))
+    for decoder in given.get("decoders", ()):
+        if decoder not in DECODERS:
+            known = ", ".join(DECODERS)
+            raise UserError(f"`--decoders` must be among {known}, but has `{decoder}`")
+    return dataclasses.replace(experiment, training=training, **given)
+
+
+def resolve_options(args: argparse.Namespace, device: str = "cpu") -> Options:
+    """How to run, from the command line; a GPU is given to one training at a time."""
+    for stage in args.stages:
+        if stage not in STAGES:
+            raise UserError(f"`--stages` must be among {', '.join(STAGES)}, but has `{stage}`")
+    cores = (os.cpu_count() or 1) if device == "cpu" else 1
+    jobs = args.jobs or max(1, cores // args.threads)
+    return Options(
+        corpora=args.corpora,
+        runs_dir=args.runs_dir,
+        results_dir=args.results_dir,
+        stages=args.stages,
+        threads=args.threads,
+        jobs=jobs,
+        finished=args.finished,
+        command=shell.shell_line(["python", "-m", "scripts.experiment", *sys.argv[1:]]),
+    )
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of ``python -m scripts.experiment``."""
+    about = "\n".join(f"  {name:<12}{exp.summary}" for name, exp in EXPERIMENTS.items())
+    parser = argparse.ArgumentParser(
+        prog="scripts.experiment",
+        description=f"{__doc__}\nexperiments:\n{about}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_flags(parser)
+    return parser.parse_args(argv)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of an experiment to a parser."""
+    whole, several = command_line.positive_int, command_line.int_list
+    add = parser.add_argument
+    add("name", choices=EXPERIMENTS, help="which experiment")
+    add("--decoders", type=command_line.comma_list, help="some of: " + ", ".join(DECODERS))
+    add("--depths", type=several, help="decoder layers, such as 1,2,6")
+    add("--seeds", type=several, help="seeds of the training, such as 1,2,3")
+    add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
+    add("--runs-dir", type=Path, default=Path("runs"), help="where trainings are kept")
+    add("--results-dir", type=Path, help="where records are kept (default: results; demo: its run)")
+    add(
+        "--stages",
+        type=command_line.comma_list,
+        default=STAGES,
+        help="some of: " + ",".join(STAGES),
+    )
+    add("--finished", action="store_true", help="leave out runs without an averaged model")
+    add("--threads", type=whole, default=1, help="threads of each training, and of decoding")
+    add("--jobs", type=whole, help="trainings side by side (default: cores / threads)")
+    add("--device", choices=("cpu", "gpu"), help="gpu: use one where there is one")
+    add("--max-update", type=whole, help="updates of each training")
+    add("--max-epoch", type=whole, help="epochs of each training")
+    add("--average-last", type=whole, help="checkpoints to average")
+    add("--train-args", nargs=argparse.REMAINDER, default=[], help="last: flags for fairseq-train")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``python -m scripts.experiment``."""
+    args = parse_args(argv)
+
+    def work() -> None:
+        experiment = resolve(args)
+        run_experiment(experiment, resolve_options(args, experiment.device))
+
+    return command_line.run(work)

@@ -1,0 +1,228 @@
+"""Train the runs of an experiment by fairseq-train, each in a process and a folder of its own.
+
+``python -m scripts.experiment multi30k --stages train`` is this stage alone. A training that
+was interrupted goes on from its last checkpoint when started again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import logging
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+from fairseq_memtx.decoders import DECODERS
+from fairseq_memtx.ground import processes, shell
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import write_json
+from fairseq_memtx.ground.progress import Progress
+from fairseq_memtx.ground.stamps import Stamps
+from fairseq_memtx.training_log import Event, LogReader, summarise
+from scripts.experiment import commands, prepare, stages
+from scripts.experiment.configs import Experiment
+from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
+
+logger = logging.getLogger(__name__)
+
+#: Flags that only say how long to train: with other values of these a training may be continued.
+LIMITS = ("--max-epoch", "--max-update")
+
+
+def train_all(
+    experiment: Experiment,
+    folder: ExperimentFolder,
+    runs: Sequence[Run],
+    at_once: int,
+    threads: int,
+) -> None:
+    """Train the runs that are not trained yet, ``at_once`` side by side."""
+    order = longest_first(runs)
+    train_each([RunTraining(experiment, folder, run, threads) for run in order], at_once)
+
+
+def train_each(trainings: Sequence[RunTraining], at_once: int) -> None:
+    """Do the trainings that are not done yet, in this order, ``at_once`` side by side."""
+    with ExitStack() as stack:
+        jobs = []
+        for training in trainings:
+            lock = stack.enter_context(locked(training.folder.path))
+            if stages.is_done(training.folder, "train", training.inputs()):
+                logger.info("%s: already trained", training.name)
+                continue
+            jobs.append(training.job(lock, stack))
+        for job in processes.run_all(jobs, at_once):
+            raise UserError(f"training of {job.name} failed, `{job.log}` ends:\n{job.log_tail()}")
+        for training in trainings:
+            training.finish()
+
+
+def longest_first(runs: Sequence[Run]) -> list[Run]:
+    """Deep before shallow and recurrent before others, so that no core waits for one long run."""
+    return sorted(runs, key=lambda run: (-run.depth, not DECODERS[run.decoder].is_recurrent))
+
+
+@dataclasses.dataclass
+class RunTraining:
+    """One run's training: its command, its settings, and whether it is done."""
+
+    experiment: Experiment
+    experiment_folder: ExperimentFolder
+    run: Run
+    threads: int
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return self.experiment_folder.run(self.run)
+
+    @property
+    def name(self) -> str:
+        """The name of that folder."""
+        return self.folder.path.name
+
+    @property
+    def command(self) -> list[str]:
+        """The command line of fairseq-train."""
+        return commands.train_command(
+            self.experiment,
+            self.experiment_folder.data_bin,
+            self.folder.checkpoints,
+            self.run.decoder,
+            self.run.depth,
+            self.run.seed,
+        )
+
+    def inputs(self) -> dict:
+        """All that the trained weights depend on."""
+        # Our task trains the weights of fairseq's, which earlier runs were begun with.
+        words = ["translation" if word == shell.TASK else word for word in self.command]
+        line = [shell.relative(word) for word in words]
+        return {"command": line, "data": prepare.data_hash(self.experiment_folder)}
+
+    def job(self, lock: IO[str], stack: ExitStack) -> processes.Job:
+        """The process to start, after a look at what an earlier start left."""
+        self._check_settings()
+        self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder.settings, self.settings())
+        resumed = (self.folder.checkpoints / "checkpoint_last.pt").exists()
+        logger.info("%s: %s", self.name, "resumes" if resumed else "starts")
+        logger.info("%s: %s", self.name, shell.shell_line(self.command))
+        progress = TrainingProgress(self.name, self.experiment, self.folder.train_log, stack)
+        return processes.Job(
+            name=self.name,
+            command=shell.executable(self.command),
+            log=self.folder.train_log,
+            threads=self.threads,
+            locked=lock,
+            on_poll=progress.poll,
+        )
+
+    def settings(self) -> dict:
+        """The run's resolved settings, as saved beside its checkpoints."""
+        experiment_folder, folder = self.experiment_folder, self.folder
+        generate = commands.generate_command(
+            self.experiment,
+            experiment_folder.data_bin,
+            folder.averaged,
+            prepare.tokenizer(experiment_folder),
+        )
+        return {
+            "experiment": dataclasses.asdict(self.experiment),
+            "run": dataclasses.asdict(self.run),
+            "threads": self.threads,
+            "inputs": self.inputs(),
+            "train_command": shlex.join(self.command),
+            "generate_command": shlex.join(generate),
+        }
+
+    def _check_settings(self) -> None:
+        """Refuse to go on with another model, data or optimizer than the folder's own."""
+        if not checkpoints_exist(self.folder) or not self.folder.settings.exists():
+            return
+        before = json.loads(self.folder.settings.read_bytes())["inputs"]
+        if without_limits(before) != without_limits(self.inputs()):
+            raise UserError(
+                f"`{self.folder.path}` holds a training with other settings or data:"
+                " remove it, or choose another --runs-dir"
+            )
+
+    def finish(self) -> None:
+        """Stamp the training as done, with what its log says of it."""
+        outputs = [self.folder.result("train")]
+        Stamps(self.folder.path).run("train", self.inputs(), outputs, self._summarise)
+
+    def _summarise(self) -> dict:
+        summary = summarise(self.folder.train_log)
+        write_json(self.folder.result("train"), summary)
+        return {key: value for key, value in summary.items() if key != "curves"}
+
+
+def checkpoints_exist(folder: RunFolder) -> bool:
+    """Whether a training has begun here."""
+    return folder.checkpoints.is_dir() and any(folder.checkpoints.glob("checkpoint*.pt"))
+
+
+def without_limits(inputs: dict) -> dict:
+    """The inputs of a training without how long it lasts."""
+    words = inputs["command"]
+    for flag in LIMITS:
+        words = commands.without(words, flag)
+    return {**inputs, "command": words}
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[IO[str]]:
+    """Hold the folder for this process, or refuse when another holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"`{folder}` must be free, but another training uses it") from None
+        yield lock
+
+
+class TrainingProgress:
+    """Shows a training's updates, speed and losses while its log grows."""
+
+    def __init__(self, name: str, experiment: Experiment, log: Path, stack: ExitStack) -> None:
+        self.name, self.training = name, experiment.training
+        self.reader = LogReader(log, offset=log.stat().st_size if log.exists() else 0)
+        self.stack = stack
+        self.progress: Progress | None = None
+        self.updates = 0
+
+    def poll(self) -> None:
+        """Show what was logged since the last call."""
+        for event in self.reader.poll():
+            if event.kind == "train_inner":
+                self._advance(event)
+            elif event.kind == "valid":
+                logger.info("%s: %s", self.name, describe_validation(event))
+
+    def _advance(self, event: Event) -> None:
+        if self.progress is None:
+            left = max(0, self._total(event) - event.updates)
+            self.progress = Progress(self.name, total=left, unit="updates")
+            self.stack.enter_context(self.progress)
+        else:
+            self.progress.add(event.updates - self.updates)
+        self.updates = event.updates
+
+    def _total(self, event: Event) -> int:
+        """The updates of the whole training, from its limits and the event's share of an epoch."""
+        by_epochs = round(event.updates / event.epoch * self.training.max_epoch)
+        return min([limit for limit in (by_epochs, self.training.max_update) if limit], default=0)
+
+
+def describe_validation(event: Event) -> str:
+    """One line on a validation: epochs done, updates, loss in bits for each token, perplexity."""
+    nll = event.values["nll_loss"]
+    when = f"epoch {event.epoch:.0f}, {event.updates} updates"
+    return f"{when}: validation {nll:.3f} bits a token, perplexity {2**nll:.2f}"

@@ -1,0 +1,1 @@
+"""What experiments, benchmarks and studies share: clocks, turns, records, tables, plots."""

@@ -1,0 +1,25 @@
+"""Reading folders of records, of whatever kind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fairseq_memtx.ground.errors import UserError
+
+
+def read_json(folder: Path) -> dict[str, dict]:
+    """Records of any kind by the names of their files, in order.
+
+    Raises:
+        UserError: none there, or damaged.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found[path.stem] = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise UserError(f"`{path}` must be JSON, but is damaged: {error}") from error
+    if not found:
+        raise UserError(f"`{folder}` must hold records, but holds none")
+    return found

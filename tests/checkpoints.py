@@ -1,0 +1,42 @@
+"""A tiny, untrained model of each decoder, as the checkpoint that fairseq-train would leave."""
+
+from pathlib import Path
+
+from scripts.experiment import commands
+from scripts.experiment.configs import EXPERIMENTS, Experiment, Model, Training
+
+TINY = Experiment(
+    name="tiny",
+    summary="for tests",
+    data=EXPERIMENTS["demo"].data,
+    model=Model(encoder_layers=1, embed_dim=16, ffn_dim=16, heads=2, dropout=0.1),
+    training=Training(max_tokens=1000, lr=1e-3, warmup_updates=4, max_update=6, log_interval=2),
+    min_gain=-100.0,
+    published=False,
+)
+
+
+def write_checkpoint(data_bin: Path, path: Path, decoder: str, depth: int) -> Path:
+    """Build a model from the experiment's own command line and save it untrained."""
+    import torch
+    from fairseq import options, tasks
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    import fairseq_memtx.plugin  # noqa: F401  (registers the decoder)
+
+    line = commands.train_command(TINY, data_bin, path.parent, decoder, depth, 1)
+    args = options.parse_args_and_arch(options.get_training_parser(), input_args=line[1:])
+    config = convert_namespace_to_omegaconf(args)
+    torch.manual_seed(1)
+    model = tasks.setup_task(config.task).build_model(config.model)
+    history = {"num_updates": 1, "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}}
+    state = {
+        "args": None,
+        "cfg": config,
+        "model": model.state_dict(),
+        "optimizer_history": [history],
+        "last_optimizer_state": None,
+        "extra_state": {},
+    }
+    torch.save(state, path)
+    return path

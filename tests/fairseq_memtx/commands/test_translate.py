@@ -1,0 +1,347 @@
+"""Raw text through the translate command and the Python API, against fairseq-generate."""
+
+import io
+import json
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from fairseq_memtx.commands import translate
+from fairseq_memtx.ground.errors import UserError
+
+SOURCE = ["The old dog sees a cat .", "", "A bird", "The woman reads the book and sleeps ."]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights, large enough that different sources have different translations."""
+    import torch
+
+    state = torch.load(tiny_checkpoints["feedback"], weights_only=True)
+    generator = torch.Generator().manual_seed(1)
+    for weight in state["model"].values():
+        weight += 0.3 * torch.randn(weight.shape, generator=generator)
+    path = tmp_path_factory.mktemp("trained") / "model.pt"
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def diverged(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that gives no numbers."""
+    import torch
+
+    state = torch.load(trained, weights_only=True)
+    state["model"]["decoder.layers.0.fc2.bias"][0] = float("nan")
+    path = tmp_path_factory.mktemp("diverged") / "model.pt"
+    torch.save(state, path)
+    return path
+
+
+def command(words: Sequence[object]) -> int:
+    # A length limit that does not depend on the longest sentence of a batch.
+    limit = ["--max-len-a", "0", "--max-len-b", "20"]
+    return translate.main([*map(str, words), "--threads", "1", *limit])
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.en"
+    path.write_text("".join(f"{line}\n" for line in SOURCE), encoding="utf-8")
+    return path
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def test_the_text_is_that_of_fairseq_generate(trained: Path, prepared_sample: Path) -> None:
+    from argparse import Namespace
+
+    from fairseq import checkpoint_utils
+
+    from fairseq_memtx.translator import Search, Translator
+    from scripts.shared.measure import System
+
+    raw = lines_of(prepared_sample / "refs" / "test.en")[:12]
+    search = Search(max_len_a=0, max_len_b=20)
+    found = Translator.from_pretrained(trained, search=search).translate(raw)
+
+    models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(trained)])
+    task.load_dataset("test")
+    model = str(prepared_sample / "bin" / "sentencepiece.bpe.model")
+    bpe = task.build_bpe(Namespace(bpe="sentencepiece", sentencepiece_model=model,
+                                   sentencepiece_enable_sampling=False,
+                                   sentencepiece_alpha=None))  # fmt: skip
+    cfg.generation.max_len_a, cfg.generation.max_len_b = 0, 20
+    models[0].eval()
+    generator = task.build_generator(models, cfg.generation)
+    system = System("stock", models[0], generator, task, bpe.decode)
+    dataset = task.dataset("test")
+    expected = [
+        system.text(system.translate(dataset.collater([dataset[i]]))[0]) for i in range(len(raw))
+    ]
+    assert found == expected
+    assert len(set(found)) > 1
+
+
+def test_order_blank_lines_and_batches(trained: Path, source: Path, tmp_path: Path) -> None:
+    whole, single = tmp_path / "whole.de", tmp_path / "single.de"
+    assert command([trained, "--input", source, "--output", whole]) == 0
+    assert command([trained, "--input", source, "--output", single, "--batch-size", 1]) == 0
+    assert lines_of(whole) == lines_of(single)
+    assert len(lines_of(whole)) == len(SOURCE)
+    assert [text == "" for text in lines_of(whole)] == [text == "" for text in SOURCE]
+    assert sorted(path.name for path in tmp_path.glob("whole*")) == ["whole.de"]
+
+
+def test_generators_agree_and_a_list_of_all_words_changes_nothing(
+    trained: Path, prepared_sample: Path, source: Path, tmp_path: Path
+) -> None:
+    from fairseq_memtx.commands import shortlist
+    from fairseq_memtx.translator import Search, Translator
+
+    path = tmp_path / "list.npz"
+    data = str(prepared_sample / "bin")
+    assert shortlist.main([data, "--out", str(path), "--frequent", "999"]) == 0
+    limit = {"max_len_a": 0.0, "max_len_b": 20}
+    found = [
+        Translator.from_pretrained(trained, search=search).translate(SOURCE)
+        for search in (
+            Search(**limit, generator="fairseq"),
+            Search(**limit, generator="fast"),
+            Search(**limit, generator="fast", shortlist=str(path)),
+        )
+    ]
+    assert found[0] == found[1]
+    # words that the training text never has are not in the list
+    assert len(found[2]) == len(SOURCE) and found[2][1] == ""
+    with pytest.raises(ValueError, match="--memtx-generator must be fast"):
+        Search(generator="fairseq", shortlist=str(path))
+
+
+def test_an_interrupted_translation_goes_on(trained: Path, source: Path, tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    from fairseq_memtx.translator import Translator
+
+    words = [trained, "--input", source, "--output", tmp_path / "out.de", "--block", 2]
+    original, seen = Translator.translate, []
+
+    def interrupted(self, lines, progress=None, first=0):
+        seen.append(list(lines))
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return original(self, lines, progress, first)
+
+    monkeypatch.setattr(Translator, "translate", interrupted)
+    assert command(words) == 130
+    part = tmp_path / "out.de.part"
+    assert len(lines_of(part)) == 2 and not (tmp_path / "out.de").exists()
+    with part.open("ab") as file:
+        file.write(b"half a li")  # as a kill may leave it
+    assert command(words) == 0
+    assert [lines[0] for lines in seen] == [SOURCE[0], SOURCE[2], SOURCE[2]]
+    again = tmp_path / "again.de"
+    assert command([*words[:3], "--output", again, "--block", 2]) == 0
+    assert again.read_bytes() == (tmp_path / "out.de").read_bytes()
+
+
+def test_other_settings_begin_anew(trained: Path, source: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.de"
+    (tmp_path / "out.de.part").write_text("of another model\n")
+    (tmp_path / "out.de.part.json").write_text(json.dumps({"inputs": "other"}))
+    assert command([trained, "--input", source, "--output", output]) == 0
+    assert "of another model" not in lines_of(output)
+
+
+def test_standard_input_and_output(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    stdin = io.TextIOWrapper(io.BytesIO("A dog .\u2028\nA cat .\n".encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert command([trained]) == 0
+    assert capfdbinary.readouterr().out.count(b"\n") == 2
+
+
+class Gone(io.StringIO):
+    """A standard output whose reader has gone."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self.fileno = file.fileno  # type: ignore[method-assign]
+        self.buffer = self
+
+    def write(self, text: object) -> int:
+        raise BrokenPipeError
+
+
+def test_a_reader_that_goes_and_an_interruption(
+    trained: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from fairseq_memtx.translator import Translator
+
+    with (tmp_path / "stdout").open("wb") as file, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", Gone(file))
+        assert command([trained, "--input", source]) == 1
+        os.write(file.fileno(), b"lost")  # as what Python has left when it exits
+    assert "reader of the translation has gone" in capsys.readouterr().err.split("\n")[-2]
+    assert (tmp_path / "stdout").read_bytes() == b""
+
+    def interrupted(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Translator, "translate", interrupted)
+    with pytest.raises(SystemExit, match="130"):
+        command([trained, "--input", source])
+    assert "only with `--output`" in capsys.readouterr().err.split("\n")[-2]
+
+
+def test_progress_counts_every_line_once(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from fairseq_memtx.translator import Search, Translator
+
+    search = Search(beam=1, max_len_a=0, max_len_b=3, batch_size=2)
+    translator, seen = Translator.from_pretrained(trained, search=search), []
+    translator.max_source = 6
+    translator.translate(["", *SOURCE, SOURCE[0]], seen.append, first=40)
+    assert seen[0] == 2 and sum(seen) == len(SOURCE) + 2
+    assert "line 42:" in caplog.text
+
+
+def test_a_single_text_in_place_of_lines_is_refused(trained: Path) -> None:
+    from fairseq_memtx.ground.errors import UserError as ModelError
+    from fairseq_memtx.translator import Search, Translator
+
+    translator = Translator.from_pretrained(trained, search=Search(max_len_a=0, max_len_b=3))
+    assert translator.translate(iter(["A bird"])) == translator.translate(["A bird"])
+    with pytest.raises(ModelError, match="`lines` must be a list of sentences"):
+        translator.translate("A bird")
+
+
+def test_fairseqs_generator_is_fairseqs_whatever_the_training_asked_for(
+    trained: Path, tmp_path: Path
+) -> None:
+    import torch
+    from fairseq.sequence_generator import SequenceGenerator
+
+    from fairseq_memtx.translator import Search, Translator
+
+    state = torch.load(trained, weights_only=True)
+    state["cfg"]["task"]["memtx_generator"] = "fast"
+    path = tmp_path / "model.pt"
+    torch.save(state, path)
+    translator = Translator.from_pretrained(path, search=Search(generator="fairseq"))
+    assert type(translator.generator) is SequenceGenerator
+
+
+def test_long_lines_are_cut_between_words_and_nothing_is_lost() -> None:
+    from fairseq_memtx.translator import cut_between_words
+
+    pieces = ["\u2581a", "b", "\u2581c", "d", "\u2581e", "f", "g", "h", "i", "j"]
+    parts = list(cut_between_words(pieces, 4))
+    assert parts == [["\u2581a", "b", "\u2581c", "d"], ["\u2581e", "f", "g", "h"], ["i", "j"]]
+    assert list(cut_between_words([], 4)) == []
+
+
+def test_a_line_longer_than_the_model_takes(trained: Path, caplog) -> None:
+    from fairseq_memtx.translator import Translator
+
+    translator = Translator.from_pretrained(trained)
+    translator.max_source = 6
+    (text,) = translator.translate(["The old dog sees a cat and the woman reads a book ."])
+    assert text and "parts" in caplog.text
+
+
+def test_moses_steps_are_those_of_the_preparation() -> None:
+    from data_prep.tokenise import make_process
+    from fairseq_memtx.translator import TextSteps
+
+    line = "“Don't”, she said: A & B <i>x</i> - 3,000 km/h (e.g. well-known)..."
+    for normalize in (False, True):
+        steps = TextSteps("moses", normalize)
+        assert steps.before("en")(line) == make_process("en", "moses", normalize)(line)
+    assert TextSteps("moses").after("de")("Hallo , Welt !") == "Hallo, Welt!"
+
+
+def test_the_preparation_tells_the_steps(tmp_path: Path) -> None:
+    from fairseq_memtx.translator import TextSteps
+
+    (tmp_path / "bin").mkdir()
+    assert TextSteps.of(tmp_path / "bin") == TextSteps("none", False)
+    told = {"options": {"tokenizer": "moses", "normalize": True}}
+    (tmp_path / "prepared.json").write_text(json.dumps(told))
+    assert TextSteps.of(tmp_path / "bin") == TextSteps("moses", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no.pt"], "`no.pt` must be a checkpoint"),
+        (["{model}", "--input", "no.en"], "`--input no.en` must be a text file"),
+        (["{model}", "--shortlist", "no.npz"], "`--shortlist no.npz` must be a file"),
+        (["{model}", "--output", "out"], "`--output` must come with `--input`"),
+        (["{model}", "--data", "nowhere"], "`nowhere` must hold sentencepiece.bpe.model"),
+        (["{model}", "--input", "{bad}"], "line 2 of the input must be UTF-8"),
+        (["{model}", "--input", "{bad}", "--output", "{bad}"], "another file than `--input`"),
+        (
+            ["{model}", "--input", "{bad}", "--output", "{folder}"],
+            "must be a file, but is a folder",
+        ),
+        (["{model}", "--input", "{bad}", "--output", "{bad}/x"], "exists"),
+        (["{model}", "--device", "nothing"], "`device` must be cpu, or a GPU"),
+        (["{model}", "--lenpen", "nan"], "`lenpen` must be a finite number, but is nan"),
+        (["{model}", "--int8", "--half"], "leave half precision out"),
+        (["{bad}"], "is no whole checkpoint"),
+        (["{empty}"], "must be a checkpoint of fairseq's"),
+        (["{model}", "--data", "{folder}"], "No such file or directory"),
+        (["{diverged}", "--input", "{good}"], "the model has diverged"),
+    ],
+)
+def test_errors_in_one_line(words, message, trained, diverged, tmp_path, capsys) -> None:
+    import torch
+
+    files = {name: tmp_path / name for name in ("bad", "good", "empty", "folder")}
+    files["bad"].write_bytes(b"good\n\xff\n")
+    files["good"].write_bytes(b"good\n")
+    torch.save({"model": {}}, files["empty"])
+    files["folder"].mkdir()
+    model = Path(torch.load(trained, weights_only=True)["cfg"]["task"]["data"])
+    shutil.copy(model / "sentencepiece.bpe.model", files["folder"])
+    filled = [word.format(model=trained, diverged=diverged, **files) for word in words]
+    assert command(filled) == 1
+    error = capsys.readouterr().err.split("\n")[-2]
+    assert error.startswith("error: ") and message in error
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("beam", 0), ("lenpen", math.inf), ("max_len_a", math.inf), ("max_len_a", math.nan),
+     ("max_len_b", -1)],
+)  # fmt: skip
+def test_impossible_options_of_the_search_are_refused(name: str, value: float) -> None:
+    from fairseq_memtx.ground.errors import UserError as ModelError
+    from fairseq_memtx.translator import Search
+
+    with pytest.raises(ModelError, match=f"`{name}` must be .*, but is {value}"):
+        Search(**{name: value})
+
+
+def test_damaged_subwords_are_refused(prepared_sample: Path, trained: Path, tmp_path: Path) -> None:
+    from fairseq_memtx.ground.errors import UserError as ModelError
+    from fairseq_memtx.translator import load_subwords
+
+    shutil.copy(prepared_sample / "bin" / "sentencepiece.bpe.model", tmp_path)
+    path = tmp_path / "sentencepiece.bpe.model"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="sentencepiece model"):
+        load_subwords(tmp_path)
+
+
+def test_the_input_must_have_what_was_translated(trained: Path, source: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="must be UTF-8"):
+        list(translate.read_lines(io.BytesIO(b"\xff\n")))

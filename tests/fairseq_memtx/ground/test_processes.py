@@ -1,0 +1,116 @@
+"""Children end when we do, keep their locks, and their failures are seen."""
+
+import contextlib
+import fcntl
+import itertools
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from fairseq_memtx.ground import processes
+from fairseq_memtx.ground.processes import Job
+
+# Reacts to SIGINT as fairseq-train does: saves, then ends.
+SAVES_WHEN_ASKED = """
+import pathlib, signal, sys, time
+def save(number, frame):
+    pathlib.Path(sys.argv[1]).write_text("saved")
+    raise SystemExit(3)
+signal.signal(signal.SIGINT, save)
+print("ready", flush=True)
+time.sleep(60)
+"""
+DEAF = """
+import signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def job(tmp_path, name: str, program: str, *args: str) -> Job:
+    return Job(name, [sys.executable, "-c", program, *args], tmp_path / f"{name}.log")
+
+
+def wait_for(log, word: str) -> None:
+    deadline = time.monotonic() + 30
+    while not (log.exists() and word in log.read_text()):
+        assert time.monotonic() < deadline, f"{log} never said {word}"
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        return True
+    return False
+
+
+def test_all_run_and_failures_are_returned(tmp_path) -> None:
+    good = job(tmp_path, "good", "print('hello')")
+    bad = job(tmp_path, "bad", "print('line'); raise SystemExit(2)")
+    assert processes.run_all([good, bad], at_once=2) == [bad]
+    assert good.log.read_text() == "hello\n"
+    assert bad.log_tail() == "line"
+    assert good.peak_memory is not None
+    assert good.peak_memory > 2**20
+
+
+def test_no_more_than_asked_run_at_once(tmp_path) -> None:
+    program = "import sys, time; t = time.time(); time.sleep(0.4); print(t, time.time())"
+    jobs = [job(tmp_path, str(number), program) for number in range(3)]
+    assert processes.run_all(jobs, at_once=1) == []
+    spans = sorted(tuple(map(float, one.log.read_text().split())) for one in jobs)
+    assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_lets_the_child_save_and_is_passed_on(tmp_path, number) -> None:
+    child = job(tmp_path, "child", SAVES_WHEN_ASKED, str(tmp_path / "saved"))
+
+    def interrupt() -> None:
+        wait_for(child.log, "ready")
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        processes.run_all([child], at_once=1)
+    assert (tmp_path / "saved").read_text() == "saved"
+    assert child.process is not None
+    assert not is_alive(child.process.pid)
+
+
+def test_a_deaf_child_is_killed(tmp_path) -> None:
+    child = job(tmp_path, "deaf", DEAF)
+    child.start()
+    wait_for(child.log, "ready")
+    processes.stop([child], grace=0.2)
+    assert child.ended()
+    assert child.process is not None
+    assert child.process.returncode == -signal.SIGKILL
+
+
+def test_the_child_keeps_the_lock_when_the_parent_lets_go(tmp_path) -> None:
+    path = tmp_path / "lock"
+    child = job(tmp_path, "child", SAVES_WHEN_ASKED, str(tmp_path / "saved"))
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        child.locked = lock
+        child.start()
+    wait_for(child.log, "ready")
+    with path.open("w") as other:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        processes.stop([child])
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_threads_of_a_child_are_limited() -> None:
+    environment = processes.thread_environment(3)
+    assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "3"
+    assert environment["PATH"] == os.environ["PATH"]
