@@ -1,13 +1,13 @@
 # Two commands do everything: `make demo` and `make test`. Each makes .venv first where it is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv peers demo test lint clean
+.PHONY: help venv peers demo test test-fast coverage lint clean
 
 # One thread for each of pytest's two workers; more only get in each other's way.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 help:  ## say what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 11
 
 venv:  ## make or update .venv from the pinned requirements (PYTHON=... chooses the interpreter)
 	@requirements/make_venv.sh
@@ -21,11 +21,21 @@ demo: venv  ## the whole job on the sample: data, training, decoding, scores, ta
 test: venv  ## all default tests (ARGS=... is passed to pytest)
 	@$(TEST_THREADS) .venv/bin/python -m pytest -n 2 $(ARGS)
 
+# What needs no training and no process of its own: the building blocks.
+FAST := $(addprefix tests/fairseq_memtx/,modules engine decoding ground)
+
+test-fast: venv  ## the tests of the building blocks, in under a minute
+	@$(TEST_THREADS) .venv/bin/python -m pytest -n 2 $(FAST) $(ARGS)
+
+coverage: venv  ## all default tests, with the lines they do not reach; pages in htmlcov/
+	@$(TEST_THREADS) .venv/bin/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered \
+	    --cov-report=html $(ARGS)
+
 lint: venv  ## style, formatting and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 
 clean:  ## remove caches and build outputs; .venv, runs/ and results/ stay
-	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
 	@find . -path ./.venv -prune -o -path ./runs -prune -o -name __pycache__ -prune -exec rm -rf {} +
