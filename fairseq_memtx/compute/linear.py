@@ -4,15 +4,11 @@ Size legend: N rows, I inputs, O outputs of a linear map.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .onednn import packed_linear, usable
-from .plan import FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, plan_in_use
-
-#: torch's own, whatever stands in its place.
-plain_linear = F.linear
+from .plan import FORWARD, INPUT_GRADIENT, WEIGHT_GRADIENT, plain_linear, plan_in_use
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

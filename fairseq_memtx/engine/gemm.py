@@ -16,9 +16,8 @@ from contextvars import ContextVar
 import torch
 from torch import Tensor
 
-from ..compute.linear import plain_linear
 from ..compute.onednn import pack, packed_linear, packed_linear_add, usable
-from ..compute.plan import STEP, STEP_BACK, WEIGHT_GRADIENT, plan_in_use
+from ..compute.plan import STEP, STEP_BACK, WEIGHT_GRADIENT, plain_linear, plan_in_use
 
 # Packing costs about as much as one product: it must be used more often than this to pay.
 MIN_PACKED_USES = 4

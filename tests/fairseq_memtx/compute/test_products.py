@@ -114,6 +114,15 @@ def test_each_size_and_kind_is_tried_once() -> None:
     assert "torch's own are the fastest for all 3" in slow.describe()
 
 
+def test_a_size_that_nobody_tried_before_is_tried_within_a_step() -> None:
+    """Where torch's function is replaced already."""
+    x, weight = torch.randn(3, 5), torch.randn(7, 5, requires_grad=True)
+    tried = Plan()
+    with in_place_of_torchs(tried):
+        torch.testing.assert_close(F.linear(x, weight), x @ weight.t())
+    assert {kind for kind, *_ in tried.found} >= {plan.FORWARD}
+
+
 def test_only_what_is_clearly_faster_is_chosen() -> None:
     assert not Found(1.0, 0.96).chosen
     assert Found(1.0, 0.94).chosen

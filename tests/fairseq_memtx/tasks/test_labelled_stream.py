@@ -12,8 +12,8 @@ from fairseq import tasks
 
 from data_prep.cli import main as prepare
 from fairseq_memtx.ground.errors import UserError
-from tests.fairseq_memtx.tasks import training
-from tests.fairseq_memtx.tasks.training import assert_equal, load
+from tests.fairseq_memtx import tiny_training as training
+from tests.fairseq_memtx.tiny_training import assert_equal, load
 
 TINY = (
     "--decoder-layers 1 --decoder-embed-dim 8 --decoder-input-dim 8 --decoder-output-dim 8"
