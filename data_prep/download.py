@@ -20,6 +20,7 @@ from pathlib import Path
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_bytes
 from fairseq_memtx.ground.progress import Progress
+from fairseq_memtx.ground.writing import open_growing, publish_growing
 
 from .manifest import MIRRORS, Archive
 
@@ -162,7 +163,7 @@ def _fetch_from(url: str, archive: Archive, path: Path, source: Source) -> None:
         raise
     if archive.checksum is None:
         _record(archive, part, path)
-    part.rename(path)
+    publish_growing(part, path)
 
 
 def _record(archive: Archive, part: Path, path: Path) -> None:
@@ -213,9 +214,10 @@ def _continues(response: HTTPResponse, start: int) -> bool:
 
 def _append(response: HTTPResponse, archive: Archive, part: Path, start: int) -> None:
     with (
-        part.open("ab" if start else "wb") as file,
+        open_growing(part) as file,
         Progress(archive.name, archive.size, unit="B") as progress,
     ):
+        file.truncate(start)
         progress.add(start)
         while chunk := response.read(CHUNK_BYTES):
             start += len(chunk)

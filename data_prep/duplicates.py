@@ -35,7 +35,7 @@ def mark_first(hash_file: Path, keep_file: Path, slice_pairs: int = SLICE_PAIRS)
             return 0
         # Claims the space now: on a full disk, writing to a mapped hole would kill the process.
         os.posix_fallocate(file.fileno(), 0, pairs)
-        keep = np.memmap(file.name, np.uint8, "r+", shape=(pairs,))
+        keep = np.memmap(file, np.uint8, "r+", shape=(pairs,))
         first = 0
         for number in range(slices):
             hashes, positions = _slice(hash_file, number, slices)

@@ -1,6 +1,5 @@
 """The stages from parallel text to the prepared layout, in order, each with its stamp."""
 
-import fcntl
 import json
 import logging
 import shutil
@@ -13,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from fairseq_memtx.ground import writing
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import atomic_writers, renamed_together, sha256_of, write_json
 from fairseq_memtx.ground.layout import HELD_OUT, SPLITS, Layout
@@ -57,14 +57,8 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         UserError: another process is preparing there.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"`{out}` must be free, but another data_prep is at work in it"
-            ) from error
+    busy = f"`{out}` must be free, but another data_prep is at work in it"
+    with writing.locked(out / ".lock", busy):
         yield
 
 

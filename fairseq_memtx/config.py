@@ -318,6 +318,20 @@ class LengthOptions:
             _left_out(self, f"without {flag('length_schedule')} stages", "length_stages")
 
 
+#: The exponent of a hypothesis' length, at most: the power must stay within float32.
+MOST_LENPEN = 10.0
+
+
+def check_lenpen(value: float) -> None:
+    """Refuse a length penalty that cannot be computed with.
+
+    Raises:
+        UserError: beyond `MOST_LENPEN`, or not a number.
+    """
+    if not abs(value) <= MOST_LENPEN:
+        raise UserError(f"--lenpen must be from {-MOST_LENPEN} to {MOST_LENPEN}, but is {value}")
+
+
 @dataclass(frozen=True)
 class ComputeOptions:
     """Of how a training computes, whatever model it trains."""

@@ -12,7 +12,6 @@ the model (punctuation, Moses' tokens, subwords) are those of the training data,
 
 import json
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,16 +24,26 @@ from fairseq import checkpoint_utils, utils
 from fairseq.sequence_generator import SequenceGenerator
 
 from . import plugin  # noqa: F401  (registers the models)
-from .config import GeneratorOptions
+from .config import MOST_LENPEN, GeneratorOptions
 from .generation.generator import check_eight_bits, generator_class, own_settings
 from .ground.errors import UserError
+from .ground.layout import SUBWORD_MODEL, told_in
 from .models.int8 import round_model
 
 logger = logging.getLogger(__name__)
 
-SUBWORD_MODEL = "sentencepiece.bpe.model"
-PREPARED = "prepared.json"
 WORD_START = "\u2581"  # of sentencepiece's pieces
+
+
+#: Of the search's numbers: their type, the least and the most that can be computed with.
+_BOUNDS: dict[str, tuple[type, float, float]] = {
+    "beam": (int, 1, 100_000),
+    "lenpen": (float, -MOST_LENPEN, MOST_LENPEN),
+    "max_len_a": (float, 0, 1000),
+    "max_len_b": (int, 0, 1_000_000),
+    "batch_size": (int, 1, 1_000_000),
+    "max_tokens": (int, 1, 1_000_000_000),
+}
 
 
 @dataclass(frozen=True)
@@ -69,15 +78,14 @@ class Search:
             GeneratorOptions(self.generator, self.shortlist)
         except ValueError as error:
             raise UserError(str(error)) from None
-        for name in ("beam", "batch_size", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"`{name}` must be at least 1, but is {getattr(self, name)}")
-        if not math.isfinite(self.lenpen):
-            raise UserError(f"`lenpen` must be a finite number, but is {self.lenpen}")
-        for name in ("max_len_a", "max_len_b"):
+        for name, (kind, least, most) in _BOUNDS.items():
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise UserError(f"`{name}` must be at least 0 and finite, but is {value}")
+            allowed = (int,) if kind is int else (int, float)
+            if isinstance(value, bool) or not isinstance(value, allowed):
+                rule = "a whole number" if kind is int else "a number"
+                raise UserError(f"`{name}` must be {rule}, but is {value!r}")
+            if not least <= value <= most:  # never of NaN
+                raise UserError(f"`{name}` must be from {least} to {most}, but is {value}")
 
 
 @dataclass(frozen=True)
@@ -99,11 +107,10 @@ class TextSteps:
         Raises:
             UserError: where what it tells cannot be read.
         """
-        for path in (data / PREPARED, data.parent / PREPARED):
-            if path.is_file():
-                with in_one_line(path, "what data_prep tells of the data"):
-                    options = json.loads(path.read_bytes()).get("options", {})
-                return cls(options.get("tokenizer", "none"), options.get("normalize", False))
+        for path in told_in(data):
+            with in_one_line(path, "what data_prep tells of the data"):
+                options = json.loads(path.read_bytes()).get("options", {})
+            return cls(options.get("tokenizer", "none"), options.get("normalize", False))
         return cls()
 
     def before(self, language: str) -> Callable[[str], str]:
@@ -222,11 +229,11 @@ class Translator:
             first: the number of the first line, from 0, for messages.
 
         Raises:
-            UserError: for a single text in place of lines.
+            UserError: for a single text in place of lines, or a line that is no text; before any
+                line is translated.
             FloatingPointError: where the model gives no numbers.
         """
-        if isinstance(lines, str):
-            raise UserError("`lines` must be a list of sentences, but is a single text")
+        lines = checked_lines(lines, first)
         encoded = [self.encode(line, first + number) for number, line in enumerate(lines)]
         parts = [(number, part) for number, some in enumerate(encoded) for part in some]
         unfinished = Counter(number for number, _ in parts)
@@ -286,6 +293,33 @@ class Translator:
             found = self.task.inference_step(self.generator, self.models, sample)
         best = dict(zip(sample["id"].tolist(), found, strict=True))
         return [self.decode(best[i][0]["tokens"]) for i in range(len(tokens))]
+
+
+def checked_lines(lines: Iterable[str], first: int = 0) -> list[str]:
+    """The lines as a list, each of them text.
+
+    Args:
+        lines: of `translate`.
+        first: the number of the first line, from 0.
+
+    Raises:
+        UserError: for what is no list of texts, with the first wrong line's number from 1.
+    """
+    if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
+        kind = "a single text" if isinstance(lines, str) else f"a {type(lines).__name__}"
+        raise UserError(f"`lines` must be a list of sentences, but is {kind}")
+    checked = list(lines)
+    for number, line in enumerate(checked, first + 1):
+        if not isinstance(line, str):
+            raise UserError(f"line {number} must be text (str), but is {type(line).__name__}")
+        try:
+            line.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"line {number} must be text that UTF-8 can hold, but its character"
+                f" {error.start + 1} is half a surrogate pair (U+{ord(line[error.start]):04X})"
+            ) from None
+    return checked
 
 
 def usable_device(name: str) -> torch.device:

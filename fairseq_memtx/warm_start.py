@@ -5,6 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from fairseq import checkpoint_utils, utils
@@ -14,6 +15,7 @@ from torch import nn
 
 from .config import WarmStartOptions, flag
 from .ground.errors import UserError
+from .ground.files import write_bytes
 from .modules.warm_start import LayerPlan, Report, choose_layers, choose_memory, transfer
 
 logger = logging.getLogger(__name__)
@@ -172,8 +174,4 @@ def _tell(path: str, state: dict[str, Any], plan: LayerPlan, report: Report) -> 
 def write_report(path: str, source: str, plan: LayerPlan, report: Report) -> None:
     """Write the whole report as JSON, by way of a temporary name."""
     content = {"checkpoint": source, **dataclasses.asdict(plan), **dataclasses.asdict(report)}
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.write("\n")
-    os.replace(path + ".tmp", path)
+    write_bytes(Path(path), (json.dumps(content, indent=2) + "\n").encode())

@@ -40,3 +40,15 @@ def write_checkpoint(data_bin: Path, path: Path, decoder: str, depth: int) -> Pa
     }
     torch.save(state, path)
     return path
+
+
+def write_scattered(checkpoint: Path, path: Path) -> Path:
+    """The same with random weights, so large that different sources have different translations."""
+    import torch
+
+    state = torch.load(checkpoint, weights_only=True)
+    generator = torch.Generator().manual_seed(1)
+    for weight in state["model"].values():
+        weight += 0.3 * torch.randn(weight.shape, generator=generator)
+    torch.save(state, path)
+    return path

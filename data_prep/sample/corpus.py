@@ -7,10 +7,12 @@ German line needs an earlier sentence, else 0) and ``.pronouns`` (JSON lines, se
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
+
+from fairseq_memtx.ground.files import atomic_writers, write_bytes
 
 from .combinations import held_out, pairs
 from .dice import Dice
@@ -130,36 +132,21 @@ def _total(lengths: Counter[int]) -> int:
 
 
 class _SplitFiles:
-    """The five files of a split under temporary names, renamed together by `publish`."""
+    """The five files of a split, which are bytes to whoever opened them."""
 
-    def __init__(self, folder: Path, split: str) -> None:
-        self._paths = [folder / f"{split}.{suffix}" for suffix in SUFFIXES]
-        self._temporary = [path.with_name(path.name + ".tmp") for path in self._paths]
-        self._files = [path.open("w", encoding="utf-8", newline="\n") for path in self._temporary]
+    def __init__(self, files: Sequence[BinaryIO]) -> None:
+        self._files = files
         self._lines = 0
 
     def add(self, document: Document) -> None:
         docid, lines = document
-        english, german, ids, context, pronouns = self._files
         for line in lines:
             self._lines += 1
-            english.write(line.english + "\n")
-            german.write(line.german + "\n")
-            ids.write(docid + "\n")
-            context.write(f"{int(line.needs_context)}\n")
-            pronouns.writelines(row + "\n" for row in pronoun_json(self._lines, line))
-
-    def publish(self) -> None:
-        for file in self._files:
-            file.close()
-        for temporary, path in zip(self._temporary, self._paths, strict=True):
-            os.replace(temporary, path)
-
-    def discard(self) -> None:
-        """Remove what is left under temporary names; harmless after `publish`."""
-        for file, temporary in zip(self._files, self._temporary, strict=True):
-            file.close()
-            temporary.unlink(missing_ok=True)
+            context = str(int(line.needs_context))
+            rows = [[text] for text in (line.english, line.german, docid, context)]
+            rows.append(list(pronoun_json(self._lines, line)))
+            for file, texts in zip(self._files, rows, strict=True):
+                file.write("".join(f"{text}\n" for text in texts).encode())
 
 
 def generate(
@@ -187,8 +174,10 @@ def generate(
             f"`out` must be a folder we can write, but is {out_dir}: {reason}"
         ) from error
     counters = {split: SplitCounter() for split in sizes}
-    files = {split: _SplitFiles(folder, split) for split in sizes}
-    try:
+    paths = [folder / f"{split}.{suffix}" for split in sizes for suffix in SUFFIXES]
+    with atomic_writers(*paths) as opened:
+        groups = (opened[i : i + len(SUFFIXES)] for i in range(0, len(opened), len(SUFFIXES)))
+        files = {split: _SplitFiles(group) for split, group in zip(sizes, groups, strict=True)}
         for done, (split, document) in enumerate(draw_documents(seed, documents), start=1):
             files[split].add(document)
             counters[split].add(document[1])
@@ -201,16 +190,6 @@ def generate(
             "words_free_to_repeat": FREE_TO_REPEAT,
             "splits": {split: counter.statistics() for split, counter in counters.items()},
         }
-        for split_files in files.values():
-            split_files.publish()
-        _write_json(folder / "sample.json", statistics)
-    finally:
-        for split_files in files.values():
-            split_files.discard()
+    text = json.dumps(statistics, indent=1, ensure_ascii=False) + "\n"
+    write_bytes(folder / "sample.json", text.encode())
     return statistics
-
-
-def _write_json(path: Path, value: object) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

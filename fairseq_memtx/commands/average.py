@@ -17,6 +17,7 @@ from fairseq_memtx.checkpoints import Saved
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import atomic_writers
+from fairseq_memtx.ground.writing import check_output
 
 if TYPE_CHECKING:
     import torch
@@ -98,6 +99,7 @@ def average(
     if folder and not (last or best):
         raise UserError("with a folder, `--last` or `--best` must say how many to average")
     paths = checkpoints.saved_in(inputs[0]) if folder else list(inputs)
+    check_output(out, "--out", paths)
     saved = [checkpoints.describe(path, checkpoints.load(path)) for path in paths]
     if last or best:
         saved = choose_last(saved, last) if last else choose_best(saved, best)

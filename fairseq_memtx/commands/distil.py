@@ -20,7 +20,7 @@ from typing import Any
 
 from fairseq_memtx.commands import train_staged
 from fairseq_memtx.commands.hypotheses import LineCounter
-from fairseq_memtx.ground import command_line, processes, shell
+from fairseq_memtx.ground import command_line, cores, processes, shell
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import (
     atomic_writers,
@@ -32,6 +32,7 @@ from fairseq_memtx.ground.files import (
 from fairseq_memtx.ground.layout import Layout
 from fairseq_memtx.ground.progress import Progress
 from fairseq_memtx.ground.stamps import Stamps
+from fairseq_memtx.ground.writing import publish_growing
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class Distillation:
         def poll() -> None:
             counter.poll()
             if job.ended() and not job.failed():
-                log.rename(output)
+                publish_growing(log, output)
 
         job.on_poll = poll
         return job
@@ -298,7 +299,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="more flags of fairseq-generate, such as '--memtx-generator fast'")  # fmt: skip
     add("--shards", type=whole, default=8, help="parts, each kept once it is decoded")
     add("--jobs", type=whole, default=1, help="shards decoded side by side")
-    add("--threads", type=whole, default=1, help="of each of them")
+    add("--threads", type=cores.thread_count, default=1, help="of each of them")
     add("--train-args", nargs=argparse.REMAINDER, default=[],
         help="last: flags of fairseq-train, to train on the new data")  # fmt: skip
     return parser.parse_args(argv)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairseq_memtx import checkpoints
-from fairseq_memtx.ground import command_line
+from fairseq_memtx.ground import command_line, figures
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.writing import check_output
 from fairseq_memtx.training_log import LogReader
 
 if TYPE_CHECKING:
@@ -105,9 +106,7 @@ def table(found: Sequence[Mixtures]) -> str:
 
 def curves(logs: Sequence[Mixtures]) -> Figure:
     """Weights against updates, a panel for each log, a curve for each state."""
-    from fairseq_memtx.ground.figures import new_figure
-
-    figure, panels = new_figure(len(logs))
+    figure, panels = figures.new_figure(len(logs))
     for panel, log in zip(panels, logs, strict=True):
         draw_states(panel, log)
         panel.set_title(str(log.path), fontsize="small")
@@ -131,12 +130,12 @@ def draw_states(panel: Axes, log: Mixtures) -> None:
 
 def show(paths: Sequence[Path], out: Path | None) -> None:
     """Print the table, and draw the logs' curves where asked to."""
+    for name in [] if out is None else figures.names(out):
+        check_output(name, "--out", paths)
     found = [read(path) for path in paths]
     sys.stdout.write(table(found))
     if out is None:
         return
-    from fairseq_memtx.ground import figures
-
     logs = [item for item in found if item.is_log]
     if not logs:
         raise UserError(

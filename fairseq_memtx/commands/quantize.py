@@ -16,6 +16,7 @@ from fairseq_memtx import checkpoints
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import atomic_writers
+from fairseq_memtx.ground.writing import check_output
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +36,7 @@ def quantize(checkpoint: Path, out: Path, data: Path | None = None) -> None:
 
     from fairseq_memtx.ground.errors import UserError as ModelError
 
-    if out.is_dir():
-        raise UserError(f"`--out {out}` must be a file, but is a folder")
-    if out.resolve() == checkpoint.resolve():
-        raise UserError("`--out` must be another file than the checkpoint, but is the same")
+    check_output(out, "--out", [checkpoint])
     state = checkpoints.load(checkpoint)
     check_task(state)
     try:

@@ -7,6 +7,7 @@ needs no training; its flags are those of ``fairseq-train`` that decide on the s
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import math
 import sys
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import write_bytes
+from fairseq_memtx.ground.writing import check_output
 
 if TYPE_CHECKING:
     from fairseq_memtx.data.curriculum import Curriculum, Pairs
@@ -72,15 +75,14 @@ def plot(curriculum: Curriculum, path: Path) -> None:
     left.set_ylabel("longest length (subwords)", color="#4c72b0")
     right.set_ylabel("share of the data", color="#c44e52")
     right.set_ylim(0, 1.02)
-    temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")
+    buffer = io.BytesIO()
     try:
-        figure.savefig(temporary)
-        temporary.replace(path)
+        figure.savefig(buffer, format=path.suffix.removeprefix(".") or "png")
     except ValueError as error:
         raise UserError(f"`--plot {path}` cannot be written: {error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
         pyplot.close(figure)
+    write_bytes(path, buffer.getvalue())
 
 
 def read_pairs(folder: Path, source_lang: str | None, target_lang: str | None) -> Pairs:
@@ -130,6 +132,8 @@ def make_curriculum(args: argparse.Namespace) -> Curriculum:
 
 def show(args: argparse.Namespace) -> None:
     """Print the table, and draw the plot where one is asked for."""
+    if args.plot is not None:
+        check_output(args.plot, "--plot")
     curriculum = make_curriculum(args)
     sys.stdout.write(table(points(curriculum, args.rows)))
     if args.plot is not None:

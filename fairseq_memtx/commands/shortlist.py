@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.progress import Progress
+from fairseq_memtx.ground.writing import check_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,8 +134,7 @@ def make(args: argparse.Namespace) -> None:
     """Build, check and write the shortlist."""
     if not args.data.is_dir():
         raise UserError(f"`{args.data}` must be a folder of binarised data, but is none")
-    if args.out.is_dir():
-        raise UserError(f"`--out {args.out}` must be a file, but is a folder")
+    check_output(args.out, "--out", args.data.iterdir())
     valid = Corpus(args.data, "valid")  # before the work, which is in vain without it
     shortlist = build(args)
     found = missing(shortlist, valid)
@@ -143,7 +143,6 @@ def make(args: argparse.Namespace) -> None:
         found["words"], shortlist.num_targets, 100 * found["missing"],
     )  # fmt: skip
     with command_line.writing(args.out):
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         shortlist.save(args.out)
     logger.info("written: %s", args.out)
 

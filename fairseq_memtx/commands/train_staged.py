@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import shlex
 import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_memtx import checkpoints
-from fairseq_memtx.ground import command_line, processes, shell
+from fairseq_memtx.ground import command_line, cores, processes, shell
 from fairseq_memtx.ground.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -96,7 +95,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for stage, when in (("parallel", "before"), ("memory", "after")):
         add(f"--{stage}-args", type=shlex.split, default=[], metavar="'FLAGS'",
             help=f"{quoted}{when} the switch only")  # fmt: skip
-    add("--threads", type=command_line.positive_int, default=os.cpu_count() or 1)
+    add("--threads", type=cores.thread_count, default=cores.default_threads())
     add("--train-args", nargs=argparse.REMAINDER, default=[], help="last: flags for both")
     return parser.parse_args(argv)
 

@@ -19,9 +19,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from fairseq_memtx.ground import command_line
+from fairseq_memtx.ground import command_line, cores, writing
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.ground.files import hash_of, sha256_of, write_json
+from fairseq_memtx.ground.files import atomic_writers, hash_of, sha256_of, write_json
+from fairseq_memtx.ground.layout import SUBWORD_MODEL, told_in
 from fairseq_memtx.ground.progress import Progress
 
 if TYPE_CHECKING:
@@ -39,17 +40,20 @@ def translate(args: argparse.Namespace) -> None:
     check(args)
     try:
         if args.output is None:
-            to_standard_output(args)
+            to_stream(args, sys.stdout.buffer)
+        elif writing.is_stream(args.output):
+            with atomic_writers(args.output) as (stream,):
+                to_stream(args, stream)
         else:
             to_file(args)
     except OSError as error:
-        raise UserError(
-            f"`{error.filename or args.output or 'standard output'}`: {error.strerror}"
-        ) from error
+        where = str(error.filename or args.output or "standard output")
+        told = command_line.describe_os_error(OSError(error.errno, error.strerror, where))
+        raise UserError(told) from error
 
 
-def to_standard_output(args: argparse.Namespace) -> None:
-    """Translate as long as there is a reader.
+def to_stream(args: argparse.Namespace, target: BinaryIO) -> None:
+    """Translate to standard output, a pipe or a device, as long as there is a reader.
 
     Raises:
         UserError: where the reader has gone before the end of the text.
@@ -57,10 +61,10 @@ def to_standard_output(args: argparse.Namespace) -> None:
     """
     try:
         with open_input(args.input) as source:
-            run(args, read_lines(source), sys.stdout.buffer)
+            run(args, read_lines(source), target)
     except BrokenPipeError:
-        # Python would write what is left when it exits, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Python would write what is left when the file is closed, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), target.fileno())
         raise UserError("the reader of the translation has gone before its end") from None
     except KeyboardInterrupt:
         print("interrupted: only with `--output` can the same command go on", file=sys.stderr)
@@ -73,7 +77,7 @@ def to_file(args: argparse.Namespace) -> None:
     Raises:
         UserError: where the input has become shorter meanwhile.
     """
-    part = Partial(args.output, wanted(args))
+    part = Partial(args.output, wanted(args), args.block)
     with part.open() as target, open_input(args.input) as source:
         if part.lines:
             logger.info("%d lines are translated already", part.lines)
@@ -81,7 +85,7 @@ def to_file(args: argparse.Namespace) -> None:
         if sum(1 for _ in islice(lines, part.lines)) < part.lines:
             raise UserError(f"`{args.input}` must have the {part.lines} lines translated so far")
         run(args, lines, target, part.lines)
-    part.finish()
+        part.finish()  # while it is still locked
 
 
 def run(args: argparse.Namespace, lines: Iterator[str], target: BinaryIO, done: int = 0) -> None:
@@ -96,11 +100,9 @@ def run(args: argparse.Namespace, lines: Iterator[str], target: BinaryIO, done: 
     Raises:
         UserError: see `translate`.
     """
-    from fairseq_memtx.ground.errors import UserError as ModelError
-
     try:
         translate_blocks(load(args), lines, args.block, target, done)
-    except (ModelError, FloatingPointError) as error:
+    except FloatingPointError as error:
         raise UserError(str(error)) from error
 
 
@@ -114,8 +116,7 @@ def translate_blocks(
             texts = translator.translate(chunk, progress.add, first=done + count)
             # A translation is one line, whatever the model made.
             texts = [" ".join(text.split("\n")) for text in texts]
-            target.write("".join(f"{text}\n" for text in texts).encode())
-            target.flush()
+            write_block(target, texts)
             words += sum(len(text.split()) for text in texts)
             count += len(chunk)
     seconds = max(1e-9, time.perf_counter() - started)
@@ -124,36 +125,76 @@ def translate_blocks(
     )
 
 
-class Partial:
-    """The file that grows while ``output`` is not whole, and the note of what it is made from."""
+def write_block(target: BinaryIO, texts: Sequence[str]) -> None:
+    """Write the translations of a block."""
+    target.write("".join(f"{text}\n" for text in texts).encode())
+    target.flush()
 
-    def __init__(self, output: Path, inputs: dict[str, Any]) -> None:
-        self.output, self.inputs = output, inputs
+
+class Partial:
+    """The file that grows while ``output`` is not whole, and the note of what it is made from.
+
+    Args:
+        output: the file in the end.
+        inputs: all that the translation depends on.
+        block: lines that are translated together.
+
+    Attributes:
+        lines: that are translated already, once it is open.
+    """
+
+    def __init__(self, output: Path, inputs: dict[str, Any], block: int) -> None:
+        self.output, self.block = output, block
+        self.inputs = {"inputs": hash_of(inputs)}
         self.path = output.with_name(output.name + ".part")
         self.note = output.with_name(output.name + ".part.json")
         self.lines = 0
 
     def open(self) -> BinaryIO:
-        """Open at the end of its last whole line, or anew if it was made from something else."""
-        self.output.parent.mkdir(parents=True, exist_ok=True)
-        wanted = {"inputs": hash_of(self.inputs)}
-        same = self.note.exists() and json.loads(self.note.read_bytes()) == wanted
-        if not same or not self.path.exists():
-            self.path.unlink(missing_ok=True)
-            write_json(self.note, wanted)
-            return self.path.open("wb")
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        self.lines = whole.count(b"\n")
-        file = self.path.open("r+b")
-        file.truncate(len(whole))
-        file.seek(len(whole))
+        """Open and lock it, at the end of its last whole block, or anew if it was made from
+        something else.
+
+        Blocks, not lines: those of a block are translated in batches of each other, so that half
+        a block would go on with other batches than it began with.
+
+        Raises:
+            UserError: another command writes the same output.
+        """
+        busy = (f"`--output {self.output}` is being written by another translation: wait for it,"
+                " or name another file")  # fmt: skip
+        file = writing.open_locked(self.path, busy)
+        size = 0
+        if self._is_same():
+            self.lines, size = whole_blocks(file, self.block)
+        file.truncate(size)
+        if self.lines == 0:
+            write_json(self.note, self.inputs)
         return file
+
+    def _is_same(self) -> bool:
+        """Whether it was made from the same."""
+        try:
+            return json.loads(self.note.read_bytes()) == self.inputs
+        except (OSError, ValueError):
+            return False
 
     def finish(self) -> None:
         """Give the whole file its name."""
-        os.replace(self.path, self.output)
+        writing.publish_growing(self.path, self.output)
         self.note.unlink()
+
+
+def whole_blocks(file: BinaryIO, block: int) -> tuple[int, int]:
+    """Lines and bytes of the whole blocks that a file begins with."""
+    file.seek(0)
+    lines, size, whole = 0, 0, (0, 0)
+    for line in file:
+        if not line.endswith(b"\n"):
+            break
+        lines, size = lines + 1, size + len(line)
+        if lines % block == 0:
+            whole = lines, size
+    return whole
 
 
 def wanted(args: argparse.Namespace) -> dict[str, Any]:
@@ -164,7 +205,14 @@ def wanted(args: argparse.Namespace) -> dict[str, Any]:
         "models": [sha256_of(path) for path in args.checkpoint],
         **{name: value for name, value in vars(args).items() if name not in speed},
         "shortlist": sha256_of(Path(args.shortlist)) if args.shortlist else "",
+        "data": [] if args.data is None else list(map(sha256_of, told_of(args.data))),
     }
+
+
+def told_of(data: Path) -> list[Path]:
+    """The files of a data folder that a translation depends on."""
+    found = [*sorted(data.glob("dict.*.txt")), data / SUBWORD_MODEL]
+    return [path for path in found if path.is_file()] + told_in(data)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -177,20 +225,14 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"`{path}` must be a checkpoint, but there is no such file")
     if args.input is not None and (not args.input.exists() or args.input.is_dir()):
         raise UserError(f"`--input {args.input}` must be a text file, but there is none")
-    if args.output is not None:
-        check_output(args.input, args.output)
     if args.shortlist and not Path(args.shortlist).is_file():
         raise UserError(f"`--shortlist {args.shortlist}` must be a file, but there is none")
-
-
-def check_output(text: Path, output: Path) -> None:
-    """Refuse an output that a translation cannot be renamed to, or that would be lost."""
-    if not text.is_file():  # it is read twice
-        raise UserError(f"`--input {text}` must be a file with `--output`, but is a pipe")
-    if output.is_dir():
-        raise UserError(f"`--output {output}` must be a file, but is a folder")
-    if output.exists() and output.samefile(text):
-        raise UserError("`--output` must be another file than `--input`, but is the same")
+    if args.output is not None:
+        shortlist = [Path(args.shortlist)] if args.shortlist else []
+        inputs = [args.input, *args.checkpoint, *shortlist]
+        writing.check_output(args.output, "--output", inputs)
+        if not args.input.is_file() and not writing.is_stream(args.output):  # it is read twice
+            raise UserError(f"`--input {args.input}` must be a file with `--output`, but is a pipe")
 
 
 def load(args: argparse.Namespace) -> Translator:
@@ -258,7 +300,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="file of `memtx shortlist`: look only at likely words",
     )
     add("--half", action="store_true", help="half precision")
-    add("--threads", type=whole, default=os.cpu_count() or 1)
+    add("--threads", type=cores.thread_count, default=cores.default_threads())
     return parser.parse_args(argv)
 
 

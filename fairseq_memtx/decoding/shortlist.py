@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..ground.files import atomic_writers
+
 FORMAT = "memtx-shortlist-1"
 
 
@@ -48,8 +50,7 @@ class Shortlist:
 
     def save(self, path: Path) -> None:
         """Write it as numpy's compressed arrays, by way of a temporary name."""
-        temporary = path.with_name(path.name + ".tmp")
-        with temporary.open("wb") as file:
+        with atomic_writers(path) as (file,):
             np.savez_compressed(
                 file,
                 format=np.array(FORMAT),
@@ -58,7 +59,6 @@ class Shortlist:
                 num_targets=np.array(self.num_targets),
                 dictionaries=np.array(self.dictionaries),
             )
-        temporary.replace(path)
 
     @classmethod
     def load(

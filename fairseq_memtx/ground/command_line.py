@@ -19,6 +19,7 @@ from .versions import versions
 logger = logging.getLogger(__name__)
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LARGEST = 2**31 - 1  # of the numbers that libraries below us take
 INTERRUPTED = 130  # the shell's exit status for SIGINT
 
 
@@ -88,8 +89,9 @@ def writing(out: Path) -> Iterator[None]:
 def positive_int(text: str) -> int:
     """An argument type: a whole number of at least 1."""
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, but is {value}")
+    if not 1 <= value <= LARGEST:
+        rule = "at least 1" if value < 1 else f"at most {LARGEST}"
+        raise argparse.ArgumentTypeError(f"must be {rule}, but is {value}")
     return value
 
 

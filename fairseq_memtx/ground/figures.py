@@ -29,15 +29,20 @@ def new_figure(
     return figure, [figure.add_subplot(rows, columns, i + 1) for i in range(rows * columns)]
 
 
+def names(path: Path) -> list[Path]:
+    """The files that `save` writes."""
+    return [path.with_suffix(f".{kind}") for kind in METADATA]
+
+
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write ``path`` with the endings .png and .svg."""
     import matplotlib
 
     written = []
     with matplotlib.rc_context({"svg.hashsalt": "memtx", "svg.fonttype": "path"}):
-        for kind, metadata in METADATA.items():
+        for (kind, metadata), name in zip(METADATA.items(), names(path), strict=True):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-            written.append(path.with_suffix(f".{kind}"))
-            write_bytes(written[-1], buffer.getvalue())
+            written.append(name)
+            write_bytes(name, buffer.getvalue())
     return written

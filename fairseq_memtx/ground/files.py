@@ -3,47 +3,28 @@
 import gzip
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from .errors import UserError
-
-TEMPORARY_SUFFIX = ".tmp"
-
-
-def temporary_name(path: Path) -> Path:
-    """The name under which ``path`` is written before it is renamed (same folder, so one disk)."""
-    return path.with_name(path.name + TEMPORARY_SUFFIX)
+from .writing import new_files
 
 
 @contextmanager
 def atomic_writers(*paths: Path) -> Iterator[Sequence[BinaryIO]]:
-    """Open temporary files for ``paths``; rename all when the block ends well, else remove all.
+    """Open new files for ``paths``; all appear when the block ends well, else none.
 
     A reader therefore never sees half a file under its final name, even after a kill: what is left
     then bears the temporary name and is overwritten by the next run.
+
+    Raises:
+        UserError: a path that is no plain file; see ``writing.NewFile``.
     """
-    temporary = [temporary_name(path) for path in paths]
-    try:
-        with ExitStack() as stack:
-            files: list[BinaryIO] = []
-            for path in temporary:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                files.append(stack.enter_context(path.open("wb")))
-            yield files
-            for file in files:
-                file.flush()
-                os.fsync(file.fileno())
-    except BaseException:
-        for path in temporary:
-            path.unlink(missing_ok=True)
-        raise
-    for written, final in zip(temporary, paths, strict=True):
-        os.replace(written, final)
+    with new_files(paths) as files:
+        yield [one.file for one in files]
 
 
 @contextmanager
@@ -51,15 +32,13 @@ def renamed_together(paths: Sequence[Path]) -> Iterator[Callable[[Path], Path]]:
     """For writers that open their own files: yields the function that gives each its name for now.
 
     All ``paths`` are renamed when the block ends well, else what was written is removed.
+
+    Raises:
+        UserError: a path that is no plain file; see ``writing.NewFile``.
     """
-    try:
-        yield temporary_name
-    except BaseException:
-        for path in paths:
-            temporary_name(path).unlink(missing_ok=True)
-        raise
-    for path in paths:
-        os.replace(temporary_name(path), path)
+    with new_files(paths) as files:
+        names = {one.path: one.name for one in files}
+        yield names.__getitem__
 
 
 def write_bytes(path: Path, content: bytes) -> None:

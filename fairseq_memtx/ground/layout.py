@@ -13,8 +13,17 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+#: In the folder that fairseq reads, and there or above it.
+SUBWORD_MODEL = "sentencepiece.bpe.model"
+PREPARED = "prepared.json"
+
 HELD_OUT = ("valid", "test")
 SPLITS = ("train", *HELD_OUT)
+
+
+def told_in(data: Path) -> list[Path]:
+    """Where a binarised set may tell how it was prepared, the nearest first."""
+    return [path for path in (data / PREPARED, data.parent / PREPARED) if path.is_file()]
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Layout:
     @property
     def report(self) -> Path:
         """What was done."""
-        return self.out / "prepared.json"
+        return self.out / PREPARED
 
     @property
     def bin(self) -> Path:
@@ -141,7 +150,7 @@ class Layout:
     @property
     def bin_model(self) -> Path:
         """The sentencepiece model under the name that fairseq looks for."""
-        return self.bin / "sentencepiece.bpe.model"
+        return self.bin / SUBWORD_MODEL
 
     def bin_files(self, documented: list[str]) -> list[Path]:
         """Everything in ``bin/``; ``documented`` are the splits with document ids."""

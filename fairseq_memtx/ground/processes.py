@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
+
+from .writing import open_growing
 
 GRACE_SECONDS = 60.0
 POLL_SECONDS = 0.25
@@ -28,7 +30,7 @@ class Job:
     command: Sequence[str]
     log: Path
     threads: int = 1
-    locked: IO[str] | None = None
+    locked: BinaryIO | None = None
     on_poll: Callable[[], None] = lambda: None
     process: subprocess.Popen | None = field(default=None, repr=False)
     peak_memory: int | None = None  # bytes, once the child has ended
@@ -36,8 +38,7 @@ class Job:
 
     def start(self) -> None:
         """Start the command in a process group of its own, appending to the log."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        with open_growing(self.log) as log:
             self.process = subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,

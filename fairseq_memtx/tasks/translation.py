@@ -24,6 +24,7 @@ from ..config import (
     GeneratorOptions,
     LengthOptions,
     WarmStartOptions,
+    check_lenpen,
     flag,
     from_namespace,
 )
@@ -224,6 +225,7 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
         if getattr(self.cfg, "bf16", False) is True:
             round_to_bfloat16(models)
         check_eight_bits(models)
+        check_lenpen(getattr(args, "lenpen", 1.0))
         if seq_gen_cls is None and options.generator != "fairseq":
             seq_gen_cls = generator_class(args, extra, **how)
             extra |= own_settings(options, self.source_dictionary, self.target_dictionary)

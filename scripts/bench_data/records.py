@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_memtx.ground.versions import versions
+from fairseq_memtx.ground.writing import open_growing
 from scripts.shared.provenance import cpu_model, git_state
 
 Record = dict[str, Any]
@@ -32,9 +33,8 @@ def begin(kind: str, name: str) -> Record:
 
 def append(path: Path, record: Record) -> None:
     """Add one record to a file of JSON lines."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    with open_growing(path) as file:
+        file.write((json.dumps(record, ensure_ascii=False) + "\n").encode())
 
 
 def read(path: Path) -> list[Record]:

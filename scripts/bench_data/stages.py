@@ -21,7 +21,7 @@ from data_prep.corpus import Block, find_parallel, read_blocks
 from data_prep.encode import Encoder, Limits, TextBlock, encode_split
 from data_prep.options import Options
 from data_prep.tokenise import make_process
-from fairseq_memtx.ground.files import sha256_of
+from fairseq_memtx.ground.files import sha256_of, write_bytes
 from fairseq_memtx.ground.layout import Layout
 from fairseq_memtx.ground.progress import Progress
 
@@ -111,7 +111,7 @@ class Stages:
         self.layout.work.mkdir(parents=True)
         outputs = (*self.layout.clean_sides, self.layout.clean_docids, self.layout.hashes)
         for number, path in enumerate(outputs):
-            path.write_bytes(b"".join(block[number] for block in blocks))  # type: ignore[misc]
+            write_bytes(path, b"".join(block[number] for block in blocks))  # type: ignore[misc]
         self.kept = self.layout.hashes.stat().st_size // 8
         duplicates.mark_all(self.layout.hashes, self.layout.keep)
 

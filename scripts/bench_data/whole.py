@@ -15,6 +15,7 @@ from typing import Any
 from data_prep.corpus import find_parallel
 from data_prep.options import Options
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import atomic_writers
 
 POLL_SECONDS = 0.1
 
@@ -69,7 +70,7 @@ def _repeat(prefix: str, copies: int, folder: Path) -> str:
         return prefix
     folder.mkdir(exist_ok=True)
     for path in find_parallel(prefix, "en", "de").paths():
-        with (folder / path.name).open("wb") as out:
+        with atomic_writers(folder / path.name) as (out,):
             for _ in range(copies):
                 with path.open("rb") as file:  # gzip files may be put one after another, too
                     shutil.copyfileobj(file, out)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from fairseq_memtx.decoders import DECODERS, name_of
 from fairseq_memtx.ground import command_line, shell
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import atomic_writers
 from scripts.bench_decoding import memory as decoding_memory
 from scripts.shared import measure
 
@@ -308,8 +309,8 @@ def write_vocabulary_map(path: Path, shortlist: Path | None, task: Any) -> str |
     source, target = task.source_dictionary, task.target_dictionary
     found = Shortlist.load(shortlist, len(source), len(target))
     each = zip(found.translations, source.symbols, strict=True)
-    with path.open("w", encoding="utf-8") as file:
+    with atomic_writers(path) as (file,):
         for words, key in [(found.always, ""), *each]:
             allowed = [target.symbols[word] for word in words.tolist() if word >= 0]
-            file.write(f"{key}\t{' '.join(allowed)}\n")
+            file.write(f"{key}\t{' '.join(allowed)}\n".encode())
     return str(path)

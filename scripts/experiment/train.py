@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import logging
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from fairseq_memtx.decoders import DECODERS
-from fairseq_memtx.ground import processes, shell
+from fairseq_memtx.ground import processes, shell, writing
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_json
 from fairseq_memtx.ground.progress import Progress
@@ -105,7 +104,7 @@ class RunTraining:
         line = [shell.relative(word) for word in words]
         return {"command": line, "data": prepare.data_hash(self.experiment_folder)}
 
-    def job(self, lock: IO[str], stack: ExitStack) -> processes.Job:
+    def job(self, lock: BinaryIO, stack: ExitStack) -> processes.Job:
         """The process to start, after a look at what an earlier start left."""
         self._check_settings()
         self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -177,14 +176,10 @@ def without_limits(inputs: dict) -> dict:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[IO[str]]:
+def locked(folder: Path) -> Iterator[BinaryIO]:
     """Hold the folder for this process, or refuse when another holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"`{folder}` must be free, but another training uses it") from None
+    busy = f"`{folder}` must be free, but another training uses it"
+    with writing.locked(folder / "lock", busy) as lock:
         yield lock
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from fairseq_memtx.ground import command_line, processes, shell
 from fairseq_memtx.ground.errors import UserError
@@ -83,7 +83,7 @@ class ClockedTraining(RunTraining):
         """Where the processor time is noted."""
         return self.folder.path / "clock.jsonl"
 
-    def job(self, lock: IO[str], stack: ExitStack) -> processes.Job:
+    def job(self, lock: BinaryIO, stack: ExitStack) -> processes.Job:
         """The process to start, which is watched by a clock."""
         job = super().job(lock, stack)
         clock, show = TrainingClock(job, self.notes), job.on_poll

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fairseq_memtx.ground.processes import Job
+from fairseq_memtx.ground.writing import open_growing
 from fairseq_memtx.training_log import LogReader
 
 
@@ -49,10 +50,9 @@ class TrainingClock:
         if not events or self.begin is None:
             return
         seconds = round(self.before + self.job.cpu_seconds() - self.begin, 2)
-        with self.notes.open("a", encoding="utf-8") as notes:
-            notes.writelines(
-                json.dumps(Tick(event.kind, event.updates, seconds)) + "\n" for event in events
-            )
+        ticks = (Tick(event.kind, event.updates, seconds) for event in events)
+        with open_growing(self.notes) as notes:
+            notes.write("".join(json.dumps(tick) + "\n" for tick in ticks).encode())
 
 
 def read_ticks(notes: Path) -> list[Tick]:

@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import io
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import pytest
 from data_prep import pipeline
 from data_prep.cli import main
 from data_prep.pipeline import locked
+from fairseq_memtx.ground import writing
 from fairseq_memtx.ground.files import count_lines, sha256_of
 from tests.data_prep.conftest import Prepare
 from tests.data_prep.texts import pairs, write_lines, write_parallel
@@ -357,14 +359,11 @@ def test_a_full_disk_in_any_stage(
     stage: str,
 ) -> None:
     """The disk is full as soon as the stage has begun: each write to it then fails."""
-    real_open, full = Path.open, False
+    create, full = writing._create, False
 
-    def told(self: Path, *args: Any, **kwargs: Any) -> Any:
-        file = real_open(self, *args, **kwargs)
-        mode = args[0] if args else kwargs.get("mode", "r")
-        if full and "w" in mode and out in self.parents:
-            return real_open(Path("/dev/full"), mode, buffering=0)
-        return file
+    def told(*names: Path) -> Any:
+        file = create(*names)
+        return FullFile(os.dup(file.fileno()), "r+b") if full else file
 
     real_run = pipeline.Stamps.run
 
@@ -374,7 +373,7 @@ def test_a_full_disk_in_any_stage(
         return real_run(self, name, *args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", told)
+        patched.setattr(writing, "_create", told)
         patched.setattr(pipeline.Stamps, "run", run)
         # These two do not write by way of Python's files.
         if stage == "duplicates":
@@ -387,6 +386,13 @@ def test_a_full_disk_in_any_stage(
     assert not (out / "stamps" / f"{stage}.json").exists()
     assert prepare() == 0
     assert main(["verify", str(out)]) == 0
+
+
+class FullFile(io.FileIO):
+    """A file on a disk that is full."""
+
+    def write(self, content: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def no_space(*args: object) -> None:

@@ -40,7 +40,7 @@ def test_unusable_files_are_refused(
         ("no.pt", "--out", "x.pt"): "there is none",
         (model, "--out", "x.pt", "--data", str(tmp_path)): "must hold sentencepiece.bpe.model",
         (model, "--out", str(tmp_path)): "must be a file, but is a folder",
-        (model, "--out", f"{model}/x.pt"): "cannot be written",
+        (model, "--out", f"{model}/x.pt"): "is a file that exists",
         (str(other), "--out", "x.pt"): "task must be translation, but is language_modeling",
     }
     for words, message in cases.items():

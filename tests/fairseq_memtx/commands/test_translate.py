@@ -13,6 +13,7 @@ import pytest
 
 from fairseq_memtx.commands import translate
 from fairseq_memtx.ground.errors import UserError
+from tests.checkpoints import write_scattered
 
 SOURCE = ["The old dog sees a cat .", "", "A bird", "The woman reads the book and sleeps ."]
 
@@ -20,15 +21,8 @@ SOURCE = ["The old dog sees a cat .", "", "A bird", "The woman reads the book an
 @pytest.fixture(scope="module")
 def trained(tiny_checkpoints: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights, large enough that different sources have different translations."""
-    import torch
-
-    state = torch.load(tiny_checkpoints["feedback"], weights_only=True)
-    generator = torch.Generator().manual_seed(1)
-    for weight in state["model"].values():
-        weight += 0.3 * torch.randn(weight.shape, generator=generator)
     path = tmp_path_factory.mktemp("trained") / "model.pt"
-    torch.save(state, path)
-    return path
+    return write_scattered(tiny_checkpoints["feedback"], path)
 
 
 @pytest.fixture(scope="module")
@@ -287,14 +281,14 @@ def test_the_preparation_tells_the_steps(tmp_path: Path) -> None:
         (["{model}", "--output", "out"], "`--output` must come with `--input`"),
         (["{model}", "--data", "nowhere"], "`nowhere` must hold sentencepiece.bpe.model"),
         (["{model}", "--input", "{bad}"], "line 2 of the input must be UTF-8"),
-        (["{model}", "--input", "{bad}", "--output", "{bad}"], "another file than `--input`"),
+        (["{model}", "--input", "{bad}", "--output", "{bad}"], "bad`, which is read"),
         (
             ["{model}", "--input", "{bad}", "--output", "{folder}"],
             "must be a file, but is a folder",
         ),
         (["{model}", "--input", "{bad}", "--output", "{bad}/x"], "exists"),
         (["{model}", "--device", "nothing"], "`device` must be cpu, or a GPU"),
-        (["{model}", "--lenpen", "nan"], "`lenpen` must be a finite number, but is nan"),
+        (["{model}", "--lenpen", "nan"], "`lenpen` must be from -10.0 to 10.0, but is nan"),
         (["{model}", "--int8", "--half"], "leave half precision out"),
         (["{bad}"], "is no whole checkpoint"),
         (["{empty}"], "must be a checkpoint of fairseq's"),
