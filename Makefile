@@ -34,6 +34,7 @@ coverage: venv  ## all default tests, with the lines they do not reach; pages in
 lint: venv  ## style, formatting and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
+	@.venv/bin/clang-format --dry-run --Werror fairseq_memtx/native/src/*
 	@.venv/bin/mypy
 
 clean:  ## remove caches and build outputs; .venv, runs/ and results/ stay

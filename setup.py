@@ -33,7 +33,10 @@ setup(
         *find_packages(include=["fairseq_memtx", "fairseq_memtx.*"]),
         *(f"fairseq_memtx.{name}" for name in find_packages(include=["data_prep", "data_prep.*"])),
     ],
-    package_data={"fairseq_memtx": ["py.typed"]},
+    package_data={
+        "fairseq_memtx": ["py.typed"],
+        "fairseq_memtx.native": ["src/*.h", "src/*.cpp", "built/*.so"],
+    },
     entry_points={"console_scripts": ["memtx = fairseq_memtx.commands.main:main"]},
     python_requires=">=3.11",
     # fairseq is left out on purpose: two distributions (fairseq and fairseq-fixed) install the

@@ -373,9 +373,15 @@ class GeneratorOptions:
     int8: bool = option(
         False, "round the weights of linear layers to eight bits when a model is loaded; CPU only"
     )
+    native: str = option(
+        "on",
+        "whether the generator fast searches by the native engine where it can, on a CPU: on, or"
+        " off for PyTorch alone; what it cannot do, PyTorch does, and the log says why",
+        choices=("on", "off"),
+    )
 
     def __post_init__(self) -> None:
-        _one_of_choices(self, "generator")
+        _one_of_choices(self, "generator", "native")
         if self.shortlist and self.generator != "fast":
             raise ValueError(
                 f"{flag('generator')} must be fast with {flag('shortlist')}, but is"

@@ -59,6 +59,7 @@ class Search:
         generator: `fast` (ours), `cuda-graphs` (the same, which a GPU runs alone) or `fairseq` (its
             own, with the same result).
         shortlist: file of `memtx shortlist` that limits the words; "" for none. Wants `fast`.
+        native: whether `fast` searches by the native engine where it can, `on` or `off`.
 
     Raises:
         UserError: for values that are impossible.
@@ -72,10 +73,11 @@ class Search:
     max_tokens: int = 4000
     generator: str = "fast"
     shortlist: str = ""
+    native: str = "on"
 
     def __post_init__(self) -> None:
         try:
-            GeneratorOptions(self.generator, self.shortlist)
+            GeneratorOptions(self.generator, self.shortlist, native=self.native)
         except ValueError as error:
             raise UserError(str(error)) from None
         for name, (kind, least, most) in _BOUNDS.items():
@@ -424,7 +426,7 @@ def _generator(models: list[Any], task: Any, cfg: Any, search: Search) -> Any:
     if search.generator == "fairseq":  # named, since the training may have asked for ours
         return task.build_generator(models, generation, SequenceGenerator)
     kind = generator_class(generation, extra)
-    options = GeneratorOptions(search.generator, search.shortlist)
+    options = GeneratorOptions(search.generator, search.shortlist, native=search.native)
     extra |= own_settings(options, task.source_dictionary, task.target_dictionary)
     return task.build_generator(models, generation, kind, extra)
 

@@ -20,6 +20,9 @@ from filelock import FileLock
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
+# The native engine is compiled once for all test runs, outside of the user's own cache.
+os.environ.setdefault("MEMTX_CACHE", str(CHECKOUT / "build" / "engine"))
+
 # A shell starts what it puts into the background with SIGINT ignored, and children inherit that;
 # the tests of interruptions need it answered.
 signal.signal(signal.SIGINT, signal.default_int_handler)

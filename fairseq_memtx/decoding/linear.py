@@ -4,6 +4,7 @@ Size legend: N rows, I inputs, O outputs.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +12,35 @@ from torch import Tensor, nn
 
 from ..compute.onednn import pack, usable
 from ..modules.int8 import Int8Linear
+
+
+class JoinedMaps(NamedTuple):
+    """Linear maps of the same input side by side.
+
+    Attributes:
+        weight: `(O, I)`, in float or, with a scale, in eight bits.
+        scale: `(O,)` of an output's integers, or None.
+        bias: `(O,)`, or None where no map has one.
+    """
+
+    weight: Tensor
+    scale: Tensor | None
+    bias: Tensor | None
+
+
+def join_maps(maps: Sequence[nn.Linear | Int8Linear], scale: float = 1.0) -> JoinedMaps:
+    """Maps of the same I, all in float or all in eight bits, the first of them times `scale`.
+
+    A missing bias counts as zero.
+    """
+    bias = _biases(maps, scale)
+    rounded = [m for m in maps if isinstance(m, Int8Linear)]
+    if rounded:
+        scales = torch.cat([rounded[0].scale * scale, *(m.scale for m in rounded[1:])])
+        return JoinedMaps(torch.cat([m.weight_int8 for m in rounded]), scales, bias)
+    weights = [m.weight.detach() for m in maps if not isinstance(m, Int8Linear)]
+    weights[0] = weights[0] if scale == 1.0 else weights[0] * scale
+    return JoinedMaps(weights[0] if len(weights) == 1 else torch.cat(weights), None, bias)
 
 
 class FrozenLinear:
@@ -29,15 +59,12 @@ class FrozenLinear:
     def __init__(
         self, maps: Sequence[nn.Linear | Int8Linear], scale: float = 1.0, relu: bool = False
     ):
-        self.bias, self.relu = _biases(maps, scale), relu
-        self.int8 = _join_int8([m for m in maps if isinstance(m, Int8Linear)], self.bias, scale)
-        self.packed = False
+        joined = join_maps(maps, scale)
+        self.bias, self.relu, self.packed = joined.bias, relu, False
+        self.int8 = None if joined.scale is None else _as_int8(joined, maps)
         if self.int8 is None:
-            weights = [m.weight.detach() for m in maps if not isinstance(m, Int8Linear)]
-            weights[0] = weights[0] if scale == 1.0 else weights[0] * scale
-            weight = weights[0] if len(weights) == 1 else torch.cat(weights)
-            self.packed = usable(weight)
-            self.weight = pack(weight) if self.packed else weight
+            self.packed = usable(joined.weight)
+            self.weight = pack(joined.weight) if self.packed else joined.weight
 
     def __call__(self, x: Tensor) -> Tensor:
         """x `(N, I)` -> `(N, O)`."""
@@ -99,13 +126,11 @@ def _biases(maps: Sequence[nn.Linear | Int8Linear], scale: float) -> Tensor | No
     return torch.cat([biases[0] * scale, *biases[1:]]).detach()
 
 
-def _join_int8(maps: Sequence[Int8Linear], bias: Tensor | None, scale: float) -> Int8Linear | None:
-    """Maps in eight bits as one; None without any."""
-    if not maps:
-        return None
-    outputs = sum(m.out_features for m in maps)
-    joined = Int8Linear(maps[0].in_features, outputs, bias is not None)
-    joined.weight_int8 = torch.cat([m.weight_int8 for m in maps])
-    joined.scale = torch.cat([maps[0].scale * scale, *(m.scale for m in maps[1:])])
-    joined.bias, joined.brief = bias, any(m.brief for m in maps)
-    return joined
+def _as_int8(joined: JoinedMaps, maps: Sequence[nn.Linear | Int8Linear]) -> Int8Linear:
+    """Joined maps in eight bits as one layer."""
+    outputs, inputs = joined.weight.shape
+    made = Int8Linear(inputs, outputs, joined.bias is not None)
+    assert joined.scale is not None
+    made.weight_int8, made.scale, made.bias = joined.weight, joined.scale, joined.bias
+    made.brief = any(m.brief for m in maps if isinstance(m, Int8Linear))
+    return made

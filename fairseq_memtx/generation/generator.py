@@ -20,6 +20,7 @@ from ..decoding.search_options import Limits, SearchOptions, places
 from ..decoding.shortlist import Shortlist, fingerprint
 from ..ground.errors import UserError
 from ..models.int8 import is_rounded
+from ..native.searches import NativeSearches
 from .graph_searches import GraphSearches
 from .steppers import Engine, EnsembleStepper, HowToStep
 
@@ -33,6 +34,7 @@ class FastGenerator(SequenceGenerator):
         models, tgt_dict, options: fairseq's.
         shortlist: the words that a batch's translations may have; None for all.
         graphs: searches on the device alone, where they can; None for none.
+        native: searches by the native engine, where it can; None for none.
 
     Raises:
         UserError: for a beam that the vocabulary, or the shortlist, is too small for.
@@ -46,10 +48,11 @@ class FastGenerator(SequenceGenerator):
         tgt_dict,
         shortlist: Shortlist | None = None,
         graphs: GraphSearches | None = None,
+        native: NativeSearches | None = None,
         **options,
     ):
         super().__init__(models, tgt_dict, **options)
-        self.shortlist, self.graphs = shortlist, graphs
+        self.shortlist, self.graphs, self.native = shortlist, graphs, native
         self._refuse_wide_beams(options.get("beam_size", 1))
         if self.lm_model is not None or self.token_indices_to_suppress is not None:
             raise refusal("a language model or suppressed words cannot be used")
@@ -94,10 +97,11 @@ class FastGenerator(SequenceGenerator):
             options = options.by_place(words)
             prefix_tokens = None if prefix_tokens is None else places(words, prefix_tokens)
         limits = Limits(prefix_tokens, source_lengths if self.match_source_len else None)
-        if self.graphs is not None:
-            on_device = self.graphs.find(self.engines, net_input, options, how, limits)
-            if on_device is not None:
-                return on_device
+        for searches in (self.graphs, self.native):
+            if searches is not None:
+                elsewhere = searches.find(self.engines, net_input, options, how, limits)
+                if elsewhere is not None:
+                    return elsewhere
         steppers = [engine.start(net_input, how) for engine in self.engines]
         stepper = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
         search = BeamSearch(options, stepper, len(source), source.device, limits)
@@ -190,15 +194,17 @@ def own_settings(
         UserError: where the shortlist is unusable or for other dictionaries.
     """
     graphs = GraphSearches() if options.generator == "cuda-graphs" else None
+    native = NativeSearches() if options.generator == "fast" and options.native == "on" else None
+    own: dict[str, Any] = {"shortlist": None, "graphs": graphs, "native": native}
     if not options.shortlist:
-        return {"shortlist": None, "graphs": graphs}
+        return own
     sizes = len(source_dictionary), len(target_dictionary)
     made_for = fingerprint(source_dictionary.symbols, target_dictionary.symbols)
     try:
         shortlist = Shortlist.load(Path(options.shortlist), *sizes, made_for)
     except ValueError as error:
         raise UserError(f"{flag('shortlist')}: {error}") from None
-    return {"shortlist": shortlist, "graphs": graphs}
+    return {**own, "shortlist": shortlist}
 
 
 def check_eight_bits(models: Iterable[Any]) -> None:

@@ -192,14 +192,14 @@ class Prepared(Generic[Made]):
     """
 
     def __init__(self, make: Callable[[Any], Made], model: Any, module: Any):
-        self._make, self._model, self._module = make, model, module
+        self._make, self.model, self._module = make, model, module
         self._made: Made | None = None
         self._made_of: list[tuple[int, int]] = []
 
     def get(self) -> Made:
         """It, as the weights are now."""
         made_of = list(weights_of(self._module))
-        if self._made is None or not is_final(self._model) or made_of != self._made_of:
+        if self._made is None or not is_final(self.model) or made_of != self._made_of:
             self._made, self._made_of = self._make(self._module), made_of
         return self._made
 

@@ -1,0 +1,162 @@
+"""What stands between the generator `fast` and the engine: which batches it searches."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..decoding.history import Hypothesis
+from ..decoding.search import Limits, SearchOptions
+from ..generation.steppers import Engine, HowToStep, Prepared, is_final
+from .library import Found, Library, Model, Parts, Request, UnusableError, loaded, translate
+from .weights import Writer, why_not_native
+
+logger = logging.getLogger(__name__)
+
+
+class NativeSearches:
+    """Searches by the engine, with models that are kept as long as this lives.
+
+    Args:
+        threads: that share the sentences of a batch; None for as many as torch uses.
+    """
+
+    def __init__(self, threads: int | None = None):
+        self._threads = threads
+        self._told: set[str] = set()
+        self._members: dict[int, Member] = {}
+
+    def find(
+        self,
+        engines: Sequence[Engine],
+        net_input: dict[str, Tensor],
+        options: SearchOptions,
+        how: HowToStep,
+        limits: Limits,
+    ) -> list[Hypothesis] | None:
+        """All hypotheses of a batch; None, and once in the log why, where it cannot search.
+
+        Raises:
+            FloatingPointError: where the model gives no numbers.
+        """
+        members = [self._member(engine) for engine in engines]
+        source = net_input["src_tokens"]
+        reason = next((m.why_not for m in members if m.why_not is not None), None)
+        if reason is None:
+            reason = why_not_batch(source, options, members)
+        if reason is not None:
+            self._tell(reason)
+            return None
+        try:
+            library, level = loaded()
+        except UnusableError as error:
+            self._tell(str(error), logging.WARNING)
+            return None
+        by_rows = how.words is not None
+        models = [member.get(library, level, by_rows) for member in members]
+        threads = torch.get_num_threads() if self._threads is None else self._threads
+        request = Request(
+            source, options, limits, how.words, how.temperature, how.attention, threads
+        )
+        found = translate(models, request)
+        return hypotheses(found, source, members[0].padding if how.attention else None)
+
+    def _member(self, engine: Engine) -> "Member":
+        key = id(engine)
+        if key not in self._members:
+            self._members[key] = Member(engine)
+        return self._members[key]
+
+    def _tell(self, reason: str, level: int = logging.INFO) -> None:
+        if reason not in self._told:
+            self._told.add(reason)
+            logger.log(level, "searching without the native engine: %s", reason)
+
+
+class Member:
+    """A model of the generator's, and what it is in the engine.
+
+    Attributes:
+        why_not: what about it the engine cannot do; None if nothing.
+        padding: symbol of its sources.
+    """
+
+    def __init__(self, engine: Engine):
+        model = engine.model
+        self.why_not = why_not_native(model)
+        if self.why_not is None and not is_final(model):
+            self.why_not = "the model may still be trained"
+        self.padding = getattr(model.encoder, "padding_idx", 0)
+        self.max_source = model.encoder.max_positions()
+        self.max_target = model.decoder.max_positions()
+        self._how: tuple[Library, str, bool] | None = None
+        self._prepared = Prepared(self._make, model, model)
+
+    def get(self, library: Library, level: str, by_rows: bool) -> Model:
+        """The model as its weights are now."""
+        if self._how != (library, level, by_rows):
+            self._how = library, level, by_rows
+            self._prepared = Prepared(self._make, self._prepared.model, self._prepared.model)
+        return self._prepared.get()
+
+    def _make(self, model: Any) -> Model:
+        assert self._how is not None
+        library, level, by_rows = self._how
+        parts = Parts(library, level)
+        Writer(parts, by_rows).model(model)
+        return Model(parts)
+
+
+def why_not_batch(source: Tensor, options: SearchOptions, members: Sequence[Member]) -> str | None:
+    """What about a batch the engine cannot do; None if nothing."""
+    if source.device.type != "cpu":
+        return "the batch is not on a CPU"
+    lengths = source.ne(members[0].padding).sum(dim=1)
+    if len(source) == 0 or int(lengths.min()) == 0:
+        return "a sentence has no word"
+    if int(lengths.max()) > min(member.max_source for member in members):
+        return "a sentence is longer than the model takes"
+    if options.max_len >= min(member.max_target for member in members):
+        return "translations may be longer than the model makes"
+    return None
+
+
+def hypotheses(found: Found, source: Tensor, padding: int | None) -> list[Hypothesis]:
+    """What the engine found, in the search's form.
+
+    Args:
+        found: it.
+        source: `(B, S)`.
+        padding: symbol of the sources, where attention was wanted; None where not.
+    """
+    words, scores = torch.from_numpy(found.words), torch.from_numpy(found.word_scores)
+    totals = torch.from_numpy(found.total).unbind()
+    ends = np.cumsum(found.length).tolist()
+    attentions = (
+        [None] * len(ends) if padding is None else list(_attentions(found, source, padding))
+    )
+    made, first = [], 0
+    for number, (sentence, end) in enumerate(zip(found.sentence.tolist(), ends, strict=True)):
+        made.append(
+            Hypothesis(
+                sentence, words[first:end], totals[number], scores[first:end], attentions[number]
+            )
+        )
+        first = end
+    return made
+
+
+def _attentions(found: Found, source: Tensor, padding: int):
+    """Each hypothesis' attention `(S, t)`, none of it to padding."""
+    real, first = source.ne(padding), 0
+    probs = torch.from_numpy(found.attention)
+    for sentence, length in zip(found.sentence.tolist(), found.length.tolist(), strict=True):
+        places = real[sentence].nonzero().squeeze(1)
+        count = length * len(places)
+        made = probs.new_zeros(source.size(1), length)
+        made[places] = probs[first : first + count].view(length, len(places)).t()
+        first += count
+        yield made

@@ -1,0 +1,239 @@
+#include "decoding.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace memtx {
+
+void Decoding::start(const Model& model, const std::vector<std::vector<int>>& sentences, int beam,
+                     bool attention, Room& room) {
+  model_ = &model;
+  wants_attention_ = attention;
+  lengths_.clear(), rows_before_.clear(), keys_before_.clear();
+  size_t rows = 0, keys = 0;
+  longest_ = 0;
+  for (const auto& sentence : sentences) {
+    const int length = static_cast<int>(sentence.size());
+    lengths_.push_back(length), rows_before_.push_back(rows), keys_before_.push_back(keys);
+    rows += length, keys += rounded_up(length, 16);
+    longest_ = std::max(longest_, length);
+  }
+  rows_before_.push_back(rows), keys_before_.push_back(keys);
+  read_source(sentences, room);
+  const int kinds = model.groups;
+  past_.start(static_cast<int>(sentences.size()), beam, kinds, model.dim);
+}
+
+void Decoding::read_source(const std::vector<std::vector<int>>& sentences, Room& room) {
+  const Model& model = *model_;
+  const int rows = static_cast<int>(rows_before_.back()), dim = model.dim;
+  float* encoded = encoded_.fit(times(rows, model.encoder_dim));
+  model.encode(sentences, room, encoded);
+  source_keys_.resize(model.decoder.size());
+  source_values_.resize(model.decoder.size());
+  for (size_t l = 0; l < model.decoder.size(); l++) {
+    const DecoderLayer& layer = model.decoder[l];
+    float* keys = room.joined.fit(times(rows, dim));
+    layer.cross_keys.apply(model.kernels, encoded, rows, keys, room.rounding);
+    float* transposed = source_keys_[l].fit(times(keys_before_.back(), dim));
+    for (size_t b = 0; b < sentences.size(); b++) {
+      const int length = lengths_[b], padded = rounded_up(length, 16);
+      float* to = transposed + keys_before_[b] * dim;
+      transpose(keys + rows_before_[b] * dim, length, dim, dim, to, padded);
+      for (int c = 0; c < dim; c++)
+        std::fill(to + static_cast<size_t>(c) * padded + length,
+                  to + static_cast<size_t>(c + 1) * padded, 0.0f);
+    }
+    layer.cross_values.apply(model.kernels, encoded, rows, source_values_[l].fit(times(rows, dim)),
+                             room.rounding);
+  }
+}
+
+const float* Decoding::step(const std::vector<int>& open, int each, const std::vector<int>& words,
+                            Room& room) {
+  const Model& model = *model_;
+  const Rows rows = {open, each, static_cast<int>(words.size())};
+  const size_t size = times(rows.count, model.dim);
+  float* x = x_.fit(size);
+  for (int n = 0; n < rows.count; n++)
+    model.target.look_up(model.kernels, words[n], past_.position(),
+                         x + static_cast<size_t>(n) * model.dim);
+  past_.begin(open, each);
+  if (model.feedback) {
+    mixture_.zeros(size);
+    model.kernels.scaled_sum(mixture_.data(), x, model.mixture[0], static_cast<int>(size));
+  }
+  for (int l = 0; l < static_cast<int>(model.decoder.size()); l++) {
+    run_layer(l, rows, x, room);
+    if (model.feedback)
+      model.kernels.scaled_sum(mixture_.data(), x, model.mixture[l + 1], static_cast<int>(size));
+  }
+  if (model.feedback) remember(rows, room);
+  if (!model.decoder_norm.exists()) return x;
+  model.decoder_norm.apply(model.kernels, x, rows.count, features_.fit(size));
+  return features_.data();
+}
+
+void Decoding::run_layer(int index, const Rows& rows, float* x, Room& room) {
+  const Model& model = *model_;
+  const Kernels& kernels = model.kernels;
+  const DecoderLayer& layer = model.decoder[index];
+  const size_t size = times(rows.count, model.dim);
+  float* normed = room.normed.fit(size);
+  float* joined = room.joined.fit(times(rows.count, layer.joined.outputs()));
+  room.context.fit(size);
+  Use back;
+  back.add = x;
+
+  if (model.pre_norm) layer.norm.apply(kernels, x, rows.count, normed);
+  layer.joined.apply(kernels, model.pre_norm ? normed : x, rows.count, joined, room.rounding);
+  look_back(index, rows, joined, room);
+  layer.out.apply(kernels, room.context.data(), rows.count, x, room.rounding, back);
+  if (!model.pre_norm) layer.norm.apply(kernels, x, rows.count, x);
+
+  if (model.pre_norm) layer.cross_norm.apply(kernels, x, rows.count, normed);
+  layer.cross_query.apply(kernels, model.pre_norm ? normed : x, rows.count, joined, room.rounding);
+  look_at_source(index, rows, joined, room);
+  layer.cross_out.apply(kernels, room.context.data(), rows.count, x, room.rounding, back);
+  if (!model.pre_norm) layer.cross_norm.apply(kernels, x, rows.count, x);
+
+  model.feed_forward(layer.forward, model.activation, model.pre_norm, x, rows.count, room);
+}
+
+// The Feedback decoder's memory of this position, from the mixture of all states.
+void Decoding::remember(const Rows& rows, Room& room) {
+  const Model& model = *model_;
+  float* mixture = mixture_.data();
+  if (model.memory_norm.exists())
+    model.memory_norm.apply(model.kernels, mixture, rows.count, mixture);
+  const size_t stride = model.memory.outputs();
+  float* entries = entries_.fit(times(rows.count, stride));
+  model.memory.apply(model.kernels, mixture, rows.count, entries, room.rounding);
+  for (int n = 0; n < rows.count; n++)
+    for (int g = 0; g < model.groups; g++) {
+      const float* key = entries + n * stride + 2 * static_cast<size_t>(g) * model.dim;
+      past_.write(g, rows.open[n / rows.each], n % rows.each, key, key + model.dim);
+    }
+}
+
+// --- The past ------------------------------------------------------------------------------------
+
+void Decoding::look_back(int index, const Rows& rows, const float* joined, Room& room) {
+  const Model& model = *model_;
+  if (model.feedback && past_.position() == 0) {  // an empty memory adds nothing
+    room.context.zeros(times(rows.count, model.dim));
+    return;
+  }
+  const size_t stride = model.decoder[index].joined.outputs();
+  if (!model.feedback)
+    for (int n = 0; n < rows.count; n++) {
+      const float* key = joined + n * stride + model.dim;
+      past_.write(index, rows.open[n / rows.each], n % rows.each, key, key + model.dim);
+    }
+  for (int place = 0; place < static_cast<int>(rows.open.size()); place++)
+    look_back(index, place, rows, joined + place * rows.each * stride, room);
+}
+
+// The rows of one sentence: first all of them over what is settled, then each over its own slots.
+void Decoding::look_back(int index, int place, const Rows& rows, const float* queries, Room& room) {
+  const Model& model = *model_;
+  const Kernels& kernels = model.kernels;
+  const DecoderLayer& layer = model.decoder[index];
+  const int heads = model.heads, head_dim = model.dim / heads, sentence = rows.open[place];
+  const int kind = model.feedback && model.groups == 1 ? 0 : index;
+  const int end = past_.position() + (model.feedback ? 0 : 1),
+            first = layer.reach.first(past_.position());
+  const int settled = past_.settled(sentence), shared = std::max(0, settled - first);
+  const int own_first = std::max(first, settled), own = end - own_first, count = end - first;
+  const size_t stride = layer.joined.outputs(), score_stride = rounded_up(count, 16);
+  const size_t row_scores = heads * score_stride;
+  float* scores = room.scores.fit(times(rows.each, row_scores));
+  float* context = room.context.data() + static_cast<size_t>(place) * rows.each * model.dim;
+  const Entries& entries = past_.entries(kind);
+
+  for (int h = 0; shared > 0 && h < heads; h++)
+    kernels.dot_shared(queries + h * head_dim, stride, rows.each,
+                       entries.settled(sentence, h * head_dim, first, shared), head_dim,
+                       scores + h * score_stride, row_scores);
+  for (int r = 0; r < rows.each; r++)
+    kernels.dot_slots(queries + r * stride, entries.keys(sentence),
+                      past_.list(place * rows.each + r) + own_first - settled, own, heads, head_dim,
+                      scores + r * row_scores + shared, score_stride);
+  if (model.distances > 0)
+    add_distances(layer, queries, stride, rows.each, count, scores, score_stride, room);
+  for (int r = 0; r < rows.each; r++) {
+    for (int h = 0; h < heads; h++)
+      kernels.softmax(scores + r * row_scores + h * score_stride, count);
+    kernels.mix_slots(scores + r * row_scores + shared, score_stride, entries.values(sentence),
+                      past_.list(place * rows.each + r) + own_first - settled, own, heads, head_dim,
+                      context + static_cast<size_t>(r) * model.dim);
+  }
+  for (int h = 0; shared > 0 && h < heads; h++)
+    kernels.mix_shared(scores + h * score_stride, row_scores, rows.each,
+                       entries.settled(sentence, h * head_dim, first, shared), head_dim,
+                       context + h * head_dim, model.dim, true);
+}
+
+// Add what the queries give with the keys of distances; the last entry has the nearest.
+void Decoding::add_distances(const DecoderLayer& layer, const float* queries, size_t stride,
+                             int rows, int count, float* scores, size_t score_stride,
+                             Room& room) const {
+  const Model& model = *model_;
+  const int heads = model.heads, head_dim = model.dim / heads;
+  const int known = std::min(model.distances, count);
+  const size_t by_stride = rounded_up(known, 16);
+  const size_t row_size = static_cast<size_t>(model.dim);
+  float* biased = room.by_distance.fit(times(rows, row_size + heads * by_stride));
+  float* by_distance = biased + rows * row_size;
+  for (int r = 0; r < rows; r++)
+    for (int c = 0; c < model.dim; c++)
+      biased[r * row_size + c] =
+          queries[r * stride + c] + (layer.distance_bias.empty() ? 0.0f : layer.distance_bias[c]);
+  for (int h = 0; h < heads; h++) {
+    const size_t table = model.distance_heads > 1 ? h : 0;
+    const float* keys = layer.distance_keys.data() + table * head_dim * model.distance_stride;
+    const SharedKeys shared = {keys, model.distance_stride, nullptr, 0, known};
+    model.kernels.dot_shared(biased + h * head_dim, row_size, rows, shared, head_dim,
+                             by_distance + h * by_stride, heads * by_stride);
+  }
+  for (int r = 0; r < rows * heads; r++)
+    for (int s = 0; s < count; s++)
+      scores[r * score_stride + s] +=
+          by_distance[r * by_stride + std::min(count - 1 - s, known - 1)];
+}
+
+// --- The source ----------------------------------------------------------------------------------
+
+void Decoding::look_at_source(int index, const Rows& rows, const float* queries, Room& room) {
+  const Model& model = *model_;
+  const Kernels& kernels = model.kernels;
+  const int heads = model.heads, head_dim = model.dim / heads, dim = model.dim;
+  const bool last = index + 1 == static_cast<int>(model.decoder.size());
+  const bool tell = wants_attention_ && last;
+  float* scores = room.scores.fit(times(rows.each, rounded_up(longest_, 16)));
+  if (tell) attention_.zeros(times(rows.count, longest_));
+  for (size_t place = 0; place < rows.open.size(); place++) {
+    const int b = rows.open[place], length = lengths_[b], padded = rounded_up(length, 16);
+    const float* query = queries + place * rows.each * dim;
+    float* context = room.context.data() + place * rows.each * dim;
+    const float* keys = source_keys_[index].data() + keys_before_[b] * dim;
+    const float* values = source_values_[index].data() + rows_before_[b] * dim;
+    for (int h = 0; h < heads; h++) {
+      const int at = h * head_dim;
+      const SharedKeys shared = {keys + static_cast<size_t>(at) * padded,
+                                 static_cast<size_t>(padded), values + at, static_cast<size_t>(dim),
+                                 length};
+      kernels.dot_shared(query + at, dim, rows.each, shared, head_dim, scores, padded);
+      for (int r = 0; r < rows.each; r++) {
+        float* row = scores + static_cast<size_t>(r) * padded;
+        kernels.softmax(row, length);
+        if (tell)
+          kernels.scaled_sum(attention_.data() + (place * rows.each + r) * longest_, row,
+                             1.0f / heads, length);
+      }
+      kernels.mix_shared(scores, padded, rows.each, shared, head_dim, context + at, dim, false);
+    }
+  }
+}
+
+}  // namespace memtx

@@ -1,0 +1,57 @@
+// A decoder in the middle of one search.
+//
+// Size legend: B sentences, K beam, R rows a sentence, N rows, C model dimension, S source
+// positions.
+#pragma once
+
+#include <vector>
+
+#include "model.h"
+#include "past.h"
+
+namespace memtx {
+
+class Decoding {
+ public:
+  // Begin a search for the sentences, given as numbers of source words.
+  void start(const Model& model, const std::vector<std::vector<int>>& sentences, int beam,
+             bool attention, Room& room);
+
+  // Feed the newest words (N,), R for each open sentence: features (N, C), kept until the next.
+  const float* step(const std::vector<int>& open, int rows, const std::vector<int>& words,
+                    Room& room);
+  void move(const std::vector<int>& open, int rows, const std::vector<int>& kept,
+            const std::vector<int>& parents) {
+    past_.move(open, rows, kept, parents);
+  }
+
+  // The attention to the source (N, longest source) of the last step, where it is wanted.
+  const float* attention() const { return attention_.data(); }
+  int longest() const { return longest_; }
+
+ private:
+  struct Rows {  // of a step
+    const std::vector<int>& open;
+    int each, count;
+  };
+
+  void read_source(const std::vector<std::vector<int>>& sentences, Room& room);
+  void look_back(int layer, const Rows& rows, const float* joined, Room& room);
+  void look_back(int layer, int place, const Rows& rows, const float* joined, Room& room);
+  void add_distances(const DecoderLayer& layer, const float* queries, size_t stride, int rows,
+                     int count, float* scores, size_t score_stride, Room& room) const;
+  void look_at_source(int layer, const Rows& rows, const float* queries, Room& room);
+  void run_layer(int layer, const Rows& rows, float* x, Room& room);
+  void remember(const Rows& rows, Room& room);
+
+  const Model* model_ = nullptr;
+  bool wants_attention_ = false;
+  int longest_ = 0;
+  std::vector<int> lengths_;
+  std::vector<size_t> rows_before_, keys_before_;  // of the sentences before, in padded positions
+  std::vector<Buffer<float>> source_keys_, source_values_;  // of layers: (b, C, S), (b, S, C)
+  Past past_;
+  Buffer<float> encoded_, x_, features_, mixture_, entries_, attention_;
+};
+
+}  // namespace memtx

@@ -1,0 +1,127 @@
+// A translation model: fairseq's Transformer encoder, and a decoder of one of the kinds below.
+//
+// Size legend: C model dimension, H heads, D = C / H, L layers, V words.
+#pragma once
+
+#include <vector>
+
+#include "parts.h"
+
+namespace memtx {
+
+enum class Activation { relu, gelu, tanh, gelu_by_tanh };
+
+// Scratch of one thread; nothing in it outlives a call.
+struct Room {
+  RoundingRoom rounding;
+  Buffer<float> normed, hidden, joined, context, scores, keys, by_distance;
+};
+
+class Norm {
+ public:
+  Norm() = default;
+  Norm(const Parts& parts, const std::string& name, int dim);  // none, where it is not there
+  bool exists() const { return !weight_.empty(); }
+  void apply(const Kernels& kernels, const float* x, int rows, float* out) const;
+
+ private:
+  std::vector<float> weight_, bias_;
+  float eps_ = 0.0f;
+};
+
+class Embedding {
+ public:
+  Embedding() = default;
+  Embedding(const Parts& parts, const std::string& side, int dim);
+  int words() const { return words_; }
+  // Positions that there are embeddings for; any number without such.
+  int positions() const;
+  void look_up(const Kernels& kernels, int word, int position, float* out) const;
+
+ private:
+  const float *table_ = nullptr, *positions_ = nullptr;
+  int words_ = 0, num_positions_ = 0, dim_ = 0;
+  float scale_ = 1.0f;
+  Norm norm_;
+};
+
+struct FeedForward {
+  Linear first, second;
+  Norm norm;
+};
+
+struct EncoderLayer {
+  Linear joined, out;  // queries (scaled), keys and values
+  Norm norm;
+  FeedForward forward;
+};
+
+// How far a position sees.
+struct Reach {
+  int span = 0;       // past positions; 0 for all (Feedback)
+  int segment = 0;    // positions of a segment; 0 for none
+  int memory = 0;     // positions before the segment
+  int furthest = -1;  // positions before the own one; -1 for no such limit
+
+  // The first position that `position` sees.
+  int first(int position) const;
+};
+
+struct DecoderLayer {
+  Reach reach;
+  Linear joined;  // queries (scaled) and, but for the Feedback decoder, keys and values
+  Linear out, cross_query, cross_out, cross_keys, cross_values;
+  Norm norm, cross_norm;
+  FeedForward forward;
+  // Keys of distances, transposed: (1 or H, D, stride); what queries get before they meet them.
+  Buffer<float> distance_keys;
+  std::vector<float> distance_bias;
+};
+
+class Model {
+ public:
+  explicit Model(Parts& parts);
+
+  const Kernels& kernels;
+  Activation activation, encoder_activation;
+  int dim, encoder_dim, heads, encoder_heads, words, source_pad;
+  bool pre_norm, encoder_pre_norm;
+  Embedding source, target;
+  std::vector<EncoderLayer> encoder;
+  std::vector<DecoderLayer> decoder;
+  Norm encoder_norm, decoder_norm, memory_norm;
+
+  // The Feedback decoder: one memory for all layers, of one or L pairs of keys and values.
+  bool feedback;
+  int groups = 0;  // pairs; L without feedback
+  std::vector<float> mixture;
+  Linear memory;
+
+  int distances = 0, distance_heads = 0;  // of the keys of distances; 0 for none
+  size_t distance_stride = 0;
+
+  Linear output;
+  WeightRows output_rows;  // for shortlists, in place of `output`
+  bool by_rows;
+
+  // Encoded sources: (rows of all sentences, encoder's C), written to `out`.
+  void encode(const std::vector<std::vector<int>>& sentences, Room& room, float* out) const;
+  void feed_forward(const FeedForward& part, Activation kind, bool pre, float* x, int rows,
+                    Room& room) const;
+
+ private:
+  void read_encoder(Parts& parts);
+  void read_decoder(Parts& parts);
+  void read_reach(Parts& parts);
+  void read_distances(Parts& parts);
+  void attend_to_source(const EncoderLayer& layer, const std::vector<std::vector<int>>& sentences,
+                        Room& room) const;
+};
+
+// Transpose x (rows, from_stride), `columns` of them, to (columns, to_stride).
+void transpose(const float* x, int rows, int columns, size_t from_stride, float* to,
+               size_t to_stride);
+
+inline int rounded_up(int n, int step) { return (n + step - 1) / step * step; }
+
+}  // namespace memtx

@@ -1,0 +1,80 @@
+// What the rows of a beam search remember: the keys and values of their past.
+//
+// A row's entry of each position lies in a slot of its own; which slots are a row's ancestors is
+// told by a list. When beams change only the lists are copied, never an entry. Positions whose
+// ancestor is the same for all rows of a sentence are settled: no later row can have another. Their
+// entries move to one place for all rows, which then read them together, and their slots are used
+// again. docs/engine.md has a drawing.
+//
+// Size legend: B sentences, K beam, R rows a sentence (1 at the first step, then K), C dimension.
+#pragma once
+
+#include <vector>
+
+#include "levels.h"
+#include "memory.h"
+
+namespace memtx {
+
+// Entries of one kind, say of one layer, in a ring of `window` positions and, once settled, with
+// room for `room` of them.
+class Entries {
+ public:
+  void start(int sentences, int beam, int dim, int window, int room);
+  void write(int sentence, int slot, const float* key, const float* value);
+  void settle(int sentence, int slot, int position);
+  // Keep the entries of the positions from settled[b] to `position` - 1 of each open sentence.
+  void widen(int window, const std::vector<int>& open, const std::vector<int>& settled,
+             int position);
+  void make_room(int room, const std::vector<int>& open, const std::vector<int>& settled);
+
+  const float* keys(int sentence) const { return keys_.data() + slots_at(sentence); }
+  const float* values(int sentence) const { return values_.data() + slots_at(sentence); }
+  // From the feature `feature` and the position `first` on.
+  SharedKeys settled(int sentence, int feature, int first, int count) const;
+
+ private:
+  size_t slots_at(int sentence) const {
+    return static_cast<size_t>(sentence) * window_ * beam_ * dim_;
+  }
+  size_t settled_at(int sentence) const { return static_cast<size_t>(sentence) * room_ * dim_; }
+
+  int sentences_ = 0, beam_ = 0, dim_ = 0, window_ = 0, room_ = 0;
+  Buffer<float> keys_, values_;                  // (B, window, K, C)
+  Buffer<float> settled_keys_, settled_values_;  // (B, C, room), transposed; (B, room, C)
+};
+
+class Past {
+ public:
+  // Forget everything; `kinds` of entries, each of `dim` features.
+  void start(int sentences, int beam, int kinds, int dim);
+
+  // Begin a position with `rows` rows for each of the `open` sentences. Each has its slot at the
+  // end of its list.
+  void begin(const std::vector<int>& open, int rows);
+  void write(int kind, int sentence, int row, const float* key, const float* value) {
+    entries_[kind].write(sentence, slot(position_, row), key, value);
+  }
+  // End the position. Only the sentences at the places `kept` of `open` go on; their row r
+  // continues their row parents[place * K + r].
+  void move(const std::vector<int>& open, int rows, const std::vector<int>& kept,
+            const std::vector<int>& parents);
+
+  int position() const { return position_; }
+  int settled(int sentence) const { return settled_[sentence]; }
+  // Slots of the row n of all rows, of the positions from settled() to position().
+  const int32_t* list(int n) const { return lists_.data() + static_cast<size_t>(n) * window_; }
+  const Entries& entries(int kind) const { return entries_[kind]; }
+
+ private:
+  int slot(int position, int row) const { return position % window_ * beam_ + row; }
+  void widen(const std::vector<int>& open, int rows);
+  int settle(int sentence, const int32_t* const* lists);
+
+  int sentences_ = 0, beam_ = 0, position_ = 0, window_ = 0, room_ = 0;
+  std::vector<Entries> entries_;
+  std::vector<int> settled_;      // positions of each sentence
+  Buffer<int32_t> lists_, next_;  // (rows, window)
+};
+
+}  // namespace memtx

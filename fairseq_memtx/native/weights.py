@@ -1,0 +1,212 @@
+"""A fairseq model's weights as the engine's parts, and which models the engine knows.
+
+Size legend: C model dimension, H heads, D = C / H, W distances.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fairseq.modules import gelu, gelu_accurate
+from torch import Tensor, nn
+
+from ..decoding.linear import join_maps
+from ..generation.steppers import is_plain_encoder, why_not_fused
+from ..models.feedback import FeedbackDecoder
+from ..modules.int8 import Int8Linear
+from .library import Parts
+
+#: fairseq's activation functions, in the order of the engine's numbers.
+ACTIVATIONS: tuple[Callable, ...] = (F.relu, gelu, torch.tanh, gelu_accurate)
+
+
+def why_not_native(model: Any) -> str | None:
+    """What about a model the engine cannot run; None if it can."""
+    decoder, encoder = model.decoder, model.encoder
+    for why in (_about_tensors(model), _about_encoder(encoder), _about_decoder(decoder)):
+        if why is not None:
+            return why
+    return None
+
+
+def _about_tensors(model: Any) -> str | None:
+    kinds = {(parameter.dtype, parameter.device.type) for parameter in model.parameters()}
+    if kinds - {(torch.float32, "cpu")}:
+        return "its weights are not in float32 on a CPU"
+    linears = (m for m in model.modules() if isinstance(m, nn.Linear) or hasattr(m, "weight_int8"))
+    if any(type(module) not in (nn.Linear, Int8Linear) for module in linears):
+        return "its linear layers are of another kind"
+    return None
+
+
+def _about_encoder(encoder: Any) -> str | None:
+    if not is_plain_encoder(encoder) or len(encoder.layers) == 0:
+        return "its encoder is no plain Transformer's"
+    if encoder.quant_noise is not None:
+        return "it was made with --quant-noise-pq"
+    return _about_layers(encoder.layers, lambda layer: layer.activation_fn)
+
+
+def _about_decoder(decoder: Any) -> str | None:
+    if isinstance(decoder, FeedbackDecoder):
+        if type(decoder) is not FeedbackDecoder:
+            return "its decoder is another one"
+        if any(layer.encoder_attn is None for layer in decoder.all_layers()):
+            return "it has no cross-attention"
+    else:
+        why = why_not_fused(decoder)
+        if why is not None:
+            return why
+    if decoder.adaptive_softmax is not None:
+        return "it has an adaptive softmax"
+    if decoder.project_in_dim is not None or decoder.project_out_dim is not None:
+        return "its embedding has another dimension than its layers"
+    return _about_layers(layers_of(decoder), activation_of)
+
+
+def _about_layers(layers: Sequence[Any], activation: Callable[[Any], Any]) -> str | None:
+    if any(activation(layer) not in ACTIVATIONS for layer in layers):
+        return "its activation function is another one"
+    norms = (m for layer in layers for m in layer.modules() if isinstance(m, nn.LayerNorm))
+    if any(norm.weight is None or norm.bias is None for norm in norms):
+        return "its norms have no weights"
+    return None
+
+
+def layers_of(decoder: Any) -> list[Any]:
+    """A decoder's layers; those of ours may be drawn anew at each look."""
+    return decoder.all_layers() if hasattr(decoder, "all_layers") else list(decoder.layers)
+
+
+def activation_of(layer: Any) -> Any:
+    """The activation function of a decoder layer, fairseq's or ours."""
+    return layer.activation if hasattr(layer, "activation") else layer.activation_fn
+
+
+class Writer:
+    """Writes a model's parts; their names are listed in docs/engine.md.
+
+    Args:
+        parts: where to.
+        by_rows: the projection to the words is for shortlists.
+    """
+
+    def __init__(self, parts: Parts, by_rows: bool):
+        self.parts, self.by_rows = parts, by_rows
+
+    @torch.no_grad()
+    def model(self, model: Any) -> None:
+        """All of it."""
+        self.encoder(model.encoder)
+        self.decoder(model.decoder)
+
+    def encoder(self, encoder: Any) -> None:
+        """fairseq's encoder."""
+        self.embedding("source", encoder, encoder.max_positions())
+        self.parts.number("source.pad", encoder.padding_idx)
+        self.stack("encoder", encoder.layers, encoder.layers[0].self_attn.num_heads)
+        for number, layer in enumerate(encoder.layers):
+            name, attn = f"encoder.{number}.", layer.self_attn
+            self.linear(name + "joined", [attn.q_proj, attn.k_proj, attn.v_proj], attn.scaling)
+            self.linear(name + "out", [attn.out_proj])
+            self.norm(name + "norm", layer.self_attn_layer_norm)
+            self.feed_forward(name, layer, layer.activation_fn)
+        self.norm("encoder.norm", encoder.layer_norm)
+
+    def decoder(self, decoder: Any) -> None:
+        """fairseq's decoder, or one of ours."""
+        layers, feedback = layers_of(decoder), isinstance(decoder, FeedbackDecoder)
+        self.embedding("target", decoder, decoder.max_positions())
+        self.stack("decoder", layers, layers[0].encoder_attn.num_heads)
+        self.parts.number("decoder.feedback", feedback)
+        for number, layer in enumerate(layers):
+            self.decoder_layer(f"decoder.{number}.", layer, feedback)
+        self.norm("decoder.norm", decoder.layer_norm)
+        self.linear("output", [decoder.output_projection], as_rows=self.by_rows)
+        if feedback:
+            self.memory(decoder.memory, len(layers))
+        else:
+            self.distances(None)
+
+    def decoder_layer(self, name: str, layer: Any, feedback: bool) -> None:
+        """One layer, but for how far it sees."""
+        attn, cross = layer.self_attn, layer.encoder_attn
+        maps = [attn.q_proj] if feedback else [attn.q_proj, attn.k_proj, attn.v_proj]
+        self.linear(name + "joined", maps, attn.scaling)
+        self.linear(name + "out", [attn.out_proj])
+        self.linear(name + "cross_query", [cross.q_proj], cross.scaling)
+        self.linear(name + "cross_keys", [cross.k_proj])
+        self.linear(name + "cross_values", [cross.v_proj])
+        self.linear(name + "cross_out", [cross.out_proj])
+        self.norm(name + "norm", layer.self_attn_layer_norm)
+        self.norm(name + "cross_norm", layer.encoder_attn_layer_norm)
+        self.feed_forward(name, layer, activation_of(layer))
+        for part, value in (("span", 0), ("segment", 0), ("memory", 0), ("furthest", -1)):
+            self.parts.number(name + part, value)
+
+    def memory(self, memory: Any, num_layers: int) -> None:
+        """The Feedback decoder's."""
+        self.parts.number("memory.groups", len(memory.k_proj))
+        self.parts.floats("memory.mixture", memory.mixture.probs().float())
+        projections = zip(memory.k_proj, memory.v_proj, strict=True)
+        self.linear("memory.project", [linear for pair in projections for linear in pair])
+        self.norm("memory.norm", memory.layer_norm)
+        for number in range(num_layers):
+            self.parts.number(f"decoder.{number}.span", memory.span)
+        table = memory.distance_keys
+        # the nearest entry is 1 position back
+        self.distances(None if table is None else table.t().unsqueeze(0))
+
+    def distances(self, keys: Tensor | None) -> None:
+        """Keys of distances that all layers share, `(1 or H, D, W)`, the nearest entry's first."""
+        self.parts.number("decoder.distances", 0 if keys is None else keys.size(2))
+        if keys is not None:
+            self.parts.number("decoder.distances_by_head", keys.size(0) > 1)
+            self.parts.floats("decoder.distance_keys", keys.contiguous())
+
+    def embedding(self, side: str, coder: Any, num_positions: int) -> None:
+        """Words, positions and norm of the encoder's or the decoder's input."""
+        table = coder.embed_tokens.weight
+        self.parts.number(f"{side}.words", table.size(0))
+        self.parts.number(f"{side}.dim", table.size(1))
+        self.parts.number(f"{side}.scale", coder.embed_scale)
+        self.parts.floats(f"{side}.embedding", table)
+        if coder.embed_positions is not None:
+            # a row for each place of a text without padding
+            words = torch.full((1, num_positions), coder.padding_idx + 1)
+            self.parts.number(f"{side}.num_positions", num_positions)
+            self.parts.floats(f"{side}.positions", coder.embed_positions(words)[0])
+        self.norm(f"{side}.norm", coder.layernorm_embedding)
+
+    def stack(self, name: str, layers: Sequence[Any], num_heads: int) -> None:
+        """What all layers have in common."""
+        first = layers[0]
+        self.parts.number(f"{name}.layers", len(layers))
+        self.parts.number(f"{name}.heads", num_heads)
+        self.parts.number(f"{name}.pre_norm", first.normalize_before)
+        self.parts.number(f"{name}.activation", ACTIVATIONS.index(activation_of(first)))
+
+    def feed_forward(self, name: str, layer: Any, activation: Any) -> None:
+        """The two maps and their norm."""
+        self.parts.number(name + "hidden", layer.fc1.out_features)
+        self.linear(name + "fc1", [layer.fc1])
+        self.linear(name + "fc2", [layer.fc2])
+        self.norm(name + "final_norm", layer.final_layer_norm)
+
+    def linear(
+        self,
+        name: str,
+        maps: Sequence[nn.Linear | Int8Linear],
+        scale: float = 1.0,
+        as_rows: bool = False,
+    ) -> None:
+        """Maps of the same input side by side, the first times `scale`."""
+        self.parts.linear(name, *join_maps(maps, scale), as_rows=as_rows)
+
+    def norm(self, name: str, norm: Any) -> None:
+        """A layer norm, where there is one."""
+        if norm is not None:
+            self.parts.floats(f"{name}.weight", norm.weight)
+            self.parts.floats(f"{name}.bias", norm.bias)
+            self.parts.number(f"{name}.eps", norm.eps)
