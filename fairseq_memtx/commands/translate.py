@@ -299,6 +299,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default="",
         help="file of `memtx shortlist`: look only at likely words",
     )
+    add(
+        "--native",
+        choices=("on", "off"),
+        default="on",
+        help="search by the native engine where it can, on a CPU",
+    )
     add("--half", action="store_true", help="half precision")
     add("--threads", type=cores.thread_count, default=cores.default_threads())
     return parser.parse_args(argv)

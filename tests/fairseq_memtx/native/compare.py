@@ -7,7 +7,7 @@ import torch
 
 from fairseq_memtx.generation.generator import FastGenerator, FastGeneratorWithAlignment
 from fairseq_memtx.native.searches import NativeSearches
-from tests.fairseq_memtx.test_generation import generate, numbers
+from tests.fairseq_memtx.searches import generate, numbers
 
 #: Sums of float32 rounded in another order: a score of 30 words of log-probability about -1 each.
 ROUNDING = {"rtol": 2e-5, "atol": 2e-5}
