@@ -4,6 +4,7 @@ from pathlib import Path
 
 from scripts.experiment import commands
 from scripts.experiment.configs import EXPERIMENTS, Experiment, Model, Training
+from scripts.experiment.folders import Run
 
 TINY = Experiment(
     name="tiny",
@@ -24,7 +25,7 @@ def write_checkpoint(data_bin: Path, path: Path, decoder: str, depth: int) -> Pa
 
     import fairseq_memtx.plugin  # noqa: F401  (registers the decoder)
 
-    line = commands.train_command(TINY, data_bin, path.parent, decoder, depth, 1)
+    line = commands.train_command(TINY, data_bin, path.parent, Run(decoder, depth, 1))
     args = options.parse_args_and_arch(options.get_training_parser(), input_args=line[1:])
     config = convert_namespace_to_omegaconf(args)
     torch.manual_seed(1)

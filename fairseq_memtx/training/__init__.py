@@ -3,6 +3,7 @@
 - `whole_checkpoints`: a checkpoint appears under its name only when all of it is written
 - `resuming`: a training goes on from the newest checkpoint that is whole
 - `stopping`: SIGTERM and SIGINT save before the training ends
+- `patience`: `--patience` counts on where a training was interrupted
 
 `repairs` makes these additions with its own changes, and takes them back. Beside them are the tools
 of our own tasks: `told_tasks`, what the trainer tells a task that asks, and `host_memory`.
@@ -10,6 +11,6 @@ of our own tasks: `told_tasks`, what the trainer tells a task that asks, and `ho
 
 from types import ModuleType
 
-from . import resuming, stopping, whole_checkpoints
+from . import patience, resuming, stopping, whole_checkpoints
 
-ADDITIONS: tuple[ModuleType, ...] = (whole_checkpoints, resuming, stopping)
+ADDITIONS: tuple[ModuleType, ...] = (whole_checkpoints, resuming, stopping, patience)

@@ -6,11 +6,15 @@ run, saved with the run's settings, and shown in the documentation.
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import shell
-from scripts.experiment.configs import Decoding, Experiment
+from scripts.experiment.configs import Decoding, Experiment, Model
+from scripts.experiment.folders import Run
+from scripts.experiment.recipes import RECIPES
 
 
 def prepare_command(experiment: Experiment, out: Path, corpora: Path | None) -> list[str]:
@@ -45,22 +49,41 @@ def train_prefixes(experiment: Experiment, corpora: Path) -> list[Path]:
 
 
 def train_command(
-    experiment: Experiment, data_bin: Path, save_dir: Path, decoder: str, depth: int, seed: int
+    experiment: Experiment,
+    data_bin: Path,
+    save_dir: Path,
+    run: Run,
+    init_from: Path | None = None,
 ) -> list[str]:
-    """``fairseq-train`` for one run; the same line starts it and resumes it."""
-    data = experiment.data
+    """``fairseq-train`` for one run; the same line starts it and resumes it.
+
+    ``init_from`` is the checkpoint of a Transformer whose weights the recipe begins from.
+    """
+    data, model = experiment.data, experiment.model.at_width(run.width)
+    entry, recipe = DECODERS[run.decoder], RECIPES[run.recipe]
     command = ["fairseq-train", str(data_bin), *_user_dir(), "--task", shell.TASK]
     command += ["--source-lang", data.source_lang, "--target-lang", data.target_lang]
-    entry = DECODERS[decoder]
-    command += ["--arch", entry.architecture, "--decoder-layers", str(depth)]
-    command += [*_model_flags(experiment), *entry.experiment_flags(experiment.model.segment_len)]
+    command += ["--arch", entry.architecture, "--decoder-layers", str(run.depth)]
+    command += [*_model_flags(model), *entry.experiment_flags(model.segment_len)]
     command += _training_flags(experiment, entry.criterion)
-    command += ["--save-dir", str(save_dir), "--seed", str(seed)]
+    command += [*recipe.flags, "--save-dir", str(save_dir), "--seed", str(run.seed)]
+    command += ["--memtx-init-from", str(init_from)] if init_from else []
     return command + [*_device_flags(experiment), *experiment.training.extra]
 
 
-def _model_flags(experiment: Experiment) -> list[str]:
-    model = experiment.model
+def distil_command(
+    experiment: Experiment, data: Path, teacher: Path, out: Path, jobs: int, threads: int
+) -> list[str]:
+    """``memtx distil``: a teacher's translations as training targets, in a layout of their own."""
+    command = ["python", "-m", "fairseq_memtx", "distil", "--data", str(data)]
+    command += ["--teacher", str(teacher), "--out", str(out)]
+    command += ["--beam", str(experiment.decoding.beam)]
+    command += ["--lenpen", str(experiment.decoding.lenpen)]
+    command += ["--jobs", str(jobs), "--threads", str(threads)]
+    return command + ["--generate-args", shlex.join(_device_flags(experiment))]
+
+
+def _model_flags(model: Model) -> list[str]:
     flags = ["--encoder-layers", str(model.encoder_layers), "--share-all-embeddings"]
     for side in ("encoder", "decoder"):
         flags += [f"--{side}-embed-dim", str(model.embed_dim)]
@@ -81,6 +104,9 @@ def _training_flags(experiment: Experiment, criterion: str) -> list[str]:
     flags += ["--max-tokens", str(training.max_tokens), "--update-freq", str(training.update_freq)]
     flags += ["--max-epoch", str(training.max_epoch)] if training.max_epoch else []
     flags += ["--max-update", str(training.max_update)] if training.max_update else []
+    if experiment.device == "cpu" and training.cpu_math != "torch":
+        flags += ["--memtx-cpu-math", training.cpu_math]
+    flags += ["--patience", str(training.patience)] if training.patience else []
     flags += ["--keep-last-epochs", str(training.keep_last_epochs)]
     if training.save_interval_updates:
         flags += ["--save-interval-updates", str(training.save_interval_updates)]
@@ -144,6 +170,22 @@ def without(words: list[str], flag: str) -> list[str]:
         return list(words)
     at = words.index(flag)
     return words[:at] + words[at + 2 :]
+
+
+def told(words: Sequence[str], folder: Path) -> list[str]:
+    """A command line as it is published and compared: wherever the experiment's ``folder`` is, its
+    files are told as below ``runs/``; of other places only the last name."""
+    return [_told_word(word, folder) for word in words]
+
+
+def _told_word(word: str, folder: Path) -> str:
+    name, equals, value = word.partition("=")  # such as NAME=CHECKPOINT
+    if equals and Path(value).is_absolute():
+        return f"{name}={_told_word(value, folder)}"
+    path = Path(word)
+    if path.is_absolute() and path.is_relative_to(folder):
+        return (Path("runs") / folder.name / path.relative_to(folder)).as_posix()
+    return shell.relative(word)
 
 
 def search_flags(decoding: Decoding) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from scripts.experiment.recipes import PLAIN, RECIPES
+
 
 @dataclass(frozen=True, order=True)
 class Run:
@@ -13,11 +15,21 @@ class Run:
     decoder: str
     depth: int
     seed: int
+    recipe: str = PLAIN
+    width: int = 0  # the embedding dimension, where it is not the experiment's own
+
+    @property
+    def shape(self) -> str:
+        """What the model is, without how it is trained, such as ``feedback-d2-w128``."""
+        width = f"-w{self.width}" if self.width else ""
+        return f"{self.decoder}-d{self.depth}{width}"
 
     @property
     def name(self) -> str:
-        """The run's folder and record, such as ``feedback-d2-s1``."""
-        return f"{self.decoder}-d{self.depth}-s{self.seed}"
+        """The run's folder and record, such as ``feedback-d2-s1`` or
+        ``feedback-d2-w128-curriculum-s1``."""
+        recipe = "" if self.recipe == PLAIN else f"-{self.recipe}"
+        return f"{self.shape}{recipe}-s{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,11 @@ class RunFolder:
     def settings(self) -> Path:
         """The resolved settings and full command lines."""
         return self.path / "settings.json"
+
+    @property
+    def starts(self) -> Path:
+        """The commit of each start of the training, a line of JSON each."""
+        return self.path / "starts.jsonl"
 
     @property
     def train_log(self) -> Path:
@@ -83,9 +100,17 @@ class ExperimentFolder:
         return self.data / "prepared.json"
 
     @property
-    def speed(self) -> Path:
-        """What ``scripts.shared.measure`` found, for all runs."""
-        return self.path / "speed.json"
+    def distilled(self) -> Path:
+        """Data in the same layout, with a teacher's translations as training targets."""
+        return self.path / "distilled"
+
+    def data_of(self, run: Run) -> Path:
+        """What a run is trained on."""
+        return self.distilled if RECIPES[run.recipe].is_distilled else self.data
+
+    def speed(self, beam: int) -> Path:
+        """What ``scripts.shared.measure`` found of all runs with this beam."""
+        return self.path / f"speed-beam{beam}.json"
 
     def reference(self, split: str, language: str) -> Path:
         """Untouched text of ``split``, in the order of the binarised pairs."""
@@ -94,3 +119,7 @@ class ExperimentFolder:
     def run(self, run: Run) -> RunFolder:
         """The folder of one run."""
         return RunFolder(self.path / run.name)
+
+    def search(self, run: Run) -> Path:
+        """Where the learning rate for runs of this shape is looked for."""
+        return self.path / "search" / run.shape

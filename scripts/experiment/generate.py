@@ -73,7 +73,7 @@ class Generation:
     def inputs(self) -> dict:
         """All that the translations depend on."""
         return {
-            "command": [shell.relative(word) for word in self.command],
+            "command": commands.told(self.command, self.experiment_folder.path),
             "model": stages.output_hash(self.folder, "average", self.folder.averaged),
             "data": prepare.data_hash(self.experiment_folder),
         }

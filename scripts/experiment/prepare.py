@@ -13,7 +13,7 @@ from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import hash_of
 from scripts.experiment import commands
 from scripts.experiment.configs import Experiment
-from scripts.experiment.folders import ExperimentFolder
+from scripts.experiment.folders import ExperimentFolder, Run
 
 logger = logging.getLogger(__name__)
 
@@ -49,21 +49,21 @@ def find_corpora(experiment: Experiment, given: Path | None) -> Path:
     return corpora
 
 
-def read_prepared(folder: ExperimentFolder) -> dict:
-    """data_prep's account of the prepared data."""
+def read_prepared(folder: ExperimentFolder, run: Run | None = None) -> dict:
+    """data_prep's account of the prepared data; with a run, of those that it is trained on."""
+    data = folder.data if run is None else folder.data_of(run)
+    path = data / "prepared.json"
     try:
-        return json.loads(folder.prepared.read_bytes())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(
-            f"`{folder.data}` must hold prepared data: run the stage `prepare` first"
-        ) from None
+        raise UserError(f"`{data}` holds no prepared data: run the stage `prepare` first") from None
     except ValueError as error:
-        raise UserError(f"`{folder.prepared}` must be JSON, but is damaged: {error}") from error
+        raise UserError(f"`{path}` is damaged, it is no JSON: {error}") from error
 
 
-def data_hash(folder: ExperimentFolder) -> str:
-    """One hash for the contents of all files of the prepared data."""
-    return hash_of(read_prepared(folder)["outputs"])
+def data_hash(folder: ExperimentFolder, run: Run | None = None) -> str:
+    """One hash for the contents of all files of those data."""
+    return hash_of(read_prepared(folder, run)["outputs"])
 
 
 def tokenizer(folder: ExperimentFolder) -> str:

@@ -13,11 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fairseq_memtx.ground import shell
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import hash_of, write_json
 from fairseq_memtx.ground.versions import versions
-from scripts.experiment import prepare, stages
+from scripts.experiment import commands, prepare, stages
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run
 from scripts.shared.kept import read_json
@@ -156,13 +155,15 @@ def assemble(
     return {
         "schema": SCHEMA,
         "experiment": experiment.name,
-        **dataclasses.asdict(run),
+        "decoder": run.decoder,
+        "depth": run.depth,
+        "seed": run.seed,
         "commit": commit,
         "dirty": dirty,
         "commands": {
             "experiment": command,
-            "train": shell.shell_line(shlex.split(settings["train_command"])),
-            "generate": shell.shell_line(shlex.split(settings["generate_command"])),
+            "train": settings["train_command"],
+            "generate": generate_line(experiment, folder, run),
             "measure": measured["command"],
         },
         "versions": {**versions(), "sacrebleu": metadata.version("sacrebleu")},
@@ -177,6 +178,14 @@ def assemble(
         "speed": measured["speed"],
         "state": measured["state"],
     }
+
+
+def generate_line(experiment: Experiment, folder: ExperimentFolder, run: Run) -> str:
+    """The line of fairseq-generate as it is published."""
+    command = commands.generate_command(
+        experiment, folder.data_bin, folder.run(run).averaged, prepare.tokenizer(folder)
+    )
+    return shlex.join(commands.told(command, folder.path))
 
 
 def describe_data(experiment: Experiment, folder: ExperimentFolder) -> dict:

@@ -1,6 +1,7 @@
 """Run a named experiment: ``python -m scripts.experiment multi30k --corpora DIR``.
 
-Prepares the data, trains every decoder at every depth, averages checkpoints, translates the test
+Prepares the data, looks for the learning rate of each size, trains every decoder at every depth by
+every recipe, averages checkpoints, translates the test
 set, measures decoding speed, and reports. Each stage is skipped when it is done already, and goes
 on where it was interrupted.
 """
@@ -12,8 +13,9 @@ import dataclasses
 import json
 import logging
 import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -25,16 +27,18 @@ from fairseq_memtx.ground.stamps import Stamps
 from scripts.experiment import commands, records, stages
 from scripts.experiment import prepare as preparation
 from scripts.experiment.average import average_run
-from scripts.experiment.configs import EXPERIMENTS, Experiment
+from scripts.experiment.configs import EXPERIMENTS, Experiment, Narrow
 from scripts.experiment.folders import ExperimentFolder, Run
 from scripts.experiment.generate import check_learnt, generate_all
+from scripts.experiment.recipes import RECIPES
+from scripts.experiment.search import search_all
 from scripts.experiment.showcase import show
 from scripts.experiment.train import train_all
 from scripts.shared.report import report
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("prepare", "train", "average", "generate", "measure", "report")
+STAGES = ("prepare", "search", "train", "average", "generate", "measure", "report")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,7 @@ def run_experiment(experiment: Experiment, options: Options) -> None:
     place = results_folder(experiment, folder, options.results_dir)
     steps = {
         "prepare": lambda: preparation.prepare(experiment, folder, options.corpora),
+        "search": lambda: search_all(experiment, folder, runs, at_once, threads),
         "train": lambda: train_all(experiment, folder, runs, at_once, threads),
         "average": lambda: average_all(experiment, folder, runs),
         "generate": lambda: generate_all(experiment, folder, runs, at_once, threads),
@@ -112,22 +117,27 @@ def measure_all(
     check_learnt(experiment, folder, runs)
     systems = {run.name: folder.run(run).averaged for run in runs}
     line = commands.measure_command(
-        experiment, folder.data_bin, systems, folder.speed, threads, preparation.tokenizer(folder)
+        experiment,
+        folder.data_bin,
+        systems,
+        folder.speed(experiment.decoding.beam),
+        threads,
+        preparation.tokenizer(folder),
     )
     hashes = {
         run.name: stages.output_hash(folder.run(run), "average", folder.run(run).averaged)
         for run in runs
     }
-    inputs = {"command": [shell.relative(word) for word in line], "models": hashes}
+    inputs = {"command": commands.told(line, folder.path), "models": hashes}
 
     def work() -> dict:
         if processes.run_visibly(shell.executable(line), threads) != 0:
             raise UserError("measuring the speed failed, see above")
         return {}
 
-    Stamps(folder.path).run("measure", inputs, [folder.speed], work)
-    measured = json.loads(folder.speed.read_bytes())
-    shared = {"threads": threads, "command": shell.shell_line(line)}
+    Stamps(folder.path).run("measure", inputs, [folder.speed(experiment.decoding.beam)], work)
+    measured = json.loads(folder.speed(experiment.decoding.beam).read_bytes())
+    shared = {"threads": threads, "command": shlex.join(commands.told(line, folder.path))}
     for run in runs:
         record = records.assemble(
             experiment, folder, run, {**shared, **measured[run.name]}, command
@@ -153,13 +163,19 @@ def report_all(
 
 
 def runs_of(experiment: Experiment) -> list[Run]:
-    """All runs of the experiment, the decoders of one depth side by side."""
-    return [
-        Run(decoder, depth, seed)
-        for seed, depth, decoder in product(
-            experiment.seeds, experiment.depths, experiment.decoders
-        )
-    ]
+    """All runs of the experiment, the decoders of one depth side by side, the narrow ones last."""
+    runs = list(grid(experiment, experiment.depths, 0))
+    if experiment.narrow is not None:
+        runs += grid(experiment, experiment.narrow.depths, experiment.narrow.width)
+    return runs
+
+
+def grid(experiment: Experiment, depths: Sequence[int], width: int) -> Iterator[Run]:
+    """Runs of these depths at one width, but a Transformer that would begin from itself."""
+    axes = product(experiment.seeds, experiment.recipes, depths, experiment.decoders)
+    for seed, recipe, depth, decoder in axes:
+        if not (decoder == "transformer" and RECIPES[recipe].begins_from):
+            yield Run(decoder, depth, seed, recipe, width)
 
 
 def resolve(args: argparse.Namespace) -> Experiment:
@@ -167,21 +183,34 @@ def resolve(args: argparse.Namespace) -> Experiment:
     experiment = EXPERIMENTS[args.name]
     given = {
         name: getattr(args, name)
-        for name in ("decoders", "depths", "seeds", "average_last", "device")
+        for name in ("decoders", "depths", "recipes", "seeds", "average_last", "device")
         if getattr(args, name) is not None
     }
     limits = {
         name: getattr(args, name)
-        for name in ("max_update", "max_epoch")
+        for name in ("max_update", "max_epoch", "patience")
         if getattr(args, name) is not None
     }
     training = dataclasses.replace(experiment.training, **limits)
     training = dataclasses.replace(training, extra=(*training.extra, *args.train_args))
-    for decoder in given.get("decoders", ()):
-        if decoder not in DECODERS:
-            known = ", ".join(DECODERS)
-            raise UserError(f"`--decoders` must be among {known}, but has `{decoder}`")
-    return dataclasses.replace(experiment, training=training, **given)
+    for axis, known in (("decoders", DECODERS), ("recipes", RECIPES)):
+        for name in given.get(axis, ()):
+            if name not in known:
+                raise UserError(f"`--{axis}` has `{name}`: choose among {', '.join(known)}")
+    experiment = dataclasses.replace(experiment, training=training, **given)
+    return at_widths(experiment, args.width, args.depths)
+
+
+def at_widths(
+    experiment: Experiment, width: int | None, depths: tuple[int, ...] | None
+) -> Experiment:
+    """Without the narrow models where depths are named, or with those of a width alone."""
+    if width is None:
+        return experiment if depths is None else dataclasses.replace(experiment, narrow=None)
+    if width == experiment.model.embed_dim:
+        return dataclasses.replace(experiment, narrow=None)
+    narrow = Narrow(width, experiment.depths)
+    return dataclasses.replace(experiment, depths=(), narrow=narrow)
 
 
 def resolve_options(args: argparse.Namespace, device: str = "cpu") -> Options:
@@ -221,6 +250,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("name", choices=EXPERIMENTS, help="which experiment")
     add("--decoders", type=command_line.comma_list, help="some of: " + ", ".join(DECODERS))
+    add("--recipes", type=command_line.comma_list, help="some of: " + ", ".join(RECIPES))
+    add("--width", type=whole, help="another embedding dimension, for narrow models beside")
     add("--depths", type=several, help="decoder layers, such as 1,2,6")
     add("--seeds", type=several, help="seeds of the training, such as 1,2,3")
     add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
@@ -238,6 +269,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--device", choices=("cpu", "gpu"), help="gpu: use one where there is one")
     add("--max-update", type=whole, help="updates of each training")
     add("--max-epoch", type=whole, help="epochs of each training")
+    add("--patience", type=whole, help="validations without a better loss that end a training")
     add("--average-last", type=whole, help="checkpoints to average")
     add("--train-args", nargs=argparse.REMAINDER, default=[], help="last: flags for fairseq-train")
 

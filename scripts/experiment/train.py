@@ -13,6 +13,7 @@ import logging
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,13 +25,19 @@ from fairseq_memtx.ground.progress import Progress
 from fairseq_memtx.ground.stamps import Stamps
 from fairseq_memtx.training_log import Event, LogReader, summarise
 from scripts.experiment import commands, prepare, stages
+from scripts.experiment.average import average_run
+from scripts.experiment.clock import TrainingClock, read_ticks
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
+from scripts.experiment.learning import tuned
+from scripts.experiment.recipes import RECIPES
+from scripts.shared import provenance
 
 logger = logging.getLogger(__name__)
 
-#: Flags that only say how long to train: with other values of these a training may be continued.
-LIMITS = ("--max-epoch", "--max-update")
+#: Flags with other values of which a training may be continued: how long it lasts, and by which
+#: library a CPU multiplies.
+CHANGEABLE = ("--max-epoch", "--max-update", "--patience", "--memtx-cpu-math")
 
 
 def train_all(
@@ -40,23 +47,70 @@ def train_all(
     at_once: int,
     threads: int,
 ) -> None:
-    """Train the runs that are not trained yet, ``at_once`` side by side."""
-    order = longest_first(runs)
-    train_each([RunTraining(experiment, folder, run, threads) for run in order], at_once)
+    """Train the runs that are not trained yet, ``at_once`` side by side.
+
+    What a recipe begins from is trained before, also where it is not among the runs.
+    """
+    first, after = in_order(experiment, runs)
+    for wave in (first, after):
+        trainings = [
+            RunTraining(tuned(experiment, folder, run), folder, run, threads)
+            for run in longest_first(wave)
+        ]
+        if wave is after and any(RECIPES[run.recipe].is_distilled for run in wave):
+            distil(experiment, folder, at_once, threads)
+        train_each(trainings, at_once)
+
+
+def in_order(experiment: Experiment, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs that need no other, with all that is needed; and those that need one of these."""
+    needed = {run: needs(experiment, run) for run in runs}
+    first = [run for run in runs if needed[run] is None]
+    first += [need for need in needed.values() if need is not None]
+    return list(dict.fromkeys(first)), [run for run in runs if needed[run] is not None]
+
+
+def needs(experiment: Experiment, run: Run) -> Run | None:
+    """The run whose end this one begins from: a Transformer's weights, or its translations."""
+    recipe = RECIPES[run.recipe]
+    if recipe.is_distilled:
+        return teacher(experiment)
+    if recipe.begins_from:
+        return replace(run, decoder="transformer", recipe=recipe.begins_from)
+    return None
+
+
+def teacher(experiment: Experiment) -> Run:
+    """The Transformer that the recipe `distilled` learns from."""
+    return Run("transformer", experiment.teacher_depth, experiment.seeds[0])
+
+
+def distil(experiment: Experiment, folder: ExperimentFolder, at_once: int, threads: int) -> None:
+    """Let the teacher, which is trained, translate the training set."""
+    run_folder = folder.run(teacher(experiment))
+    average_run(run_folder, experiment.average_last)
+    command = commands.distil_command(
+        experiment, folder.data, run_folder.averaged, folder.distilled, at_once, threads
+    )
+    logger.info("distil: %s", shell.shell_line(commands.told(command, folder.path)))
+    if processes.run_visibly(shell.executable(command), threads) != 0:
+        raise UserError("distilling failed, see above")
 
 
 def train_each(trainings: Sequence[RunTraining], at_once: int) -> None:
     """Do the trainings that are not done yet, in this order, ``at_once`` side by side."""
     with ExitStack() as stack:
-        jobs = []
+        jobs = {}
         for training in trainings:
             lock = stack.enter_context(locked(training.folder.path))
             if stages.is_done(training.folder, "train", training.inputs()):
                 logger.info("%s: already trained", training.name)
                 continue
-            jobs.append(training.job(lock, stack))
-        for job in processes.run_all(jobs, at_once):
-            raise UserError(f"training of {job.name} failed, `{job.log}` ends:\n{job.log_tail()}")
+            jobs[training.name] = training.job(lock, stack)
+        failed = {job.name: job for job in processes.run_all(list(jobs.values()), at_once)}
+        for training in trainings:
+            if training.name in failed:
+                training.check_failure(failed[training.name])
         for training in trainings:
             training.finish()
 
@@ -86,66 +140,84 @@ class RunTraining:
         return self.folder.path.name
 
     @property
+    def notes(self) -> Path:
+        """Where the processor time is noted."""
+        return self.folder.path / "clock.jsonl"
+
+    @property
     def command(self) -> list[str]:
         """The command line of fairseq-train."""
         return commands.train_command(
             self.experiment,
-            self.experiment_folder.data_bin,
+            self.experiment_folder.data_of(self.run) / "bin",
             self.folder.checkpoints,
-            self.run.decoder,
-            self.run.depth,
-            self.run.seed,
+            self.run,
+            self._init_from(),
         )
+
+    def _init_from(self) -> Path | None:
+        if not RECIPES[self.run.recipe].begins_from:
+            return None
+        need = needs(self.experiment, self.run)
+        assert need is not None
+        return self.experiment_folder.run(need).checkpoints / "checkpoint_last.pt"
+
+    def told_command(self) -> list[str]:
+        """The same wherever the experiment's folder lies."""
+        return commands.told(self.command, self.experiment_folder.path)
 
     def inputs(self) -> dict:
         """All that the trained weights depend on."""
         # Our task trains the weights of fairseq's, which earlier runs were begun with.
-        words = ["translation" if word == shell.TASK else word for word in self.command]
-        line = [shell.relative(word) for word in words]
-        return {"command": line, "data": prepare.data_hash(self.experiment_folder)}
+        line = ["translation" if word == shell.TASK else word for word in self.told_command()]
+        return {"command": line, "data": prepare.data_hash(self.experiment_folder, self.run)}
 
     def job(self, lock: BinaryIO, stack: ExitStack) -> processes.Job:
         """The process to start, after a look at what an earlier start left."""
         self._check_settings()
         self.folder.checkpoints.mkdir(parents=True, exist_ok=True)
         write_json(self.folder.settings, self.settings())
+        note_start(self.folder)
         resumed = (self.folder.checkpoints / "checkpoint_last.pt").exists()
         logger.info("%s: %s", self.name, "resumes" if resumed else "starts")
         logger.info("%s: %s", self.name, shell.shell_line(self.command))
-        progress = TrainingProgress(self.name, self.experiment, self.folder.train_log, stack)
-        return processes.Job(
+        job = processes.Job(
             name=self.name,
             command=shell.executable(self.command),
             log=self.folder.train_log,
             threads=self.threads,
             locked=lock,
-            on_poll=progress.poll,
         )
+        progress = TrainingProgress(self.name, self.experiment, self.folder.train_log, stack)
+        clock = TrainingClock(job, self.notes)
+
+        def poll() -> None:
+            clock.poll()
+            progress.poll()
+
+        job.on_poll = poll
+        return job
 
     def settings(self) -> dict:
         """The run's resolved settings, as saved beside its checkpoints."""
-        experiment_folder, folder = self.experiment_folder, self.folder
-        generate = commands.generate_command(
-            self.experiment,
-            experiment_folder.data_bin,
-            folder.averaged,
-            prepare.tokenizer(experiment_folder),
-        )
         return {
             "experiment": dataclasses.asdict(self.experiment),
             "run": dataclasses.asdict(self.run),
             "threads": self.threads,
             "inputs": self.inputs(),
-            "train_command": shlex.join(self.command),
-            "generate_command": shlex.join(generate),
+            "train_command": shlex.join(self.told_command()),
         }
+
+    def check_failure(self, job: processes.Job) -> None:
+        """What becomes of a training that ended with an error."""
+        raise UserError(f"training of {job.name} failed, `{job.log}` ends:\n{job.log_tail()}")
 
     def _check_settings(self) -> None:
         """Refuse to go on with another model, data or optimizer than the folder's own."""
         if not checkpoints_exist(self.folder) or not self.folder.settings.exists():
             return
         before = json.loads(self.folder.settings.read_bytes())["inputs"]
-        if without_limits(before) != without_limits(self.inputs()):
+        if without_changeable(before) != without_changeable(self.inputs()):
             raise UserError(
                 f"`{self.folder.path}` holds a training with other settings or data:"
                 " remove it, or choose another --runs-dir"
@@ -158,6 +230,8 @@ class RunTraining:
 
     def _summarise(self) -> dict:
         summary = summarise(self.folder.train_log)
+        ticks = read_ticks(self.notes)
+        summary["processor_seconds"] = ticks[-1].seconds if ticks else None
         write_json(self.folder.result("train"), summary)
         return {key: value for key, value in summary.items() if key != "curves"}
 
@@ -167,10 +241,17 @@ def checkpoints_exist(folder: RunFolder) -> bool:
     return folder.checkpoints.is_dir() and any(folder.checkpoints.glob("checkpoint*.pt"))
 
 
-def without_limits(inputs: dict) -> dict:
-    """The inputs of a training without how long it lasts."""
+def note_start(folder: RunFolder) -> None:
+    """Note the commit of a start: a training may be begun with one and end with another."""
+    commit, dirty = provenance.git_state()
+    with writing.open_growing(folder.starts) as starts:
+        starts.write(json.dumps({"commit": commit, "dirty": dirty}).encode() + b"\n")
+
+
+def without_changeable(inputs: dict) -> dict:
+    """The inputs of a training without what may be another when it is continued."""
     words = inputs["command"]
-    for flag in LIMITS:
+    for flag in CHANGEABLE:
         words = commands.without(words, flag)
     return {**inputs, "command": words}
 

@@ -74,7 +74,7 @@ class CharTraining(RunTraining):
             "run": dataclasses.asdict(self.run),
             "threads": self.threads,
             "inputs": self.inputs(),
-            "train_command": shlex.join(self.command),
+            "train_command": shlex.join(self.told_command()),
         }
 
     def evaluations(self) -> dict[str, list[str]]:
@@ -144,7 +144,7 @@ def record(training: CharTraining, command: str) -> dict:
         "dirty": dirty,
         "commands": {
             "char_lm": command,
-            "train": shell.shell_line(shlex.split(settings["train_command"])),
+            "train": settings["train_command"],
             "evaluate": evaluations,
         },
         "versions": versions(),

@@ -10,29 +10,28 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
-from fairseq_memtx.ground import command_line, processes, shell
+from fairseq_memtx.ground import command_line, shell
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import hash_of, write_json
 from fairseq_memtx.ground.versions import versions
 from scripts.experiment import prepare
+from scripts.experiment.clock import pace, read_ticks, seconds_at
 from scripts.experiment.configs import EXPERIMENTS, Experiment
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
 from scripts.experiment.train import RunTraining, train_each
 from scripts.shared import provenance
 from scripts.shared.report import report
 from scripts.studies import remedy_table
-from scripts.studies.training_clock import TrainingClock, pace, read_ticks, seconds_at
 
 logger = logging.getLogger(__name__)
 
+#: The experiment whose data, sizes and training are taken over.
+BASES = {"sample": "demo", "multi30k": "multi30k-256"}
 CURRICULUM = ("--memtx-length-schedule", "competence")
 
 
@@ -75,27 +74,6 @@ class RouteFolder(ExperimentFolder):
         return RunFolder(self.path / f"{self.route}-d{run.depth}-s{run.seed}")
 
 
-class ClockedTraining(RunTraining):
-    """A run's training, with its processor time."""
-
-    @property
-    def notes(self) -> Path:
-        """Where the processor time is noted."""
-        return self.folder.path / "clock.jsonl"
-
-    def job(self, lock: BinaryIO, stack: ExitStack) -> processes.Job:
-        """The process to start, which is watched by a clock."""
-        job = super().job(lock, stack)
-        clock, show = TrainingClock(job, self.notes), job.on_poll
-
-        def poll() -> None:
-            clock.poll()
-            show()
-
-        job.on_poll = poll
-        return job
-
-
 @dataclass(frozen=True)
 class Comparison:
     """All runs of one command.
@@ -117,7 +95,7 @@ class Comparison:
     curriculum_updates: int
     threads: int = 1
 
-    def training(self, route: Route, seed: int) -> ClockedTraining:
+    def training(self, route: Route, seed: int) -> RunTraining:
         """The training of one run."""
         training = self.base.training
         extra = [*training.extra, *route.flags]
@@ -130,11 +108,9 @@ class Comparison:
         training = replace(training, max_update=updates, extra=tuple(extra))
         experiment = replace(self.base, training=training)
         folder = RouteFolder(self.folder, route.name)
-        return ClockedTraining(
-            experiment, folder, Run(route.decoder, self.depth, seed), self.threads
-        )
+        return RunTraining(experiment, folder, Run(route.decoder, self.depth, seed), self.threads)
 
-    def all(self, warm: bool) -> list[tuple[Route, ClockedTraining]]:
+    def all(self, warm: bool) -> list[tuple[Route, RunTraining]]:
         """The runs that start from others, or those that do not."""
         routes = [ROUTES[name] for name in self.routes if ROUTES[name].warm == warm]
         return [(route, self.training(route, seed)) for seed in self.seeds for route in routes]
@@ -150,7 +126,7 @@ class Comparison:
             name = f"{route.name}-d{self.depth}-s{training.run.seed}"
             write_json(place / "records" / f"{name}.json", self.describe(route, training, command))
 
-    def describe(self, route: Route, training: ClockedTraining, command: str) -> dict:
+    def describe(self, route: Route, training: RunTraining, command: str) -> dict:
         """The record of one run."""
         commit, dirty = provenance.git_state()
         settings = json.loads(training.folder.settings.read_bytes())
@@ -164,7 +140,7 @@ class Comparison:
             "dirty": dirty,
             "commands": {
                 "remedies": command,
-                "train": shell.shell_line(shlex.split(settings["train_command"])),
+                "train": settings["train_command"],
             },
             "versions": versions(),
             "hardware": provenance.hardware(self.base.device),
@@ -174,7 +150,7 @@ class Comparison:
         }
 
 
-def measurements(training: ClockedTraining, parallel: ClockedTraining | None) -> dict:
+def measurements(training: RunTraining, parallel: RunTraining | None) -> dict:
     """What was seen of a training, and of the one that its warm start begins from.
 
     ``processor_seconds`` are those until each of the ``points``; both they and the ``pace`` are
@@ -195,7 +171,7 @@ def measurements(training: ClockedTraining, parallel: ClockedTraining | None) ->
 
 def resolve(args: argparse.Namespace) -> Comparison:
     """The comparison that the command line asks for."""
-    base = EXPERIMENTS[{"sample": "demo"}.get(args.name, args.name)]
+    base = EXPERIMENTS[BASES[args.name]]
     unknown = [route for route in args.routes if route not in ROUTES]
     if unknown:
         raise UserError(f"`--routes` must be among {', '.join(ROUTES)}, but has `{unknown[0]}`")
@@ -244,7 +220,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         prog="scripts.studies.remedies", description=__doc__.split("\n")[0]
     )
     add = parser.add_argument
-    add("name", choices=("sample", "multi30k"), help="the text")
+    add("name", choices=BASES, help="the text")
     add("--routes", type=names, default=DEFAULT_ROUTES, help="some of: " + ",".join(ROUTES))
     add("--depth", type=whole, default=2, help="decoder layers (default: 2)")
     add("--seeds", type=command_line.int_list, default=(1, 2, 3))

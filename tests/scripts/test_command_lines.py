@@ -105,7 +105,11 @@ def test_every_experiment_resolves(name: str) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["demo", "--decoders", "parrot"], "`--decoders` must be among"),
+        (
+            ["demo", "--decoders", "parrot"],
+            "`--decoders` has `parrot`: choose among transformer, feedback",
+        ),
+        (["demo", "--recipes", "magic"], "`--recipes` has `magic`: choose among plain, curriculum"),
         (["demo", "--stages", "sleep"], "`--stages` must be among"),
         (["multi30k", "--stages", "prepare"], "experiment `multi30k` needs text"),
         (["demo", "--stages", "train"], "run the stage `prepare` first"),

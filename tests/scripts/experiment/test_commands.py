@@ -9,6 +9,7 @@ from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import shell
 from scripts.experiment import commands
 from scripts.experiment.configs import EXPERIMENTS
+from scripts.experiment.folders import Run
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -21,7 +22,7 @@ def user_dir() -> None:
 def test_fairseq_parses_the_training(name: str, decoder: str, tmp_path: Path) -> None:
     from fairseq import options
 
-    line = commands.train_command(EXPERIMENTS[name], tmp_path, tmp_path / "save", decoder, 3, 5)
+    line = commands.train_command(EXPERIMENTS[name], tmp_path, tmp_path, Run(decoder, 3, 5))
     args = options.parse_args_and_arch(options.get_training_parser(), input_args=line[1:])
     experiment = EXPERIMENTS[name]
     assert args.arch == DECODERS[decoder].architecture
@@ -35,7 +36,7 @@ def test_fairseq_parses_the_training(name: str, decoder: str, tmp_path: Path) ->
 
 
 def test_segment_decoders_use_their_memory_on_most_targets(tmp_path: Path) -> None:
-    line = commands.train_command(EXPERIMENTS["demo"], tmp_path, tmp_path, "compressive", 1, 1)
+    line = commands.train_command(EXPERIMENTS["demo"], tmp_path, tmp_path, Run("compressive", 1, 1))
     lengths = [line[line.index(f"--memtx-{name}-len") + 1] for name in ("segment", "mem", "cmem")]
     assert lengths == ["8", "8", "4"]
 

@@ -31,7 +31,7 @@ def test_an_experiment_trains_it_with_its_own_flags(tmp_path: Path) -> None:
     args = parse_args(["demo", "--decoders", "toy,feedback"])
     experiment = resolve(args)
     assert experiment.decoders == ("toy", "feedback")
-    line = commands.train_command(experiment, tmp_path, tmp_path / "save", "toy", 2, 1)
+    line = commands.train_command(experiment, tmp_path, tmp_path, Run("toy", 2, 1))
     parsed = options.parse_args_and_arch(options.get_training_parser(), input_args=line[1:])
     assert (parsed.arch, parsed.memtx_toy_decay) == ("memtx_toy", 0.75)
     assert parsed.criterion == "label_smoothed_cross_entropy"
@@ -40,7 +40,7 @@ def test_an_experiment_trains_it_with_its_own_flags(tmp_path: Path) -> None:
 
 
 def test_a_decoder_that_is_registered_nowhere_is_refused() -> None:
-    with pytest.raises(UserError, match=r"must be among .*toy.* but has `parrot`"):
+    with pytest.raises(UserError, match=r"has `parrot`: choose among .*toy"):
         resolve(parse_args(["demo", "--decoders", "parrot"]))
 
 

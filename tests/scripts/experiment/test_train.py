@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,39 +12,7 @@ from fairseq_memtx.ground.files import write_json
 from scripts.experiment import train
 from scripts.experiment.configs import EXPERIMENTS
 from scripts.experiment.folders import ExperimentFolder, Run
-
-# Counts updates in its checkpoint, one line of log for each; dies when the file `die` is there.
-FAKE_TRAINER = """
-import json, pathlib, sys
-words = sys.argv[1:]
-value = lambda flag: words[words.index(flag) + 1]
-folder, goal = pathlib.Path(value("--save-dir")), int(value("--max-update"))
-last = folder / "checkpoint_last.pt"
-done = int(last.read_text()) if last.exists() else 0
-say = lambda kind, **stats: print(f"now | INFO | {kind} | {json.dumps(stats)}", flush=True)
-print("now | INFO | x | num. shared model params: 1,234 (num. trained: 1,234)")
-print(f"now | INFO | x | from {done}")
-while done < goal:
-    done += 1
-    last.write_text(str(done))
-    say("train_inner", epoch=1, update=done / 10, num_updates=str(done), loss="1.0")
-    if (folder.parent / "die").exists() and done == 2:
-        print("out of memory")
-        raise SystemExit(1)
-say("valid", epoch=1, valid_loss="2.0", valid_nll_loss="1.5", valid_num_updates=str(done))
-say("train", epoch=1, train_nll_loss="1.6", train_wpb="10", train_num_updates=str(done))
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch) -> ExperimentFolder:
-    """Prepared data, and a trainer that takes no time."""
-    folder = ExperimentFolder(tmp_path / "demo")
-    write_json(folder.prepared, {"outputs": {"bin/train": "hash"}})
-    fake = tmp_path / "fake.py"
-    fake.write_text(FAKE_TRAINER)
-    monkeypatch.setattr(shell, "executable", lambda line: [sys.executable, str(fake), *line[1:]])
-    return folder
+from scripts.experiment.recipes import RECIPES
 
 
 def experiment(max_update: int = 3, **training):
@@ -67,9 +34,15 @@ def test_a_run_leaves_settings_log_summary_and_stamp(folder) -> None:
     runs = [RUN, Run("transformer", 2, 7)]
     train.train_all(experiment(), folder, runs, at_once=2, threads=1)
     settings = json.loads(folder.run(RUN).settings.read_bytes())
-    assert settings["run"] == {"decoder": "feedback", "depth": 1, "seed": 1}
+    assert settings["run"] == {
+        "decoder": "feedback",
+        "depth": 1,
+        "seed": 1,
+        "recipe": "plain",
+        "width": 0,
+    }
     assert "--arch memtx_feedback" in settings["train_command"]
-    assert settings["generate_command"].startswith("fairseq-generate ")
+    assert "fairseq-train runs/demo/data/bin " in settings["train_command"]
     summary = json.loads(folder.run(RUN).result("train").read_bytes())
     assert (summary["updates"], summary["parameters"]) == (3, 1234)
     assert summary["target_tokens"] == 30
@@ -133,3 +106,61 @@ def test_a_folder_in_use_is_refused(folder) -> None:
         pytest.raises(UserError, match="another training uses it"),
     ):
         train.train_all(experiment(), folder, [RUN], at_once=1, threads=1)
+
+
+def test_a_folder_that_was_moved_is_the_same(folder, tmp_path: Path) -> None:
+    train.train_all(experiment(3), folder, [RUN], at_once=1, threads=1)
+    moved = ExperimentFolder(tmp_path / "elsewhere" / "demo")
+    moved.path.parent.mkdir()
+    folder.path.rename(moved.path)
+    train.train_all(experiment(3), moved, [RUN], at_once=1, threads=1)
+    assert starts(moved) == ["0"]
+    train.train_all(experiment(5), moved, [RUN], at_once=1, threads=1)
+    assert starts(moved) == ["0", "3"]
+    assert str(tmp_path) not in moved.run(RUN).settings.read_text()
+
+
+def test_each_start_notes_its_commit(folder) -> None:
+    for updates in (3, 5):
+        train.train_all(experiment(updates), folder, [RUN], at_once=1, threads=1)
+    lines = folder.run(RUN).starts.read_text().splitlines()
+    assert [sorted(json.loads(line)) for line in lines] == [["commit", "dirty"]] * 2
+
+
+def test_what_a_recipe_begins_from_is_trained_before(folder) -> None:
+    warm = dataclasses.replace(RUN, recipe="warm")
+    train.train_all(experiment(), folder, [warm], at_once=2, threads=1)
+    (line,) = [
+        word
+        for word in json.loads(folder.run(warm).settings.read_bytes())["inputs"]["command"]
+        if "checkpoint_last" in word
+    ]
+    assert line == "runs/demo/transformer-d1-s1/checkpoints/checkpoint_last.pt"
+    assert (folder.path / "transformer-d1-s1" / "train.json").exists()
+
+
+def test_recipes_differ_in_nothing_but_their_flags(folder) -> None:
+    def words(recipe: str) -> list[str]:
+        run = dataclasses.replace(RUN, recipe=recipe)
+        return train.RunTraining(experiment(), folder, run, 1).told_command()
+
+    plain, curriculum = words("plain"), words("curriculum")
+    added = [word for word in curriculum if word not in plain]
+    assert added[:4] == list(RECIPES["curriculum"].flags)
+    assert len(added) == 5 and added[4].startswith("runs/demo/feedback-d1-curriculum-s1/")
+    assert "order" in curriculum and "filter" not in curriculum
+    assert "--memtx-length-schedule" in words("both") and "--memtx-init-from" in words("both")
+    assert words("distilled")[1] == "runs/demo/distilled/bin"
+
+
+def test_the_order_of_trainings() -> None:
+    runs = [RUN, dataclasses.replace(RUN, recipe="both"), dataclasses.replace(RUN, recipe="warm")]
+    runs += [dataclasses.replace(RUN, recipe="distilled")]
+    first, after = train.in_order(EXPERIMENTS["demo"], runs)
+    assert [run.name for run in first] == [
+        "feedback-d1-s1",
+        "transformer-d1-curriculum-s1",
+        "transformer-d1-s1",
+        "transformer-d2-s1",
+    ]
+    assert after == runs[1:]
