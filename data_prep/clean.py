@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.text import TextSteps, has_control
 
 from .corpus import Block, split_lines
 from .options import Options
-from .tokenise import has_control, is_blank, make_process, replace_control
 
 HASH_BYTES = 8
 KEPT = "kept"
@@ -63,9 +63,9 @@ class Cleaner:
     def __init__(self, options: Options, qualify_docids: bool = False) -> None:
         self.options = options
         self.qualify_docids = qualify_docids
+        steps = TextSteps(options.tokenizer, options.normalize)
         self.process_source, self.process_target = (
-            make_process(lang, options.tokenizer, options.normalize)
-            for lang in (options.source_lang, options.target_lang)
+            steps.before(lang) for lang in (options.source_lang, options.target_lang)
         )
 
     def __call__(self, block: Block) -> CleanBlock:
@@ -103,10 +103,9 @@ class Cleaner:
             if self.options.control == "drop":
                 return "control characters", source, target
             reason = REPLACED
-        source, target = replace_control(source), replace_control(target)
-        if is_blank(source) or is_blank(target):
-            return "empty", source, target
         source, target = self.process_source(source), self.process_target(target)
+        if not (source and target):
+            return "empty", source, target
         words = sorted((len(source.split()), len(target.split())))
         if words[0] < self.options.min_words:
             return "too few words", source, target

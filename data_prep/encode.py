@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fairseq_memtx.ground import text
 from fairseq_memtx.ground.files import atomic_writers
 from fairseq_memtx.ground.layout import IdFiles
 from fairseq_memtx.ground.progress import Progress
@@ -88,7 +89,7 @@ class Encoder:
 
     def _encode(self, lines: list[bytes]) -> list[list[int]]:
         texts = [line[:-1].decode() for line in lines]
-        return self.model.encode(texts, out_type=int, num_threads=1)
+        return text.encode(self.model, texts)
 
     def _join(self, sentences: Iterable[list[int]]) -> np.ndarray:
         return np.fromiter(chain.from_iterable(sentences), self.dtype)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import atomic_writers
+from fairseq_memtx.ground.text import TextSteps
 
 from .corpus import Block, ParallelFiles, read_blocks, read_lines, split_lines
 from .encode import TextBlock
 from .options import Options
-from .tokenise import is_blank, make_process, replace_control
 
 logger = logging.getLogger(__name__)
 
@@ -33,17 +33,16 @@ class HeldOut:
     def __init__(self, files: ParallelFiles, options: Options) -> None:
         self.files = files
         self.blank: list[int] = []
-        self.processes = [
-            make_process(lang, options.tokenizer, options.normalize)
-            for lang in (options.source_lang, options.target_lang)
-        ]
+        steps = TextSteps(options.tokenizer, options.normalize)
+        languages = (options.source_lang, options.target_lang)
+        self.processes = [steps.before(language) for language in languages]
 
     def __iter__(self) -> Iterator[TextBlock]:
         for block in read_blocks(self.files):
             source = self._lines(block, block.source, self.files.source, side=0)
             target = self._lines(block, block.target, self.files.target, side=1)
             for offset, pair in enumerate(zip(source, target, strict=True)):
-                if any(is_blank(text) for text in pair):
+                if not all(pair):
                     self.blank.append(block.first_line + offset)
             docids = split_lines(block.docids) if block.docids else [b""] * block.lines
             yield TextBlock(_ended(source), _ended(target), [docid + b"\n" for docid in docids])
@@ -51,7 +50,7 @@ class HeldOut:
     def _lines(self, block: Block, text: bytes, path: Path, side: int) -> list[str]:
         numbered = enumerate(split_lines(text), block.first_line)
         decoded = (_decode(raw, path, number) for number, raw in numbered)
-        return [self.processes[side](replace_control(line)) for line in decoded]
+        return [self.processes[side](line) for line in decoded]
 
     def warn(self) -> None:
         """Tell about blank lines, if there were any."""

@@ -10,11 +10,9 @@ the model (punctuation, Moses' tokens, subwords) are those of the training data,
 `prepared.json` that `data_prep` leaves beside it.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +24,14 @@ from fairseq.sequence_generator import SequenceGenerator
 from . import plugin  # noqa: F401  (registers the models)
 from .config import MOST_LENPEN, GeneratorOptions
 from .generation.generator import check_eight_bits, generator_class, own_settings
+from .ground import text
 from .ground.errors import UserError
-from .ground.layout import SUBWORD_MODEL, told_in
+from .ground.files import in_one_line
+from .ground.layout import SUBWORD_MODEL
+from .ground.text import TextSteps
 from .models.int8 import round_model
 
 logger = logging.getLogger(__name__)
-
-WORD_START = "\u2581"  # of sentencepiece's pieces
 
 
 #: Of the search's numbers: their type, the least and the most that can be computed with.
@@ -90,82 +89,14 @@ class Search:
                 raise UserError(f"`{name}` must be from {least} to {most}, but is {value}")
 
 
-@dataclass(frozen=True)
-class TextSteps:
-    """What was done to the training text before the subwords.
-
-    Attributes:
-        tokenizer: `moses` (as `data_prep` calls sacremoses) or `none`.
-        normalize: whether punctuation was normalised.
-    """
-
-    tokenizer: str = "none"
-    normalize: bool = False
-
-    @classmethod
-    def of(cls, data: Path) -> "TextSteps":
-        """Those that `data_prep` tells of a binarised set; none where it tells nothing.
-
-        Raises:
-            UserError: where what it tells cannot be read.
-        """
-        for path in told_in(data):
-            with in_one_line(path, "what data_prep tells of the data"):
-                options = json.loads(path.read_bytes()).get("options", {})
-            return cls(options.get("tokenizer", "none"), options.get("normalize", False))
-        return cls()
-
-    def before(self, language: str) -> Callable[[str], str]:
-        """The function from raw source text to what sentencepiece sees."""
-        steps: list[Callable[[str], str]] = []
-        if self.normalize:
-            from sacremoses import MosesPunctNormalizer
-
-            steps.append(MosesPunctNormalizer(lang=language).normalize)
-        if self.tokenizer == "moses":
-            from sacremoses import MosesTokenizer
-
-            tokenize = MosesTokenizer(lang=language).tokenize
-            steps.append(lambda text: tokenize(text, escape=False, return_str=True))
-        return lambda text: _apply(steps, text)
-
-    def after(self, language: str) -> Callable[[str], str]:
-        """The function from decoded subwords to text."""
-        if self.tokenizer != "moses":
-            return str
-        from sacremoses import MosesDetokenizer
-
-        detokenize = MosesDetokenizer(lang=language).detokenize
-        return lambda text: detokenize(text.split())
-
-
-@contextmanager
-def in_one_line(path: Path, what: str) -> Iterator[None]:
-    """Errors of any kind while `path` is read say that it must be `what`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # fairseq, torch and json each have many
-        reason = str(error).split("\n")[0]
-        raise UserError(
-            f"`{path}` must be {what}, but cannot be read: {type(error).__name__}: {reason}"
-        ) from error
-
-
-def _apply(steps: Sequence[Callable[[str], str]], text: str) -> str:
-    for step in steps:
-        text = step(text)
-    return text
-
-
 class Translator:
     """One model, or an ensemble, ready to translate. Made by `from_pretrained`."""
 
     def __init__(self, models: list[Any], task: Any, generator: Any, subwords: Any,
                  steps: TextSteps, search: Search):  # fmt: skip
         self.models, self.task, self.generator = models, task, generator
-        self.subwords, self.search = subwords, search
+        self.subwords, self.steps, self.search = subwords, steps, search
+        self._symbols = text.symbols(subwords)
         self._before = steps.before(task.cfg.source_lang)
         self._after = steps.after(task.cfg.target_lang)
         limits = [model.max_positions()[0] for model in models]
@@ -212,7 +143,9 @@ class Translator:
         check_eight_bits(models)
         generator = _generator(models, task, cfg, search)
         steps = TextSteps.of(folder) if steps is None else steps
-        return cls(models, task, generator, load_subwords(folder), steps, search)
+        return cls(
+            models, task, generator, text.load_subwords(folder / SUBWORD_MODEL), steps, search
+        )
 
     def translate(
         self,
@@ -258,7 +191,8 @@ class Translator:
             line: raw text.
             number: of the line, from 0, for the message about a line that is cut.
         """
-        pieces = self.subwords.encode(self._before(" ".join(line.split())), out_type=str)
+        (ids,) = text.encode(self.subwords, [self._before(line)])
+        pieces = [self._symbols[number] for number in ids]
         parts = list(cut_between_words(pieces, self.max_source))
         if len(parts) > 1:
             logger.warning("line %d: %d subwords are more than the model takes (%d): translated"
@@ -269,7 +203,7 @@ class Translator:
     def decode(self, tokens: torch.Tensor) -> str:
         """A hypothesis' numbers as raw text."""
         pieces = self.task.target_dictionary.string(tokens.int().cpu()).split(" ")
-        return self._after(self.subwords.decode(pieces))
+        return self._after(text.join(pieces))
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Numbers of parts, longest first, so that a set too large shows itself at once."""
@@ -391,27 +325,10 @@ def _trained_on(checkpoint: Path) -> Path:
         return Path(str(state["cfg"]["task"]["data"]).split(":")[0])
 
 
-def load_subwords(folder: Path) -> Any:
-    """The sentencepiece model of a data folder.
-
-    Raises:
-        UserError: where the file is damaged.
-    """
-    from sentencepiece import SentencePieceProcessor
-
-    path = folder / SUBWORD_MODEL
-    try:
-        return SentencePieceProcessor(model_file=str(path))
-    except (RuntimeError, OSError) as error:
-        raise UserError(
-            f"`{path}` must be a sentencepiece model, but is none or damaged"
-        ) from error
-
-
 def cut_between_words(pieces: list[str], most: int) -> Iterator[list[str]]:
     """Parts of at most `most` pieces, cut before a word where one begins in the latter half."""
     while len(pieces) > most:
-        starts = [i for i in range(most // 2, most + 1) if pieces[i].startswith(WORD_START)]
+        starts = [i for i in range(most // 2, most + 1) if pieces[i].startswith(text.WORD_START)]
         at = starts[-1] if starts and starts[-1] > 0 else most
         yield pieces[:at]
         pieces = pieces[at:]

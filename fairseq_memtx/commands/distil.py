@@ -20,7 +20,7 @@ from typing import Any
 
 from fairseq_memtx.commands import train_staged
 from fairseq_memtx.commands.hypotheses import LineCounter
-from fairseq_memtx.ground import command_line, cores, processes, shell
+from fairseq_memtx.ground import command_line, cores, processes, shell, text
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import (
     atomic_writers,
@@ -192,11 +192,8 @@ class Distillation:
 
     def write_text(self, *sides: Iterable[list[str]]) -> None:
         """Write the subwords of both sides as text, which is to read, not to train on."""
-        from sentencepiece import SentencePieceProcessor
-
-        model = SentencePieceProcessor(model_file=str(self.old.bin / "sentencepiece.bpe.model"))
         for language, pieces in zip(self.new.languages, sides, strict=True):
-            write_bytes(self.text(language), as_lines(map(model.decode_pieces, pieces)))
+            write_bytes(self.text(language), as_lines(map(text.join, pieces)))
 
 
 def as_lines(lines: Iterable[str]) -> bytes:

@@ -239,7 +239,8 @@ def load(args: argparse.Namespace) -> Translator:
     """The translator that the command line describes."""
     import torch
 
-    from fairseq_memtx.translator import Search, TextSteps, Translator
+    from fairseq_memtx.ground.text import TextSteps
+    from fairseq_memtx.translator import Search, Translator
 
     torch.set_num_threads(args.threads)
     steps = None if args.tokenizer is None else TextSteps(args.tokenizer)

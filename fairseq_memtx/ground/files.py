@@ -53,6 +53,44 @@ def write_json(path: Path, content: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+@contextmanager
+def in_one_line(path: Path, what: str) -> Iterator[None]:
+    """Errors of any kind while ``path`` is read say that it must be ``what``."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"`{path}` must be {what}, but there is no such file") from None
+    except Exception as error:  # fairseq, torch, json and sentencepiece each have many
+        reason = str(error).strip().split("\n")[0]
+        told = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+        raise UserError(f"`{path}` must be {what}, but cannot be read: {told}") from error
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """A file that holds a JSON object.
+
+    Args:
+        path: the file.
+        what: it must be, for the message.
+
+    Raises:
+        UserError: it is missing, no JSON, or JSON of another shape.
+    """
+    with in_one_line(path, what):
+        try:
+            found = json.loads(path.read_bytes())
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        except UnicodeDecodeError as error:
+            raise ValueError(f"it is no UTF-8 at byte {error.start}") from None
+    if not isinstance(found, dict):
+        kind = type(found).__name__
+        raise UserError(f"`{path}` must be {what}, an object in JSON, but is a {kind}")
+    return found
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 ALWAYS_HASH_BYTES = 64 << 20
 
 # Raised when the code writes something else from the same inputs, so that old outputs are redone.
-FORMAT = 1
+FORMAT = 2
 
 Stamp = dict[str, Any]
 

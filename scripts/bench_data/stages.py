@@ -20,10 +20,10 @@ from data_prep.clean import CleanBlock, Cleaner
 from data_prep.corpus import Block, find_parallel, read_blocks
 from data_prep.encode import Encoder, Limits, TextBlock, encode_split
 from data_prep.options import Options
-from data_prep.tokenise import make_process
 from fairseq_memtx.ground.files import sha256_of, write_bytes
 from fairseq_memtx.ground.layout import Layout
 from fairseq_memtx.ground.progress import Progress
+from fairseq_memtx.ground.text import TextSteps
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,8 @@ class Stages:
         duplicates.mark_all(self.layout.hashes, self.layout.keep)
 
     def _processes(self, tokenizer: str, normalize: bool) -> list[Callable[[str], str]]:
-        return [make_process(lang, tokenizer, normalize) for lang in self.layout.languages]
+        steps = TextSteps(tokenizer, normalize)
+        return [steps.before(lang) for lang in self.layout.languages]
 
     def _texts(self) -> Iterator[TextBlock]:
         columns = (*self.layout.clean_sides, self.layout.clean_docids)

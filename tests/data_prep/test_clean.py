@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from data_prep.clean import HASH_BYTES, KEPT, REPLACED, CleanBlock, Cleaner
 from data_prep.corpus import Block, ParallelFiles, split_lines
 from data_prep.options import Options
-from data_prep.tokenise import CONTROL
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.text import CONTROL
 
 FILES = ParallelFiles("news", Path("news.en"), Path("news.de"))
 

@@ -251,27 +251,6 @@ def test_a_line_longer_than_the_model_takes(trained: Path, caplog) -> None:
     assert text and "parts" in caplog.text
 
 
-def test_moses_steps_are_those_of_the_preparation() -> None:
-    from data_prep.tokenise import make_process
-    from fairseq_memtx.translator import TextSteps
-
-    line = "“Don't”, she said: A & B <i>x</i> - 3,000 km/h (e.g. well-known)..."
-    for normalize in (False, True):
-        steps = TextSteps("moses", normalize)
-        assert steps.before("en")(line) == make_process("en", "moses", normalize)(line)
-    assert TextSteps("moses").after("de")("Hallo , Welt !") == "Hallo, Welt!"
-
-
-def test_the_preparation_tells_the_steps(tmp_path: Path) -> None:
-    from fairseq_memtx.translator import TextSteps
-
-    (tmp_path / "bin").mkdir()
-    assert TextSteps.of(tmp_path / "bin") == TextSteps("none", False)
-    told = {"options": {"tokenizer": "moses", "normalize": True}}
-    (tmp_path / "prepared.json").write_text(json.dumps(told))
-    assert TextSteps.of(tmp_path / "bin") == TextSteps("moses", True)
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -323,17 +302,6 @@ def test_impossible_options_of_the_search_are_refused(name: str, value: float) -
 
     with pytest.raises(ModelError, match=f"`{name}` must be .*, but is {value}"):
         Search(**{name: value})
-
-
-def test_damaged_subwords_are_refused(prepared_sample: Path, trained: Path, tmp_path: Path) -> None:
-    from fairseq_memtx.ground.errors import UserError as ModelError
-    from fairseq_memtx.translator import load_subwords
-
-    shutil.copy(prepared_sample / "bin" / "sentencepiece.bpe.model", tmp_path)
-    path = tmp_path / "sentencepiece.bpe.model"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ModelError, match="sentencepiece model"):
-        load_subwords(tmp_path)
 
 
 def test_the_input_must_have_what_was_translated(trained: Path, source: Path, tmp_path: Path):
