@@ -46,7 +46,7 @@ _BOUNDS: dict[str, tuple[type, float, float]] = {
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchSettings:
     """Options of the beam search, named as fairseq's.
 
     Attributes:
@@ -93,7 +93,7 @@ class Translator:
     """One model, or an ensemble, ready to translate. Made by `from_pretrained`."""
 
     def __init__(self, models: list[Any], task: Any, generator: Any, subwords: Any,
-                 steps: TextSteps, search: Search):  # fmt: skip
+                 steps: TextSteps, search: SearchSettings):  # fmt: skip
         self.models, self.task, self.generator = models, task, generator
         self.subwords, self.steps, self.search = subwords, steps, search
         self._symbols = text.symbols(subwords)
@@ -107,7 +107,7 @@ class Translator:
         cls,
         checkpoint: str | Path | Sequence[str | Path],
         data: str | Path | None = None,
-        search: Search = Search(),
+        search: SearchSettings = SearchSettings(),
         device: str = "cpu",
         half: bool = False,
         int8: bool = False,
@@ -336,7 +336,7 @@ def cut_between_words(pieces: list[str], most: int) -> Iterator[list[str]]:
         yield pieces
 
 
-def _generator(models: list[Any], task: Any, cfg: Any, search: Search) -> Any:
+def _generator(models: list[Any], task: Any, cfg: Any, search: SearchSettings) -> Any:
     """The generator that the search asks for, whatever task the model was trained for."""
     generation = _generation(cfg, search)
     extra: dict[str, Any] = {}
@@ -348,7 +348,7 @@ def _generator(models: list[Any], task: Any, cfg: Any, search: Search) -> Any:
     return task.build_generator(models, generation, kind, extra)
 
 
-def _generation(cfg: Any, search: Search) -> Any:
+def _generation(cfg: Any, search: SearchSettings) -> Any:
     """fairseq's options of the search with ours filled in."""
     from omegaconf import open_dict
 

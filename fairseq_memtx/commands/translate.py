@@ -240,11 +240,12 @@ def load(args: argparse.Namespace) -> Translator:
     import torch
 
     from fairseq_memtx.ground.text import TextSteps
-    from fairseq_memtx.translator import Search, Translator
+    from fairseq_memtx.translator import SearchSettings, Translator
 
     torch.set_num_threads(args.threads)
     steps = None if args.tokenizer is None else TextSteps(args.tokenizer)
-    search = Search(**{field.name: getattr(args, field.name) for field in fields(Search)})
+    names = [field.name for field in fields(SearchSettings)]
+    search = SearchSettings(**{name: getattr(args, name) for name in names})
     return Translator.from_pretrained(
         args.checkpoint, args.data, search, args.device, args.half, args.int8, steps
     )

@@ -62,7 +62,7 @@ class BeamCache:
         return self._bias
 
     def move(self, parents: Tensor, kept: Tensor | None) -> None:
-        """Row i of each sentence continues its row `parents[i]` `(B', K)`; see `search.Move`."""
+        """Row i of each sentence continues its row `parents[i]` `(B', K)`; see `Move`."""
         if kept is not None:
             move_sentences(self._slots, 1, kept)
             self.num_sentences = len(kept)

@@ -20,7 +20,7 @@ from .beam_cache import BeamCache, move_sentences
 from .linear import FrozenLinear, select_outputs
 
 
-class Past(Protocol):
+class PastCache(Protocol):
     """Keys and values of the past: `BeamCache` or `StaticCache`, see there."""
 
     num_kinds: int
@@ -37,7 +37,7 @@ class Past(Protocol):
     def read(self, kind: int) -> Tensor: ...
 
 
-class Source:
+class SourceCache:
     """Keys and values of the source for all layers.
 
     Args:
@@ -56,7 +56,7 @@ class Source:
         return self.entries[2 * layer], self.entries[2 * layer + 1]
 
     def move(self, kept: Tensor | None) -> None:
-        """Keep the sentences at the places `kept`; see `search.Move`."""
+        """Keep the sentences at the places `kept`; see `beam_search.Move`."""
         if kept is None:
             return
         move_sentences(self.entries, 1, kept)
@@ -121,8 +121,8 @@ class FusedLayer:
         self.fc2 = FrozenLinear([layer.fc2])
         self.final_norm = layer.final_layer_norm
 
-    def step(
-        self, x: Tensor, past: Past, kind: int, source: Source, layer: int
+    def run_position(
+        self, x: Tensor, past: PastCache, kind: int, source: SourceCache, layer: int
     ) -> tuple[Tensor, Tensor]:
         """One position: x `(N, C)` to the layer's output and its attention `(B, H, R, S)`.
 
@@ -137,7 +137,7 @@ class FusedLayer:
         y = y if self.activation is None else self.activation(y)
         return normed(self.final_norm, self.fc2.add(y, x), not self.pre_norm), probs
 
-    def _look_back(self, y: Tensor, past: Past, kind: int) -> Tensor:
+    def _look_back(self, y: Tensor, past: PastCache, kind: int) -> Tensor:
         """The context `(N, C)` of the past for the layer's input y `(N, C)`."""
         query, dim = self.inputs(y), y.size(1)
         if self.own_past:
@@ -206,17 +206,17 @@ class FusedDecoder:
             self.output = FrozenLinear([decoder.output_projection])
         self._positions: Tensor | None = None
 
-    def start(
+    def begin_search(
         self, encoder_out: Tensor, padding_mask: Tensor | None, beam_size: int
-    ) -> "FusedSearch":
+    ) -> "FusedState":
         """The state before the first position, for encoder_out `(S, B, C)`, mask `(B, S)`."""
         source = self.look_at(encoder_out, padding_mask)
         _, sentences, heads, _, head_dim = source.entries.shape
         like = source.entries.new_empty((sentences, heads * head_dim))
-        return FusedSearch(self, source, BeamCache(self.kinds, like, heads, beam_size))
+        return FusedState(self, source, BeamCache(self.kinds, like, heads, beam_size))
 
-    def look_at(self, encoder_out: Tensor, padding_mask: Tensor | None) -> Source:
-        """The source's keys and values; arguments as those of `start`."""
+    def look_at(self, encoder_out: Tensor, padding_mask: Tensor | None) -> SourceCache:
+        """The source's keys and values; arguments as those of `begin_search`."""
         length, sentences, _ = encoder_out.shape
         entries = self.source(encoder_out.flatten(0, 1))
         # (S * B, 2L * C) -> (2L, B, H, S, D)
@@ -224,7 +224,7 @@ class FusedDecoder:
         entries = entries.view(shape).permute(2, 1, 3, 0, 4).contiguous()
         if padding_mask is not None and not bool(padding_mask.any()):
             padding_mask = None
-        return Source(entries, padding_mask)
+        return SourceCache(entries, padding_mask)
 
     @property
     def kinds(self) -> int:
@@ -263,14 +263,16 @@ class FusedDecoder:
             self._positions = embed(words)[0].detach()
         return self._positions[:count]
 
-    def step(self, x: Tensor, past: Past, source: Source) -> tuple[Tensor, Tensor]:
-        """One position, its embedded words x `(N, C)`: see `FusedSearch.features`."""
+    def run_position(
+        self, x: Tensor, past: PastCache, source: SourceCache
+    ) -> tuple[Tensor, Tensor]:
+        """One position, its embedded words x `(N, C)`: see `FusedState.features`."""
         states, rows = [x], len(x) // past.num_sentences
         if self.memory is None:
             past.open(rows)
         for index, layer in enumerate(self.layers):
             kind = 2 * index if past.num_kinds > 2 else 0
-            x, probs = layer.step(x, past, kind, source, index)
+            x, probs = layer.run_position(x, past, kind, source, index)
             states.append(x)
         if self.memory is not None:
             past.open(rows)
@@ -298,10 +300,10 @@ class FusedDecoder:
         return log_softmax_in_place(logits)
 
 
-class FusedSearch:
+class FusedState:
     """One search with a `FusedDecoder`: the state, and the step that changes it."""
 
-    def __init__(self, weights: FusedDecoder, source: Source, past: BeamCache):
+    def __init__(self, weights: FusedDecoder, source: SourceCache, past: BeamCache):
         self.weights, self.source, self.past = weights, source, past
         self.position = 0
 
@@ -310,10 +312,10 @@ class FusedSearch:
         self.position += 1
         positions = self.weights.positions(self.position)
         x = self.weights.embed(tokens, 0.0 if positions is None else positions[-1])
-        return self.weights.step(x, self.past, self.source)
+        return self.weights.run_position(x, self.past, self.source)
 
     def move(self, parents: Tensor, kept: Tensor | None) -> None:
-        """Let the state follow the beams; see `search.Move`."""
+        """Let the state follow the beams; see `beam_search.Move`."""
         self.past.move(parents, kept)
         self.source.move(kept)
 

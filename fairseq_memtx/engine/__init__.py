@@ -1,11 +1,11 @@
 """Engines: ways to run the Feedback recurrence over a whole target.
 
-All but `parallel`, which approximates, have the same result. An engine is a function from a
+All but `sweeps`, which approximates, have the same result. An engine is a function from a
 `Recurrence` to a `RecurrenceOutput`, both in `interface`. Nothing here imports fairseq.
 
 Where to look for what:
 
-- the engines: `reference` (the plain loop, to be read first), `manual`, `parallel`;
+- the engines: `reference` (the plain loop, to be read first), `manual`, `sweeps`;
   `checkpointing` runs an exact one again, a piece at a time, for its backward
 - in `manual`, an autograd function, a `stack_run` goes forward and back: at each position through
   a `layer_run` for each layer, then through the `memory_run`
@@ -16,14 +16,15 @@ Where to look for what:
 - what all these write to: the buffers of a `tape`, and the sums of `gradients`; `gemm` has the
   products with weights
 - `gpu` is apart: `cuda-graphs`, the manual engine recorded on a GPU
-- in `parallel`, `block_memory` is what the positions of a block see
+- in `sweeps`, `block_memory` is what the positions of a block see
 """
 
 from ..ground.registry import Registry
-from . import manual, reference
-from .gpu import cuda_graphs
+from .gpu.cuda_graphs import run_cuda_graphs
 from .interface import Engine, Recurrence, RecurrenceOutput
-from .parallel import Sweeps
+from .manual import run_manual
+from .reference import run_reference
+from .sweeps import Sweeps
 
 #: Tags: an approximation, for training alone; can be run again, piece by piece, for its backward.
 APPROXIMATE, RUNS_AGAIN = "approximate", "runs again"
@@ -31,10 +32,10 @@ APPROXIMATE, RUNS_AGAIN = "approximate", "runs again"
 ENGINES: Registry[Engine] = Registry("engine")
 ENGINES.add(
     "cuda-graphs",
-    cuda_graphs.run,
+    run_cuda_graphs,
     "like manual, recorded on a GPU once for each shape of batch and replayed; elsewhere manual",
 )
-ENGINES.add("manual", manual.run, "hand-written backward, fast", tags=[RUNS_AGAIN])
+ENGINES.add("manual", run_manual, "hand-written backward, fast", tags=[RUNS_AGAIN])
 ENGINES.add(
     "parallel",
     Sweeps(),
@@ -42,7 +43,7 @@ ENGINES.add(
     " loop's small operations; validation, scoring and decoding stay exact",
     tags=[APPROXIMATE],
 )
-ENGINES.add("reference", reference.run, "the plain loop; same results", tags=[RUNS_AGAIN])
+ENGINES.add("reference", run_reference, "the plain loop; same results", tags=[RUNS_AGAIN])
 
 __all__ = [
     "APPROXIMATE",

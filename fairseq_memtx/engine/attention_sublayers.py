@@ -15,7 +15,7 @@ from .sublayers import Sublayer
 from .tape import Slots, Tape
 
 
-class Attention(Sublayer):
+class AttentionSteps(Sublayer):
     """What both attentions share.
 
     Args: as for `Sublayer`, and
@@ -71,10 +71,10 @@ class Attention(Sublayer):
         return [x.view(seen.keys.size(0), 1, -1) for x in rows]
 
 
-class MemoryAttention(Attention):
+class MemoryAttentionSteps(AttentionSteps):
     """Attention to the memories of the earlier positions.
 
-    Args: as for `Attention`, and
+    Args: as for `AttentionSteps`, and
         reads: the memories' keys and values, with the buffers of all layers that read them.
         reader: this layer's number among those.
 
@@ -132,10 +132,10 @@ class MemoryAttention(Attention):
         return self.reads.window(t), self.drop[t][..., self.reads.windows.seen(t)]
 
 
-class SourceAttention(Attention):
+class SourceAttentionSteps(AttentionSteps):
     """Attention to the source, whose keys and values are the same at every step.
 
-    Args: as for `Attention`, and
+    Args: as for `AttentionSteps`, and
         source: the keys and values.
         keep_probs: keep all probabilities, although no backward follows.
 

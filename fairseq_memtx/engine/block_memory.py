@@ -43,7 +43,7 @@ class BlockView(NamedTuple):
 class BlockPast:
     """The memories of earlier blocks, which are settled, and of the block in hand.
 
-    A `memory.Past`, whose `append` sets the memories of the whole block anew.
+    A `memory.PastMemories`, whose `add_memory` sets the memories of the whole block anew.
 
     Args:
         r: the recurrence, for the memory's parameters, the padding and the carried memories.
@@ -86,7 +86,7 @@ class BlockPast:
             BlockView(k, v, self._hidden, position_keys) for k, v in zip(keys, values, strict=True)
         ]
 
-    def append(self, keys: Tensor, values: Tensor, padding: Tensor | None = None) -> None:
+    def add_memory(self, keys: Tensor, values: Tensor, padding: Tensor | None = None) -> None:
         """Set the block's keys and values `(G, N, H, D)`; padding is known from the start."""
         size = len(self._entries)
         # (G, N, H, D) -> (G, B, Q, H, D) -> (G, B, H, Q, D)

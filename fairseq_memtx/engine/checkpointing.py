@@ -114,7 +114,7 @@ class Pieces:
             past=None if memory is None or not seen else entries(memory, seen),
         )
 
-    def run(self, part: Recurrence) -> PieceOutput:
+    def run_piece(self, part: Recurrence) -> PieceOutput:
         """Run a piece that was cut."""
         with torch.autocast(**self.autocast):
             states, probs = self.inner(part)
@@ -163,7 +163,7 @@ def run_all(pieces: Pieces) -> PieceOutput:
     states: list[Tensor] = []
     probs = []
     for piece in pieces.ranges():
-        out = pieces.run(pieces.cut(piece, memory))
+        out = pieces.run_piece(pieces.cut(piece, memory))
         memory = out.memory if memory is None else memory.followed_by(out.memory)
         states = states or [x.new_empty((num_steps, *x.shape[1:])) for x in out.states]
         for whole, x in zip(states, out.states, strict=True):
@@ -200,7 +200,7 @@ class Backward:
         """Run a piece again and add its gradients."""
         part = detached(self.pieces.cut(piece, self.memory))
         with torch.enable_grad():
-            outputs = self._outputs(piece, self.pieces.run(part))
+            outputs = self._outputs(piece, self.pieces.run_piece(part))
         found = gradients(outputs, leaves(part))
         seen = self.pieces.seen(piece)
         for name, grad in found.items():

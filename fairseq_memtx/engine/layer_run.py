@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from .attention_sublayers import MemoryAttention, SourceAttention
+from .attention_sublayers import MemoryAttentionSteps, SourceAttentionSteps
 from .gradients import GradientSums
 from .sublayers import Residual, Sublayer
 from .tape import Slots, Tape
@@ -44,8 +44,8 @@ class LayerRun:
 
     def __init__(
         self,
-        memory: MemoryAttention,
-        source: SourceAttention | None,
+        memory: MemoryAttentionSteps,
+        source: SourceAttentionSteps | None,
         ffn: Sublayer,
         frames: Sequence[Residual],
         states: Slots,

@@ -55,7 +55,7 @@ def begin_loop(
         return stack, *stack.forward()
 
 
-def run(r: Recurrence, begin: Begin = begin_loop) -> RecurrenceOutput:
+def run_manual(r: Recurrence, begin: Begin = begin_loop) -> RecurrenceOutput:
     """Run the recurrence; where no gradient can be asked for, nothing is kept for one.
 
     Args:

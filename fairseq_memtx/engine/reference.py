@@ -7,7 +7,7 @@ from ..modules.memory import MemoryTrace
 from .interface import Recurrence, RecurrenceOutput
 
 
-def run(r: Recurrence) -> RecurrenceOutput:
+def run_reference(r: Recurrence) -> RecurrenceOutput:
     """Run `feedback_step` at positions 0 .. T - 1, autograd doing the rest.
 
     Time and activations are those of the step; the past is stacked anew at each position, so

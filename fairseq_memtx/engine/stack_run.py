@@ -13,14 +13,14 @@ from ..modules import layer as modules
 from ..modules.cross_attention import CrossMemory
 from ..modules.dropout import NO_MASKS, LayerMasks
 from ..modules.layer import FeedbackLayer
-from .attention_sublayers import MemoryAttention, SourceAttention
+from .attention_sublayers import MemoryAttentionSteps, SourceAttentionSteps
 from .gradients import GradientSums, Weights, under_prefix
 from .interface import Recurrence
 from .layer_run import LayerRun
 from .memory_reads import MemoryReads, Windows
 from .memory_run import MemoryRun
 from .norm import Norm
-from .sublayers import FeedForward, Residual
+from .sublayers import FeedForwardSteps, Residual
 from .tape import Make, Slots, Tape
 
 
@@ -118,7 +118,7 @@ class StackRun:
             if layer.source is not None:
                 layer.source.add_source_gradients(chunk, sums.under(f"sources.{i}."))
 
-    def _aligned(self) -> SourceAttention | None:
+    def _aligned(self) -> SourceAttentionSteps | None:
         """The cross-attention whose probabilities are asked for."""
         if self.r.probs_layer not in self.kept:
             return None
@@ -165,23 +165,23 @@ class StackRun:
         weights = under_prefix(f"layers.{i}.", self.weights)
         common = (self.tape, self.like)
         rows = len(self.like)
-        memory = MemoryAttention(
+        memory = MemoryAttentionSteps(
             under_prefix("self_attn.", weights), *common, rows, layer.self_attn.scaling,
             masks.memory_probs, *self._reads(number),
         )  # fmt: skip
         source = self._source_attention(i, layer, masks, under_prefix("encoder_attn.", weights))
-        ffn = FeedForward(weights, *common, rows, layer.activation, masks.activation)
+        ffn = FeedForwardSteps(weights, *common, rows, layer.activation, masks.activation)
         frames = self._frames(number, layer, masks, weights, source is not None)
         return LayerRun(memory, source, ffn, frames, self.states[number])
 
     def _source_attention(
         self, i: int, layer: FeedbackLayer, masks: LayerMasks, weights: Weights
-    ) -> SourceAttention | None:
+    ) -> SourceAttentionSteps | None:
         if layer.encoder_attn is None or not self.r.sources:
             return None
         keys, values = self.weights[f"sources.{i}.keys"], self.weights[f"sources.{i}.values"]
         source = CrossMemory(keys, values, self.r.sources[i].padding_mask)
-        return SourceAttention(
+        return SourceAttentionSteps(
             weights, self.tape, self.like, len(self.like), layer.encoder_attn.scaling,
             masks.cross_probs, source, keep_probs=i == self.r.probs_layer,
         )  # fmt: skip

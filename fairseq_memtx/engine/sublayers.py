@@ -122,7 +122,7 @@ class Sublayer(ABC):
         sums.add_linear(last, self.last_inputs.rows(chunk), self.last_grads.rows(chunk))
 
 
-class FeedForward(Sublayer):
+class FeedForwardSteps(Sublayer):
     """Two maps with an activation between.
 
     Args: as for `Sublayer`, and

@@ -1,8 +1,8 @@
 """The generator behind `--memtx-generator fast` and `cuda-graphs`: fairseq's interface, our search.
 
-It finds what fairseq's generator with its beam search finds (see `decoding.search`), and refuses
-what it does not know. Unlike fairseq's, its hypotheses carry the attention to the source only with
-`--print-alignment`.
+It finds what fairseq's generator with its beam search finds (see `decoding.beam_search`), and
+refuses what it does not know. Unlike fairseq's, its hypotheses carry the attention to the source
+only with `--print-alignment`.
 """
 
 from collections.abc import Iterable
@@ -14,15 +14,15 @@ from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithA
 from torch import Tensor
 
 from ..config import GeneratorOptions, flag
+from ..decoding.beam_search import BeamSearch
 from ..decoding.history import Hypothesis
-from ..decoding.search import BeamSearch
 from ..decoding.search_options import Limits, SearchOptions, places
 from ..decoding.shortlist import Shortlist, fingerprint
 from ..ground.errors import UserError
 from ..models.int8 import is_rounded
 from ..native.searches import NativeSearches
 from .graph_searches import GraphSearches
-from .steppers import Engine, EnsembleStepper, HowToStep
+from .steppers import EnsembleStepper, HowToStep, PreparedModel
 
 Sample = dict[str, Any]
 
@@ -58,7 +58,7 @@ class FastGenerator(SequenceGenerator):
             raise refusal("a language model or suppressed words cannot be used")
         if not (self.model.has_incremental_states() and self.model.has_encoder()):
             raise refusal("models without an encoder or an incremental state cannot be used")
-        self.engines = [Engine(model) for model in self.model.models]
+        self.prepared = [PreparedModel(model) for model in self.model.models]
 
     def _refuse_wide_beams(self, beam_size: int) -> None:
         """Each row must have another word to go on with, which is neither padding nor the end."""
@@ -99,13 +99,13 @@ class FastGenerator(SequenceGenerator):
         limits = Limits(prefix_tokens, source_lengths if self.match_source_len else None)
         for searches in (self.graphs, self.native):
             if searches is not None:
-                elsewhere = searches.find(self.engines, net_input, options, how, limits)
+                elsewhere = searches.find(self.prepared, net_input, options, how, limits)
                 if elsewhere is not None:
                     return elsewhere
-        steppers = [engine.start(net_input, how) for engine in self.engines]
+        steppers = [model.new_stepper(net_input, how) for model in self.prepared]
         stepper = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
         search = BeamSearch(options, stepper, len(source), source.device, limits)
-        found = search.run()
+        found = search.find_hypotheses()
         if words is not None:
             found = [hypothesis._replace(tokens=words[hypothesis.tokens]) for hypothesis in found]
         return found

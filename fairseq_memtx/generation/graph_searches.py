@@ -14,7 +14,7 @@ from ..decoding.history import Hypothesis
 from ..decoding.search_options import Limits, SearchOptions
 from ..engine.gpu.cuda_graphs import CudaRecorder
 from ..engine.gpu.recording import Recorder
-from .steppers import Engine, HowToStep, is_final, why_not_fused
+from .steppers import HowToStep, PreparedModel, is_final, why_not_fused
 
 logger = logging.getLogger(__name__)
 
@@ -41,19 +41,19 @@ class GraphSearches:
 
     def find(
         self,
-        engines: Sequence[Engine],
+        prepared: Sequence[PreparedModel],
         net_input: dict[str, Tensor],
         options: SearchOptions,
         how: HowToStep,
         limits: Limits,
     ) -> list[Hypothesis] | None:
         """All hypotheses of a batch; None, and once in the log why, where it cannot search."""
-        reason = why_not_on_device(engines, options, how, limits)
+        reason = why_not_on_device(prepared, options, how, limits)
         if net_input["src_tokens"].device.type != self._device_type:
             reason = "there is no GPU"
         if reason is None:
             try:
-                return self._search(engines[0], net_input, options, how, limits.prefix)
+                return self._search(prepared[0], net_input, options, how, limits.prefix)
             except torch.OutOfMemoryError:
                 reason, self.decoder = "the GPU's memory is too small for a batch", None
         if reason not in self._told:
@@ -63,7 +63,7 @@ class GraphSearches:
 
     def _search(
         self,
-        engine: Engine,
+        engine: PreparedModel,
         net_input: dict[str, Tensor],
         options: SearchOptions,
         how: HowToStep,
@@ -76,20 +76,20 @@ class GraphSearches:
             )
         masks = encoded["encoder_padding_mask"]
         source = weights.look_at(encoded["encoder_out"][0], masks[0] if masks else None)
-        return DeviceSearch(self.decoder, source, options, prefix).run()
+        return DeviceSearch(self.decoder, source, options, prefix).find_hypotheses()
 
 
 def why_not_on_device(
-    engines: Sequence[Engine], options: SearchOptions, how: HowToStep, limits: Limits
+    prepared: Sequence[PreparedModel], options: SearchOptions, how: HowToStep, limits: Limits
 ) -> str | None:
     """What about a search only the host can do; None if nothing."""
-    decoder = engines[0].model.decoder
+    decoder = prepared[0].model.decoder
     adaptive, not_fused = getattr(decoder, "adaptive_softmax", None), why_not_fused(decoder)
     reasons = {
-        "there are several models": len(engines) > 1,
+        "there are several models": len(prepared) > 1,
         f"the decoder cannot be recorded, {not_fused}": not_fused is not None,
         "the decoder has an adaptive softmax": adaptive is not None,
-        "the model is in training": not is_final(engines[0].model),
+        "the model is in training": not is_final(prepared[0].model),
         "--no-repeat-ngram-size is used": options.no_repeat_ngram_size > 0,
         "--match-source-len is used": limits.exact_length is not None,
         "--print-alignment is used": how.attention,

@@ -1,4 +1,4 @@
-"""fairseq's models as what `decoding.search` steps through: one by one, and as ensembles.
+"""fairseq's models as what `decoding.beam_search` steps through: one by one, and as ensembles.
 
 Size legend: B sentences, K beam, R rows a sentence (1 or K), N = B * R, S source positions, V
 vocabulary.
@@ -18,9 +18,9 @@ from fairseq.models.transformer import (
 from fairseq.modules import transformer_layer
 from torch import Tensor, nn
 
+from ..decoding.beam_search import Move, Stepper
 from ..decoding.encoder import FusedEncoder
 from ..decoding.fused import FusedDecoder
-from ..decoding.search import Move, Stepper
 from ..models.memory_decoder import MemoryDecoder
 from ..modules.int8 import Int8Linear
 
@@ -57,9 +57,9 @@ class FusedStepper:
         masks = encoder_out["encoder_padding_mask"]
         source = encoder_out["encoder_out"][0]
         weights = weights if how.words is None else weights.for_words(how.words)
-        self.search = weights.start(source, masks[0] if masks else None, how.beam_size)
+        self.search = weights.begin_search(source, masks[0] if masks else None, how.beam_size)
 
-    def step(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+    def score_next(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         features, probs = self.search.features(self.how.named(tokens))
         log_probs = self.search.weights.log_probs(features, self.how.temperature)
         if not self.how.attention:
@@ -91,7 +91,7 @@ class IncrementalStepper:
         self.encoder_out = model.encoder.reorder_encoder_out(encoder_out, rows)
         self.prefixes: Tensor | None = None
 
-    def step(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+    def score_next(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         first, tokens = self.prefixes is None, self.how.named(tokens)
         if self.prefixes is None:
             self.prefixes = tokens.repeat_interleave(self.how.beam_size).unsqueeze(1)
@@ -133,8 +133,8 @@ class EnsembleStepper:
     def __init__(self, members: Sequence[Stepper]):
         self.members = members
 
-    def step(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
-        found = [member.step(tokens) for member in self.members]
+    def score_next(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+        found = [member.score_next(tokens) for member in self.members]
         log_probs = torch.stack([log_probs for log_probs, _ in found]).logsumexp(dim=0)
         attentions = [attention for _, attention in found if attention is not None]
         attention = sum(attentions[1:], attentions[0]) / len(found) if attentions else None
@@ -145,7 +145,7 @@ class EnsembleStepper:
             member.move(move)
 
 
-class Engine:
+class PreparedModel:
     """A model's way to encode and to step, with weights prepared for it where that is possible."""
 
     def __init__(self, model: Any):
@@ -165,7 +165,7 @@ class Engine:
         missing = ("encoder_embedding", "encoder_states", "src_tokens", "src_lengths")
         return {**found, **{name: [] for name in missing}}
 
-    def start(self, net_input: dict[str, Tensor], how: HowToStep) -> Stepper:
+    def new_stepper(self, net_input: dict[str, Tensor], how: HowToStep) -> Stepper:
         """Begin a search for the sentences of the batch."""
         encoder_out = self.encode(net_input)
         if self.can_fuse and (how.words is None or self.weights().output is not None):

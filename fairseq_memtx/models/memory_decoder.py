@@ -25,7 +25,7 @@ from ..modules.layer import LayerSizes
 IncrementalState = dict[str, Any]
 
 
-class Source(NamedTuple):
+class EncoderOutput(NamedTuple):
     """The encoder's output `(S, B, C_enc)` and its padding_mask `(B, S)` or None."""
 
     encoder_out: Tensor
@@ -89,7 +89,11 @@ class MemoryDecoder(TransformerDecoderBase):
 
     @abstractmethod
     def run_layers(
-        self, x: Tensor, source: Source | None, padding_mask: Tensor | None, align: int | None
+        self,
+        x: Tensor,
+        source: EncoderOutput | None,
+        padding_mask: Tensor | None,
+        align: int | None,
     ) -> LayersOutput:
         """All positions (training, scoring): x `(T, B, C)`, padding_mask `(B, T)` or None."""
 
@@ -100,7 +104,7 @@ class MemoryDecoder(TransformerDecoderBase):
         """One position of a search: x `(N, C)`, padding `(N,)` or None. The output has T = 1."""
 
     @abstractmethod
-    def new_state(self, x: Tensor, source: Source | None, beam_size: int) -> DecodingState:
+    def new_state(self, x: Tensor, source: EncoderOutput | None, beam_size: int) -> DecodingState:
         """The state before the first position; a row of `source` serves `beam_size` rows of x."""
 
     def forward(
@@ -223,7 +227,9 @@ class MemoryDecoder(TransformerDecoderBase):
             return super().output_layer(features)
         return self.frozen_output(linear, features)
 
-    def first_state(self, x: Tensor, source: Source | None, **memory_options: Any) -> DecodingState:
+    def first_state(
+        self, x: Tensor, source: EncoderOutput | None, **memory_options: Any
+    ) -> DecodingState:
         """The state before the first position of a search with rows x `(N, C)`.
 
         fairseq repeats the source for each beam; its keys and values are kept once a sentence.
@@ -243,11 +249,11 @@ class MemoryDecoder(TransformerDecoderBase):
             return self.new_state(x, source, 1, **memory_options)
         return self.new_state(x, shared, beam_size, **memory_options)
 
-    def source_of(self, encoder_out: dict[str, list[Tensor]] | None) -> Source | None:
+    def source_of(self, encoder_out: dict[str, list[Tensor]] | None) -> EncoderOutput | None:
         """What the layers attend to; None for a decoder that reads no source."""
         return as_source(encoder_out) if self.reads_source else None
 
-    def read_source(self, source: Source | None) -> list[CrossMemory]:
+    def read_source(self, source: EncoderOutput | None) -> list[CrossMemory]:
         """Each layer's keys and values of the source; empty without cross-attention."""
         if source is None:
             return []
@@ -287,13 +293,13 @@ class MemoryDecoder(TransformerDecoderBase):
         self.need_attn, self.made_fast = need_attn, True
 
 
-def as_source(encoder_out: dict[str, list[Tensor]] | None) -> Source | None:
-    """fairseq's dictionary of lists as a `Source`; None without an encoder."""
+def as_source(encoder_out: dict[str, list[Tensor]] | None) -> EncoderOutput | None:
+    """fairseq's dictionary of lists as a `EncoderOutput`; None without an encoder."""
     if encoder_out is None or not encoder_out["encoder_out"]:
         return None
     masks = encoder_out["encoder_padding_mask"]
     mask = some_padding(masks[0]) if masks else None
-    return Source(encoder_out["encoder_out"][0], mask)
+    return EncoderOutput(encoder_out["encoder_out"][0], mask)
 
 
 def layer_sizes(cfg: TransformerConfig, no_encoder_attn: bool) -> LayerSizes:
@@ -347,13 +353,13 @@ def layers_kept(cfg: TransformerConfig) -> list[int] | None:
         ) from None
 
 
-def share_source(source: Source, beam_size: int) -> Source | None:
+def share_source(source: EncoderOutput, beam_size: int) -> EncoderOutput | None:
     """One row per sentence of a source whose rows repeat `beam_size` times; None if they do not."""
     encoder_out, mask = share_beams(source.encoder_out, 1, beam_size), source.padding_mask
     if encoder_out is None or mask is None:
-        return None if encoder_out is None else Source(encoder_out, None)
+        return None if encoder_out is None else EncoderOutput(encoder_out, None)
     mask = share_beams(mask, 0, beam_size)
-    return None if mask is None else Source(encoder_out, mask)
+    return None if mask is None else EncoderOutput(encoder_out, mask)
 
 
 def some_padding(mask: Tensor) -> Tensor | None:

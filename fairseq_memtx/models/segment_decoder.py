@@ -26,7 +26,7 @@ from ..modules.segment_attention import SegmentAttention, SegmentPass
 from ..modules.segment_cache import SegmentCache
 from ..modules.segment_layer import SegmentLayer, SegmentLayerOutput
 from ..modules.segment_memory import LayerMemory, SegmentLengths, SegmentMemory
-from .memory_decoder import LayersOutput, MemoryDecoder, Source, layer_sizes, layers_kept
+from .memory_decoder import EncoderOutput, LayersOutput, MemoryDecoder, layer_sizes, layers_kept
 
 
 class SegmentDecoder(MemoryDecoder):
@@ -151,7 +151,7 @@ class SegmentDecoder(MemoryDecoder):
         for index, (layer, past) in enumerate(layers):
             if layer is not None:
                 source = state.sources[index] if state.sources else None
-                x, layer_probs = layer.step(x, past, source, padding, dropout)
+                x, layer_probs = layer.forward_position(x, past, source, padding, dropout)
                 probs = layer_probs if index == align else probs
             states.append(x)
         # (N, C) -> (1, N, C); (N, H, S) -> (H, N, 1, S)
@@ -171,7 +171,7 @@ def whole_layer(
     layer: SegmentLayer,
     x: Tensor,
     how: SegmentPass,
-    source: Source | None,
+    source: EncoderOutput | None,
     memory: LayerMemory | None,
     dropout: bool,
 ) -> SegmentLayerOutput:

@@ -31,10 +31,10 @@ class GrowingTensor:
         self.length = 0
 
     def filled(self) -> Tensor:
-        """`(t, N, *shape)`, a view: read it before the next `append` or `reorder`."""
+        """`(t, N, *shape)`, a view: read it before the next `add_position` or `reorder`."""
         return self._buffer[: self.length]
 
-    def append(self, position: Tensor | float) -> None:
+    def add_position(self, position: Tensor | float) -> None:
         """Add one position `(N, *shape)`."""
         if self.length == self._buffer.size(0):
             grown = self._buffer.new_empty((2 * self.length, *self._buffer.shape[1:]))
@@ -64,7 +64,7 @@ class GrowingTensor:
 
 
 class MemoryCache:
-    """The past while decoding: a `memory.Past`, see there for the shapes. Not differentiable.
+    """The past while decoding, see `memory.PastMemories` for the shapes. Not differentiable.
 
     Args:
         memory: the parameters.
@@ -98,11 +98,11 @@ class MemoryCache:
         padding_mask = self._padding.filled().t() if self._has_padding else None
         return self.memory.views(keys, values, padding_mask)
 
-    def append(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
-        self._keys.append(keys.detach().transpose(0, 1))
-        self._values.append(values.detach().transpose(0, 1))
+    def add_memory(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
+        self._keys.add_position(keys.detach().transpose(0, 1))
+        self._values.add_position(values.detach().transpose(0, 1))
         self._has_padding |= padding is not None
-        self._padding.append(False if padding is None else padding)
+        self._padding.add_position(False if padding is None else padding)
 
     def reorder(self, new_order: Tensor) -> None:
         """Row i becomes the old row `new_order[i]`."""
@@ -114,7 +114,7 @@ class MemoryCache:
         return sum(x.size_bytes() for x in (self._keys, self._values, self._padding))
 
 
-class DecodingPast(Protocol):
+class DecodingMemories(Protocol):
     """A decoder's own memories while decoding."""
 
     def reorder(self, new_order: Tensor) -> None:
@@ -134,7 +134,7 @@ class DecodingState:
         beam_size: rows of the search for each row of `sources`.
     """
 
-    def __init__(self, past: DecodingPast, sources: list[CrossMemory], beam_size: int = 1):
+    def __init__(self, past: DecodingMemories, sources: list[CrossMemory], beam_size: int = 1):
         self.past = past
         self.sources = sources
         self.beam_size = beam_size

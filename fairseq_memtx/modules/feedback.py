@@ -14,7 +14,7 @@ from torch import Tensor
 from .cross_attention import CrossMemory
 from .dropout import NO_MASKS, LayerMasks
 from .layer import FeedbackLayer
-from .memory import FeedbackMemory, Past, View
+from .memory import FeedbackMemory, PastMemories, View
 
 
 class StepOutput(NamedTuple):
@@ -28,7 +28,7 @@ def feedback_step(
     layers: Sequence[FeedbackLayer | None],
     memory: FeedbackMemory,
     x: Tensor,
-    past: Past,
+    past: PastMemories,
     sources: Sequence[CrossMemory],
     padding: Tensor | None = None,
     masks: Sequence[LayerMasks] = (),
@@ -59,7 +59,7 @@ def feedback_step(
         states.append(x)
         cross_probs.append(probs)
     keys, values = memory(states)
-    past.append(keys, values, padding)
+    past.add_memory(keys, values, padding)
     return StepOutput(states, cross_probs)
 
 

@@ -60,7 +60,7 @@ class MemoryView(NamedTuple):
         return attend(query, *self, dropout_mask)[0]
 
 
-class Past(Protocol):
+class PastMemories(Protocol):
     """The memories of the positions before the current one, while training or while decoding."""
 
     def __len__(self) -> int:
@@ -69,7 +69,7 @@ class Past(Protocol):
     def views(self) -> Sequence[View]:
         """One view for all layers, or one for each."""
 
-    def append(self, keys: Tensor, values: Tensor, padding: Tensor | None, /) -> None:
+    def add_memory(self, keys: Tensor, values: Tensor, padding: Tensor | None, /) -> None:
         """Add a position: keys and values `(G, B, H, D)` of the G projections, padding `(B,)`."""
 
 
@@ -198,7 +198,7 @@ class MemoryTrace:
         if past is not None:
             keys, values = (x.type_as(like).unbind(3) for x in (past.keys, past.values))
             for entry in zip(keys, values, past.hidden().unbind(1), strict=True):
-                self.append(*entry)
+                self.add_memory(*entry)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -216,7 +216,7 @@ class MemoryTrace:
         padding = [self._no_padding if x is None else x for x in self._padding]
         return torch.stack(padding, dim=1)
 
-    def append(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
+    def add_memory(self, keys: Tensor, values: Tensor, padding: Tensor | None) -> None:
         self._keys.append(keys)
         self._values.append(values)
         self._padding.append(padding)

@@ -70,12 +70,12 @@ class RelativeAttention(nn.Module):
         probs = softmax(scores.masked_fill_(hidden, float("-inf")))
         return torch.matmul(self.drop(probs, drop_probs), values), probs
 
-    def attend_step(
+    def attend_position(
         self,
         query: Tensor,
         keys: Tensor,
         values: Tensor,
-        table: Tensor,
+        distance_keys: Tensor,
         missing: Tensor | None,
         drop_probs: bool,
     ) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,7 @@ class RelativeAttention(nn.Module):
         Args:
             query: `(N, H, D)`, scaled.
             keys, values: `(N, H, t, D)`.
-            table: `(H, t, D)`, the keys of the distances t - 1, ..., 0.
+            distance_keys: `(H, t, D)`, the keys of the distances t - 1, ..., 0.
             missing: `(N, t)`, True at keys that do not exist, or None.
             drop_probs: apply attention dropout.
 
@@ -92,7 +92,7 @@ class RelativeAttention(nn.Module):
             The context `(N, H, D)` and the probabilities before dropout `(N, H, t)`.
         """
         content, position = self._biased(query, (1, self.num_heads))
-        by_distance = torch.matmul(position.transpose(0, 1), table.transpose(1, 2))
+        by_distance = torch.matmul(position.transpose(0, 1), distance_keys.transpose(1, 2))
         scores = torch.matmul(keys, content.unsqueeze(-1)).squeeze(-1) + by_distance.transpose(0, 1)
         probs = softmax(scores) if missing is None else masked_softmax(scores, missing[:, None])
         weights = self.drop(probs, drop_probs).unsqueeze(-2)

@@ -49,7 +49,7 @@ class LayerCache:
             self.states = GrowingTensor(row)
             if attention.compression.uses_attention:
                 self.usage = GrowingTensor(row[:, 0])
-        self.table = row.new_empty(attention.num_heads, 0, heads.size(2))
+        self.distance_keys = row.new_empty(attention.num_heads, 0, heads.size(2))
         self._start(memory)
 
     def _start(self, memory: LayerMemory) -> None:
@@ -79,7 +79,7 @@ class LayerCache:
         heads = (attention.num_heads, -1)
         return attention.k_proj(y).unflatten(2, heads), attention.v_proj(y).unflatten(2, heads)
 
-    def step(self, x: Tensor, padding: Tensor | None, drop_probs: bool) -> Tensor:
+    def attend_position(self, x: Tensor, padding: Tensor | None, drop_probs: bool) -> Tensor:
         """Attend from one position and remember it.
 
         Args:
@@ -100,8 +100,10 @@ class LayerCache:
         missing = None if self.all_valid else ~self.valid.filled()[first:].t()
         if missing is not None:
             missing[:, -1] = False  # a position always sees itself
-        table = self._table(keys.size(2))
-        context, probs = self.attention.attend_step(query, keys, values, table, missing, drop_probs)
+        distances = self._keys_of_distances(keys.size(2))
+        context, probs = self.attention.attend_position(
+            query, keys, values, distances, missing, drop_probs
+        )
         self._count_usage(probs, first)
         return self.attention.out_proj(context.flatten(1))
 
@@ -109,14 +111,14 @@ class LayerCache:
         """Add a position `(N, C)` to the segment and return its query `(N, H, D)`."""
         attention = self.attention
         y, heads = self.norm(x), (attention.num_heads, -1)
-        self.keys.append(attention.k_proj(y).unflatten(1, heads))
-        self.values.append(attention.v_proj(y).unflatten(1, heads))
+        self.keys.add_position(attention.k_proj(y).unflatten(1, heads))
+        self.values.add_position(attention.v_proj(y).unflatten(1, heads))
         self.all_valid &= padding is None
-        self.valid.append(True if padding is None else ~padding)
+        self.valid.add_position(True if padding is None else ~padding)
         if self.states is not None:
-            self.states.append(x)
+            self.states.add_position(x)
         if self.usage is not None:
-            self.usage.append(0.0)
+            self.usage.add_position(0.0)
         self.num_segment += 1
         return (attention.q_proj(y) * attention.scaling).unflatten(1, heads)
 
@@ -133,13 +135,13 @@ class LayerCache:
         furthest = self.lengths.furthest
         return 0 if furthest is None else max(0, self.keys.length - 1 - furthest)
 
-    def _table(self, num_keys: int) -> Tensor:
+    def _keys_of_distances(self, num_keys: int) -> Tensor:
         """Keys of the distances num_keys - 1 .. 0, computed anew only when they run out."""
-        if self.table.size(1) < num_keys:
+        if self.distance_keys.size(1) < num_keys:
             bound = self.lengths.compressed + self.lengths.memory + self.lengths.segment
             size = min(max(bound, num_keys), max(64, 2 * num_keys))
-            self.table = self.attention.positions(size)
-        return self.table[:, self.table.size(1) - num_keys :]
+            self.distance_keys = self.attention.positions(size)
+        return self.distance_keys[:, self.distance_keys.size(1) - num_keys :]
 
     def _end_segment(self) -> None:
         """m' = [m ; h][-n_m:], cm' = [cm ; f_c(old)][-n_cm:]."""
@@ -189,8 +191,8 @@ class LayerCache:
 
     def size_bytes(self) -> int:
         """Bytes of all entries, and of the keys of distances, which all rows share."""
-        table = self.table.numel() * self.table.element_size()
-        return table + sum(buffer.size_bytes() for buffer in self._buffers())
+        distance_keys = self.distance_keys.numel() * self.distance_keys.element_size()
+        return distance_keys + sum(buffer.size_bytes() for buffer in self._buffers())
 
 
 class SegmentCache:

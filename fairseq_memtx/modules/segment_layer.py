@@ -71,7 +71,7 @@ class SegmentLayer(DecoderLayer):
         probs = None if probs is None else probs.unflatten(0, shape)
         return SegmentLayerOutput(rows.unflatten(0, shape), probs, after, loss)
 
-    def step(
+    def forward_position(
         self,
         x: Tensor,
         past: LayerCache,
@@ -91,7 +91,7 @@ class SegmentLayer(DecoderLayer):
         Returns:
             `(N, C)` and the cross-attention probabilities `(N, H, S)` or None.
         """
-        return self._finish(x, past.step(x, padding, dropout), source, dropout)
+        return self._finish(x, past.attend_position(x, padding, dropout), source, dropout)
 
     def new_cache(self, lengths: SegmentLengths, memory: LayerMemory) -> LayerCache:
         """The state of a search that begins after `memory`."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..decoding.search import Limits, SearchOptions
+from ..decoding.search_options import Limits, SearchOptions
 from . import build
 
 #: Says which level of kernels to use, in place of the processor's best; for tests and comparisons.

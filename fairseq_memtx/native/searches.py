@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..decoding.history import Hypothesis
-from ..decoding.search import Limits, SearchOptions
-from ..generation.steppers import Engine, HowToStep, Prepared, is_final
+from ..decoding.search_options import Limits, SearchOptions
+from ..generation.steppers import HowToStep, Prepared, PreparedModel, is_final
 from .library import Found, Library, Model, Parts, Request, UnusableError, loaded, translate
 from .weights import Writer, why_not_native
 
@@ -31,7 +31,7 @@ class NativeSearches:
 
     def find(
         self,
-        engines: Sequence[Engine],
+        engines: Sequence[PreparedModel],
         net_input: dict[str, Tensor],
         options: SearchOptions,
         how: HowToStep,
@@ -64,7 +64,7 @@ class NativeSearches:
         found = translate(models, request)
         return hypotheses(found, source, members[0].padding if how.attention else None)
 
-    def _member(self, engine: Engine) -> "Member":
+    def _member(self, engine: PreparedModel) -> "Member":
         key = id(engine)
         if key not in self._members:
             self._members[key] = Member(engine)
@@ -84,7 +84,7 @@ class Member:
         padding: symbol of its sources.
     """
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: PreparedModel):
         model = engine.model
         self.why_not = why_not_native(model)
         if self.why_not is None and not is_final(model):

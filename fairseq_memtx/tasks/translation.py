@@ -36,7 +36,7 @@ from ..generation.steppers import is_final
 from ..ground.errors import UserError
 from ..models.int8 import ROUNDED, round_model
 from ..training.told_tasks import TrainingState, tell_tasks
-from ..warm_start import start_from
+from ..training.warm_start import start_from
 from .computing import ComputingTask
 from .fields import fairseq_fields
 

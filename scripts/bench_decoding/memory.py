@@ -54,8 +54,8 @@ def weigh_state(system: measure.System) -> dict[str, float] | None:
     """See `measure.weigh_state`; for our generator of its own state; None where it is not known."""
     if system.generator is None:
         return None
-    engines = getattr(system.generator, "engines", [])
-    if not engines or not engines[0].can_fuse:
+    prepared = getattr(system.generator, "prepared", [])
+    if not prepared or not prepared[0].can_fuse:
         return measure.weigh_state(system)
     return measure.weigh_state(system, fused_state_bytes)
 
@@ -69,9 +69,9 @@ def fused_state_bytes(system: measure.System, batch: dict, steps: int) -> int:
         encoded = system.model.encoder(net_input["src_tokens"], net_input["src_lengths"])
         masks = encoded["encoder_padding_mask"]
         search = (
-            system.generator.engines[0]
+            system.generator.prepared[0]
             .weights()
-            .start(encoded["encoder_out"][0], masks[0] if masks else None, 1)
+            .begin_search(encoded["encoder_out"][0], masks[0] if masks else None, 1)
         )
         first = net_input["src_tokens"].new_tensor([system.task.target_dictionary.eos()])
         for _ in range(steps):

@@ -1,4 +1,4 @@
-"""The beam search of `search`, run by the device alone.
+"""The beam search of `beam_search`, run by the device alone.
 
 The host only starts the steps (`device_step`), which on a GPU are CUDA graphs. Every few steps it
 looks which sentences are open: when half of them have ended, the others move together. When the
@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ...engine.gpu.arena import Arena, aligned
 from ...engine.gpu.recording import Recorder
-from ..fused import FusedDecoder, Source
+from ..fused import FusedDecoder, SourceCache
 from ..history import Ending, History, Hypothesis, Step
 from ..search_options import SearchOptions
+from .device_state import DeviceState, Form, first_state, place, rounded, select
 from .device_step import DeviceStep
-from .search_state import Form, SearchState, first_state, place, rounded, select
 from .step_graphs import StepGraphs
 
 ASKS_EVERY = 8  # steps
@@ -43,12 +43,12 @@ class DeviceDecoder:
         self._temperature = temperature
         self._arena: Arena | None = None
 
-    def step(self, given: SearchState, form: Form) -> DeviceStep:
+    def place_state(self, given: DeviceState, form: Form) -> DeviceStep:
         """The step of a form, on a copy of the state. All earlier steps become unusable."""
         shapes = [(form.shape(name, x), x) for name, x in given._asdict().items()]
         num_bytes = sum(aligned(math.prod(shape) * x.element_size()) for shape, x in shapes)
         arena = self._reserve(num_bytes)
-        arena.start()
+        arena.rewind()
         return DeviceStep(self.weights, self._temperature, place(given, form, arena.make), form)
 
     def _reserve(self, num_bytes: int) -> Arena:
@@ -72,7 +72,7 @@ class DeviceSearch:
     def __init__(
         self,
         decoder: DeviceDecoder,
-        source: Source,
+        source: SourceCache,
         options: SearchOptions,
         prefix: Tensor | None = None,
     ):
@@ -84,15 +84,15 @@ class DeviceSearch:
         forces, rules = prefix is not None, replace(options, max_len=0, bos=0)
         positions = rounded("T", max(1, given.prefix.size(1)))
         sizes = rounded("B", len(given.tokens)), positions, rounded("S", given.source.size(3))
-        self._step = decoder.step(given, Form(*sizes, forces, rules))
+        self._step = decoder.place_state(given, Form(*sizes, forces, rules))
 
     @torch.no_grad()
-    def run(self) -> list[Hypothesis]:
+    def find_hypotheses(self) -> list[Hypothesis]:
         """All hypotheses, in the order in which they were found, on the host."""
         for step in range(self._max_len + 1):
             if step == self._step.form.T:
                 self._keep(torch.arange(len(self._sentences)))
-            self._decoder.graphs.run(self._step.form, self._step.run)
+            self._decoder.graphs.replay(self._step.form, self._step.advance)
             self._num_steps += 1
             if self._num_steps % ASKS_EVERY == 0 and not self._goes_on():
                 break
@@ -115,7 +115,7 @@ class DeviceSearch:
         form = form._replace(B=rounded("B", len(kept)), T=positions)
         given = select(self._step.state, kept.to(self._step.state.tokens.device))
         del self._step  # and with it, if more memory is needed, what it had
-        self._step = self._decoder.step(given, form)
+        self._step = self._decoder.place_state(given, form)
 
     def _note(self) -> None:
         """Tell the history of the steps since the last time."""

@@ -1,7 +1,7 @@
 """One step of a beam search, from the newest words to the next, as operations on fixed tensors.
 
-The candidates, their order and the rules are those of `search`; what differs from step to step is
-in the state (`search_state`), and the host is never asked. That is what a CUDA graph can hold.
+The candidates, their order and the rules are those of `beam_search`; what differs from step to step
+is in the state (`device_state`), and the host is never asked. That is what a CUDA graph can hold.
 
 Size legend: B sentences, K beam, V vocabulary.
 """
@@ -9,9 +9,9 @@ Size legend: B sentences, K beam, V vocabulary.
 import torch
 
 from ..candidates import Candidates, accepted_ends, best_continuations, first_open
-from ..fused import FusedDecoder, Source
+from ..fused import FusedDecoder, SourceCache
 from ..rules import force_words, rule_out
-from .search_state import Form, SearchState
+from .device_state import DeviceState, Form
 from .static_cache import StaticCache
 
 
@@ -25,15 +25,15 @@ class DeviceStep:
         form: of the state.
     """
 
-    def __init__(self, weights: FusedDecoder, temperature: float, state: SearchState, form: Form):
+    def __init__(self, weights: FusedDecoder, temperature: float, state: DeviceState, form: Form):
         self.state, self.form = state, form
         self._weights, self._temperature = weights, temperature
         self._past = StaticCache(state.slots, state.bias, state.position)
-        self._source = Source(state.source, None)
+        self._source = SourceCache(state.source, None)
         self._source.bias = state.source_bias
         self._positions = weights.positions(min(form.T, weights.decoder.max_positions()))
 
-    def run(self) -> None:
+    def advance(self) -> None:
         """Change the state to that of the next position, and note what happened."""
         state, size = self.state, self.form.rules.beam_size
         found = self._continuations()
@@ -55,7 +55,7 @@ class DeviceStep:
         state, weights, table = self.state, self._weights, self._positions
         position = 0.0 if table is None else table.index_select(0, state.position)
         x = weights.embed(state.tokens.flatten(), position)
-        features, _ = weights.step(x, self._past, self._source)
+        features, _ = weights.run_position(x, self._past, self._source)
         log_probs = weights.log_probs(features, self._temperature).view(*state.tokens.shape, -1)
         rules = self.form.rules
         rule_out(log_probs, rules, state.position, state.max_len, state.prefix_len)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class StaticCache:
-    """A view of the tensors that hold the past; see `fused.Past`.
+    """A view of the tensors that hold the past; see `fused.PastCache`.
 
     What is hidden is so by the least finite number: where all is hidden, as from the first position
     of a Feedback decoder, the answer is the mean of the slots, zero while they are.

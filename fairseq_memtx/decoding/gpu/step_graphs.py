@@ -32,7 +32,7 @@ class StepGraphs:
         # Beside each the work that it was made of, whose tensors live as long as it does.
         self.recordings: OrderedDict[Hashable, tuple[Work, Work]] = OrderedDict()
 
-    def run(self, form: Hashable, work: Work) -> None:
+    def replay(self, form: Hashable, work: Work) -> None:
         """Do it; other work of the same form may be replayed in its place."""
         if self._broken:
             work()

@@ -25,7 +25,7 @@ class Arena:
         self._block = torch.empty(num_bytes, dtype=torch.uint8, device=device)
         self._used = 0
 
-    def start(self) -> None:
+    def rewind(self) -> None:
         """Cut from the start again, over what was cut before."""
         self._used = 0
 

@@ -16,7 +16,7 @@ from functools import cache, partial
 import torch
 
 from ..interface import Recurrence, RecurrenceOutput
-from ..manual import run as run_manual
+from ..manual import run_manual
 from .recording import Work
 from .replay import Replayer
 
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 SPARE = 0.1
 
 
-def run(r: Recurrence) -> RecurrenceOutput:
+def run_cuda_graphs(r: Recurrence) -> RecurrenceOutput:
     """Run the recurrence."""
     device = r.inputs.device
     if device.type != "cuda":

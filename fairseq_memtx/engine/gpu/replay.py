@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..gradients import Weights
 from ..interface import Recurrence, RecurrenceOutput
-from ..manual import Run, begin_loop, no_autocast, run
+from ..manual import Run, begin_loop, no_autocast, run_manual
 from .arena import Arena, Counter
 from .recording import LAST_STATE, FixedRun, Outputs, Recorder, Recording, ReplayedRun
 from .rounded_sizes import Batch
@@ -68,7 +68,7 @@ class Replayer:
 
     def __call__(self, r: Recurrence) -> RecurrenceOutput:
         """Run the recurrence."""
-        return run(r, self._begin)
+        return run_manual(r, self._begin)
 
     def _begin(
         self, r: Recurrence, weights: Weights, dtype: torch.dtype, keep: bool
@@ -149,7 +149,7 @@ class Replayer:
             self.recordings.clear()
             self._arena = None  # given back before the next is asked for
             self._arena = Arena(int(HEADROOM * num_bytes), device)
-        self._arena.start()
+        self._arena.rewind()
         return self._arena
 
     def _refuse(self, batch: Batch, error: RuntimeError) -> None:

@@ -13,9 +13,9 @@ def test_the_file_translates_as_the_rounded_model(
     decoder: str, tiny_checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
     from fairseq_memtx.models.int8 import is_rounded, round_model
-    from fairseq_memtx.translator import Search, Translator
+    from fairseq_memtx.translator import SearchSettings, Translator
 
-    out, search = tmp_path / "small.pt", Search(beam=2, max_len_a=0, max_len_b=8)
+    out, search = tmp_path / "small.pt", SearchSettings(beam=2, max_len_a=0, max_len_b=8)
     assert quantize.main([str(tiny_checkpoints[decoder]), "--out", str(out)]) == 0
     stored = Translator.from_pretrained(out, search=search)
     direct = Translator.from_pretrained(tiny_checkpoints[decoder], search=search)

@@ -59,11 +59,11 @@ def test_the_text_is_that_of_fairseq_generate(trained: Path, prepared_sample: Pa
 
     from fairseq import checkpoint_utils
 
-    from fairseq_memtx.translator import Search, Translator
+    from fairseq_memtx.translator import SearchSettings, Translator
     from scripts.shared.measure import System
 
     raw = lines_of(prepared_sample / "refs" / "test.en")[:12]
-    search = Search(max_len_a=0, max_len_b=20)
+    search = SearchSettings(max_len_a=0, max_len_b=20)
     found = Translator.from_pretrained(trained, search=search).translate(raw)
 
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(trained)])
@@ -98,7 +98,7 @@ def test_generators_agree_and_a_list_of_all_words_changes_nothing(
     trained: Path, prepared_sample: Path, source: Path, tmp_path: Path
 ) -> None:
     from fairseq_memtx.commands import shortlist
-    from fairseq_memtx.translator import Search, Translator
+    from fairseq_memtx.translator import SearchSettings, Translator
 
     path = tmp_path / "list.npz"
     data = str(prepared_sample / "bin")
@@ -107,16 +107,16 @@ def test_generators_agree_and_a_list_of_all_words_changes_nothing(
     found = [
         Translator.from_pretrained(trained, search=search).translate(SOURCE)
         for search in (
-            Search(**limit, generator="fairseq"),
-            Search(**limit, generator="fast"),
-            Search(**limit, generator="fast", shortlist=str(path)),
+            SearchSettings(**limit, generator="fairseq"),
+            SearchSettings(**limit, generator="fast"),
+            SearchSettings(**limit, generator="fast", shortlist=str(path)),
         )
     ]
     assert found[0] == found[1]
     # words that the training text never has are not in the list
     assert len(found[2]) == len(SOURCE) and found[2][1] == ""
     with pytest.raises(ValueError, match="--memtx-generator must be fast"):
-        Search(generator="fairseq", shortlist=str(path))
+        SearchSettings(generator="fairseq", shortlist=str(path))
 
 
 def test_an_interrupted_translation_goes_on(trained: Path, source: Path, tmp_path: Path,
@@ -197,9 +197,9 @@ def test_a_reader_that_goes_and_an_interruption(
 
 
 def test_progress_counts_every_line_once(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from fairseq_memtx.translator import Search, Translator
+    from fairseq_memtx.translator import SearchSettings, Translator
 
-    search = Search(beam=1, max_len_a=0, max_len_b=3, batch_size=2)
+    search = SearchSettings(beam=1, max_len_a=0, max_len_b=3, batch_size=2)
     translator, seen = Translator.from_pretrained(trained, search=search), []
     translator.max_source = 6
     translator.translate(["", *SOURCE, SOURCE[0]], seen.append, first=40)
@@ -209,9 +209,10 @@ def test_progress_counts_every_line_once(trained: Path, caplog: pytest.LogCaptur
 
 def test_a_single_text_in_place_of_lines_is_refused(trained: Path) -> None:
     from fairseq_memtx.ground.errors import UserError as ModelError
-    from fairseq_memtx.translator import Search, Translator
+    from fairseq_memtx.translator import SearchSettings, Translator
 
-    translator = Translator.from_pretrained(trained, search=Search(max_len_a=0, max_len_b=3))
+    search = SearchSettings(max_len_a=0, max_len_b=3)
+    translator = Translator.from_pretrained(trained, search=search)
     assert translator.translate(iter(["A bird"])) == translator.translate(["A bird"])
     with pytest.raises(ModelError, match="`lines` must be a list of sentences"):
         translator.translate("A bird")
@@ -223,13 +224,13 @@ def test_fairseqs_generator_is_fairseqs_whatever_the_training_asked_for(
     import torch
     from fairseq.sequence_generator import SequenceGenerator
 
-    from fairseq_memtx.translator import Search, Translator
+    from fairseq_memtx.translator import SearchSettings, Translator
 
     state = torch.load(trained, weights_only=True)
     state["cfg"]["task"]["memtx_generator"] = "fast"
     path = tmp_path / "model.pt"
     torch.save(state, path)
-    translator = Translator.from_pretrained(path, search=Search(generator="fairseq"))
+    translator = Translator.from_pretrained(path, search=SearchSettings(generator="fairseq"))
     assert type(translator.generator) is SequenceGenerator
 
 
@@ -298,10 +299,10 @@ def test_errors_in_one_line(words, message, trained, diverged, tmp_path, capsys)
 )  # fmt: skip
 def test_impossible_options_of_the_search_are_refused(name: str, value: float) -> None:
     from fairseq_memtx.ground.errors import UserError as ModelError
-    from fairseq_memtx.translator import Search
+    from fairseq_memtx.translator import SearchSettings
 
     with pytest.raises(ModelError, match=f"`{name}` must be .*, but is {value}"):
-        Search(**{name: value})
+        SearchSettings(**{name: value})
 
 
 def test_the_input_must_have_what_was_translated(trained: Path, source: Path, tmp_path: Path):

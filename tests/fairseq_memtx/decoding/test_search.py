@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fairseq_memtx.decoding.search import BeamSearch, Move
+from fairseq_memtx.decoding.beam_search import BeamSearch, Move
 from fairseq_memtx.decoding.search_options import SearchOptions
 
 PAD, EOS, UNK, WORDS = 1, 2, 3, 30
@@ -16,7 +16,7 @@ class RandomWords:
         self.prefixes = [[(s,)] for s in range(num_sentences)]
         self.ends, self.rows, self.kept = ends, [], []
 
-    def step(self, tokens):
+    def score_next(self, tokens):
         self.rows.append(len(tokens))
         flat = [prefix for beams in self.prefixes for prefix in beams]
         words = tokens.tolist()
@@ -47,7 +47,7 @@ def search(model, num_sentences, asks_every=1, **options):
         torch.device("cpu"),
     )
     found.asks_every = asks_every
-    return found.run()
+    return found.find_hypotheses()
 
 
 def by_sentence(found):
@@ -63,7 +63,7 @@ def test_scores_are_those_of_the_words_of_each_hypothesis():
         for word, following, score in zip(
             fed, fed[1:], hypothesis.word_scores.tolist(), strict=False
         ):
-            log_probs, _ = model.step(torch.tensor([word]))
+            log_probs, _ = model.score_next(torch.tensor([word]))
             assert score == pytest.approx(float(log_probs[0, following]), abs=1e-5)
         assert float(hypothesis.word_scores.sum()) == pytest.approx(
             float(hypothesis.total), abs=1e-4
@@ -103,8 +103,8 @@ class NoNumbersAfter(RandomWords):
 
     word: int
 
-    def step(self, tokens):
-        log_probs, attention = super().step(tokens)
+    def score_next(self, tokens):
+        log_probs, attention = super().score_next(tokens)
         log_probs[tokens == self.word] = float("nan")
         return log_probs, attention
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fairseq_memtx.decoding.encoder import FusedEncoder
-from fairseq_memtx.generation.steppers import Engine, is_plain_encoder
+from fairseq_memtx.generation.steppers import PreparedModel, is_plain_encoder
 from tests.fairseq_memtx.searches import sample
 from tests.fairseq_memtx.tiny import build_model
 
@@ -26,7 +26,7 @@ def test_it_gives_what_fairseqs_encoder_gives(name, lengths, dtype):
     assert is_plain_encoder(model.encoder)
     with torch.no_grad():
         want = model.encoder(batch["src_tokens"], batch["src_lengths"])
-    got = Engine(model).encode(batch)
+    got = PreparedModel(model).encode(batch)
     real = batch["src_tokens"].ne(1).t()
     torch.testing.assert_close(got["encoder_out"][0][real], want["encoder_out"][0][real])
     padded = len(set(lengths)) > 1
@@ -50,5 +50,5 @@ def test_another_encoder_is_left_to_fairseq():
     model = build_model()
     model.encoder.layers[0].self_attn.add_zero_attn = True
     assert not is_plain_encoder(model.encoder)
-    found = Engine(model).encode(sample()["net_input"])
+    found = PreparedModel(model).encode(sample()["net_input"])
     assert len(found["encoder_padding_mask"]) == 1

@@ -79,7 +79,7 @@ def test_it_finds_what_fairseqs_generator_finds_with_many_models(name):
 def test_the_searches_that_are_compared_end_at_different_steps():
     """Else nothing would be said about sentences that leave the batch."""
     model, ends = build_model(seed=3, decoder_layers=1), []
-    move = FusedDecoder.start
+    move = FusedDecoder.begin_search
 
     def start(self, *args):
         found = move(self, *args)
@@ -88,7 +88,7 @@ def test_the_searches_that_are_compared_end_at_different_steps():
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FusedDecoder, "start", start)
+        patch.setattr(FusedDecoder, "begin_search", start)
         found, _ = both([model], sample([4, 2, 5, 3]), max_len_b=30, beam_size=2)
     assert ends_early(found, 30)
     assert any(kept is not None and len(kept) < 4 for kept in ends)
@@ -232,7 +232,7 @@ def test_weights_that_change_between_searches_are_noticed():
 def test_weights_of_a_model_made_for_inference_are_prepared_once():
     model = build_model()
     model.make_generation_fast_()
-    engine = steppers.Engine(model)
+    engine = steppers.PreparedModel(model)
     first = engine.weights()
     assert engine.weights() is first
     model.half()

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fairseq_memtx.decoding.fused import FusedDecoder
-from fairseq_memtx.decoding.gpu import device_search, device_step, search_state
+from fairseq_memtx.decoding.gpu import device_search, device_state, device_step
+from fairseq_memtx.decoding.gpu.device_state import Form, first_state, place
 from fairseq_memtx.decoding.gpu.device_step import DeviceStep
-from fairseq_memtx.decoding.gpu.search_state import Form, first_state, place
 from fairseq_memtx.decoding.gpu.static_cache import StaticCache
 from fairseq_memtx.decoding.search_options import SearchOptions
 from fairseq_memtx.generation.generator import FastGenerator, FastGeneratorWithAlignment
@@ -66,7 +66,7 @@ class StepRecorder(OperationRecorder):
 @pytest.fixture(autouse=True)
 def small_sizes(monkeypatch):
     """Else a few words would never need more room, nor a few sentences move together."""
-    monkeypatch.setattr(search_state, "LEAST_STEP", {"B": 1, "T": 4, "S": 3})
+    monkeypatch.setattr(device_state, "LEAST_STEP", {"B": 1, "T": 4, "S": 3})
     monkeypatch.setattr(device_search, "ASKS_EVERY", 3)
 
 
@@ -178,13 +178,13 @@ def test_lower_precisions_find_hypotheses_of_nearly_the_scores(architecture, dty
 
 def test_searches_move_together_and_to_more_room(monkeypatch):
     """Six sentences of which some end soon; else nothing would be said about either."""
-    sizes, stock = [], device_search.DeviceDecoder.step
+    sizes, stock = [], device_search.DeviceDecoder.place_state
 
     def step(self, given, form):
         sizes.append((form.B, form.T))
         return stock(self, given, form)
 
-    monkeypatch.setattr(device_search.DeviceDecoder, "step", step)
+    monkeypatch.setattr(device_search.DeviceDecoder, "place_state", step)
     check(final(seed=3, decoder_layers=1), [4, 2, 5, 3, 4, 1], max_len_b=20)
     assert sizes == [(6, 4), (2, 4), (2, 8), (1, 8), (1, 12), (1, 16), (1, 20), (1, 24)]
 
@@ -371,7 +371,7 @@ def run_without_data(model, forces: bool) -> None:
     with FakeTensorMode():
         without_data(weights)
         step = DeviceStep(weights, 0.7, type(state)(*map(without_data, state)), form)
-        step.run()
+        step.advance()
         assert {x.device.type for x in step.state} == {"meta"}
 
 
@@ -427,9 +427,9 @@ def test_fairseq_generate_searches_in_the_precision_that_is_asked_for(
 ):
     seen, stock = set(), GraphSearches.find
 
-    def find(self, engines, *args):
-        seen.update(x.dtype for x in engines[0].model.parameters())
-        return stock(self, engines, *args)
+    def find(self, prepared, *args):
+        seen.update(x.dtype for x in prepared[0].model.parameters())
+        return stock(self, prepared, *args)
 
     monkeypatch.setattr(GraphSearches, "find", find)
     flags = ["--bf16"] if precision == torch.bfloat16 else []
@@ -497,7 +497,7 @@ def test_replayed_steps_wait_for_nothing(monkeypatch):
     both_ways = OnGpu(final(), max_len_b=40, min_len=40)
     for _ in range(2):  # the first time the memory grew, which drops what was recorded
         both_ways.find(BATCHES[0])
-    stock = both_ways.searches.decoder.graphs.run
+    stock = both_ways.searches.decoder.graphs.replay
 
     def run(form, work):
         torch.cuda.set_sync_debug_mode("error")
@@ -507,7 +507,7 @@ def test_replayed_steps_wait_for_nothing(monkeypatch):
             torch.cuda.set_sync_debug_mode("default")
 
     before = set(both_ways.recordings())
-    monkeypatch.setattr(both_ways.searches.decoder.graphs, "run", run)
+    monkeypatch.setattr(both_ways.searches.decoder.graphs, "replay", run)
     same_hypotheses(*both_ways.find(BATCHES[0]))
     assert set(both_ways.recordings()) == before
 

@@ -289,7 +289,7 @@ def test_a_growing_tensor_follows_any_order():
     for order in ([0, 1, 2], [2, 2, 0], [1], [0, 0, 0, 0], [3, 1]):
         for _ in range(2):
             position = torch.randn(len(rows), 2)
-            tensor.append(position)
+            tensor.add_position(position)
             rows = [[*row, x] for row, x in zip(rows, position, strict=True)]
         tensor.reorder(torch.tensor(order))
         rows = [rows[i] for i in order]
@@ -359,9 +359,9 @@ def test_the_check_notices_a_memory_that_includes_the_current_position(tiny_deco
 
 
 def test_the_check_notices_padding_that_the_state_forgets(tiny_decoder, monkeypatch):
-    append = cache.MemoryCache.append
+    append = cache.MemoryCache.add_memory
     monkeypatch.setattr(
-        cache.MemoryCache, "append", lambda self, k, v, padding: append(self, k, v, None)
+        cache.MemoryCache, "add_memory", lambda self, k, v, padding: append(self, k, v, None)
     )
     decoder = tiny_decoder(no_token_positional_embeddings=True)
     check_steps_equal_full(decoder, random_tokens([4, 4]), random_source([3, 2]))

@@ -162,7 +162,9 @@ def run_cache(
     cache = LayerCache(attention, identity, lengths, memory)
     outs = []
     for t in range(x.size(1)):
-        outs.append(cache.step(x[:, t], None if padding is None else padding[:, t], False))
+        outs.append(
+            cache.attend_position(x[:, t], None if padding is None else padding[:, t], False)
+        )
     return torch.stack(outs, dim=1), cache
 
 
@@ -194,7 +196,7 @@ def test_reorder_then_step_equals_the_reordered_prefix(function):
         cache.reorder(order)
         reordered = torch.cat([x[order, :cut], random_states(5, 6)], dim=1)
         expected = attention(reordered, identity, SegmentPass(lengths)).out[:, cut:]
-        found = [cache.step(reordered[:, t], None, False) for t in range(cut, cut + 6)]
+        found = [cache.attend_position(reordered[:, t], None, False) for t in range(cut, cut + 6)]
         torch.testing.assert_close(torch.stack(found, dim=1), expected, **EXACT)
 
 
@@ -205,7 +207,7 @@ def test_reorder_of_the_wrong_rows_is_noticed():
     whole = attention(x, identity, SegmentPass(lengths)).out
     _, cache = run_cache(attention, lengths, x[:, :4], LayerMemory.empty(x))
     cache.reorder(torch.tensor([1, 0]))
-    assert not torch.allclose(cache.step(x[:, 4], None, False), whole[:, 4])
+    assert not torch.allclose(cache.attend_position(x[:, 4], None, False), whole[:, 4])
 
 
 @pytest.mark.parametrize("function", [None, "conv", "most-used"])
@@ -217,7 +219,7 @@ def test_the_state_is_bounded_and_its_bytes_are_counted(function):
     cache = LayerCache(attention, identity, lengths, LayerMemory.empty(x[:, None]))
     sizes = []
     for _ in range(120):
-        cache.step(x, None, False)
+        cache.attend_position(x, None, False)
         sizes.append(cache.size_bytes())
     assert max(sizes[-40:]) == max(sizes[40:80])
     entries = 2 * DIM * 8 * 2 + 2  # keys and values of two rows in float64, and a flag each

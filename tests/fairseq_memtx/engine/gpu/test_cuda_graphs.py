@@ -22,7 +22,7 @@ from fairseq_memtx.engine.gpu.cuda_graphs import CudaRecorder
 from fairseq_memtx.engine.gpu.recording import FixedRun
 from fairseq_memtx.engine.gpu.replay import Replayer
 from fairseq_memtx.engine.gpu.rounded_sizes import Batch
-from fairseq_memtx.engine.manual import run as run_manual
+from fairseq_memtx.engine.manual import run_manual
 from tests.fairseq_memtx.engine.cases import CASES
 from tests.fairseq_memtx.engine.gpu.replays import next_batch, of_size
 from tests.fairseq_memtx.engine.stacks import Case, Stack, check_stack, gradients, random_loss

@@ -49,7 +49,7 @@ def test_an_arena_holds_what_was_counted():
         x.fill_(number % 2)
     assert not made[0].any() and made[1].all()  # none lies over another
     assert (made[1].data_ptr() - made[0].data_ptr()) % ALIGNMENT == 0
-    arena.start()
+    arena.rewind()
     assert arena.make((3,), likes[1]).data_ptr() == made[0].data_ptr()
 
 

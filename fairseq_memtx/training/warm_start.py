@@ -13,10 +13,10 @@ from fairseq.data import Dictionary
 from fairseq.distributed import utils as distributed_utils
 from torch import nn
 
-from .config import WarmStartOptions, flag
-from .ground.errors import UserError
-from .ground.files import write_bytes
-from .modules.warm_start import LayerPlan, Report, choose_layers, choose_memory, transfer
+from ..config import WarmStartOptions, flag
+from ..ground.errors import UserError
+from ..ground.files import write_bytes
+from ..modules.weight_transfer import LayerPlan, Report, choose_layers, choose_memory, transfer
 
 logger = logging.getLogger(__name__)
 

@@ -96,7 +96,7 @@ def by_hand(stack, sweeps, grads):
         for t, x in enumerate(r.inputs):
             past = MemoryTrace(r.memory, x)
             for s, memory in enumerate(memories[:t]):
-                past.append(*memory, r.padding_mask[:, s])
+                past.add_memory(*memory, r.padding_mask[:, s])
             padding = r.padding_mask[:, t]
             states.append(feedback_step(r.layers, r.memory, x, past, r.sources, padding).states)
     return states

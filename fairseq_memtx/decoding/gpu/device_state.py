@@ -12,18 +12,18 @@ from torch import Tensor
 
 from ...engine.gpu.rounded_sizes import cut, round_up
 from ...engine.tape import Make
-from ..fused import Source
+from ..fused import SourceCache
 from ..search_options import SearchOptions
 
 # Sizes are multiples of these; large ones of more, an eighth at most.
 LEAST_STEP = {"B": 8, "T": 32, "S": 32}
 
 
-class SearchState(NamedTuple):
+class DeviceState(NamedTuple):
     """What a step reads and changes.
 
     Attributes:
-        source: `(2L, B, H, S, D)`, see `fused.Source`.
+        source: `(2L, B, H, S, D)`, see `fused.SourceCache`.
         source_bias: `(B, 1, S)`.
         slots, bias: `(P, B, H, T, K, D)` and `(B, K, T, K)`, see `StaticCache`.
         tokens: `(B, K)`, the newest words.
@@ -86,8 +86,8 @@ def rounded(axis: str, size: int) -> int:
 
 
 def first_state(
-    source: Source, options: SearchOptions, prefix: Tensor | None, kinds: int
-) -> SearchState:
+    source: SourceCache, options: SearchOptions, prefix: Tensor | None, kinds: int
+) -> DeviceState:
     """The state of B sentences before the first step, without room for positions.
 
     All rows of a sentence are the same at first: only the first one has a score to compete with.
@@ -102,7 +102,7 @@ def first_state(
     scores[:, 0] = 0.0
     bias = entries.new_zeros((sentences, 1, source_length)) if source.bias is None else source.bias
     prefix = number(sentences, 0) if prefix is None else prefix[:, : options.max_len]
-    return SearchState(
+    return DeviceState(
         source=entries,
         source_bias=bias,
         slots=entries.new_empty((kinds, sentences, heads, 0, size, head_dim)),
@@ -119,17 +119,17 @@ def first_state(
     )
 
 
-def place(given: SearchState, form: Form, make: Make) -> SearchState:
+def place(given: DeviceState, form: Form, make: Make) -> DeviceState:
     """The state in tensors of rounded sizes; what is added is zero, or hidden."""
     made = {}
     for name, x in given._asdict().items():
         made[name] = fixed = make(form.shape(name, x), x)
         fixed.fill_(torch.finfo(x.dtype).min if name.endswith("bias") else 0)
         cut(fixed, x.shape).copy_(x)
-    return SearchState(**made)
+    return DeviceState(**made)
 
 
-def select(state: SearchState, kept: Tensor) -> SearchState:
+def select(state: DeviceState, kept: Tensor) -> DeviceState:
     """A copy of what is told of the sentences at the places `kept` `(b,)`, without `words`, `sums`.
 
     Added sentences have no room for hypotheses, so that they are none that are kept.
@@ -139,4 +139,4 @@ def select(state: SearchState, kept: Tensor) -> SearchState:
         axis = AXES[name].find("B")
         x = x[:0] if AXES[name].startswith("T") else x
         found[name] = x.clone() if axis < 0 else x.index_select(axis, kept)
-    return SearchState(**found)
+    return DeviceState(**found)

@@ -11,7 +11,7 @@ from torch import nn
 
 from fairseq_memtx.config import WarmStartOptions
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.modules.warm_start import (
+from fairseq_memtx.modules.weight_transfer import (
     LayerPlan,
     Report,
     choose_layers,
@@ -19,7 +19,7 @@ from fairseq_memtx.modules.warm_start import (
     origin,
     transfer,
 )
-from fairseq_memtx.warm_start import make_plan
+from fairseq_memtx.training.warm_start import make_plan
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
 from tests.fairseq_memtx.tiny_training import (
     assert_equal,

@@ -73,12 +73,12 @@ class Sweeps:
         masks = [_masks_of_rows(layer, block) for layer in r.masks]
         states: Sequence[Tensor] = [x] * (len(r.layers) + 1)
         past.begin(block)
-        past.append(*r.memory(states))
+        past.add_memory(*r.memory(states))
         with torch.no_grad():
             for _ in range(constant):
                 states = feedback_step(r.layers, r.memory, x, past, r.sources, masks=masks).states
         if constant > 0:
-            past.append(*r.memory([x, *states[1:]]))
+            past.add_memory(*r.memory([x, *states[1:]]))
         for _ in range(sweeps - constant):
             step = feedback_step(r.layers, r.memory, x, past, r.sources, masks=masks)
         return step

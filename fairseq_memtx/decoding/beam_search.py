@@ -48,7 +48,7 @@ class Move(NamedTuple):
 class Stepper(Protocol):
     """A model, or several, in the middle of one search."""
 
-    def step(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
+    def score_next(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         """Feed the newest words `(N,)`.
 
         Returns:
@@ -92,7 +92,7 @@ class BeamSearch:
         self.asks_every = 1 if device.type == "cpu" else 8
 
     @torch.no_grad()
-    def run(self) -> list[Hypothesis]:
+    def find_hypotheses(self) -> list[Hypothesis]:
         """All hypotheses, in the order in which they were found."""
         for step in range(self.options.max_len + 1):
             candidates = self._continuations(step)
@@ -117,7 +117,7 @@ class BeamSearch:
 
     def _continuations(self, step: int) -> Candidates:
         """The best 2K continuations that the rules allow, `(b, 2K)` unless there are fewer."""
-        log_probs, attention = self.stepper.step(self.tokens.flatten())
+        log_probs, attention = self.stepper.score_next(self.tokens.flatten())
         log_probs = log_probs.view(*self.tokens.shape, -1)
         if attention is not None:
             attention = attention.view(*self.tokens.shape, -1)
