@@ -1,6 +1,6 @@
 """A fairseq model's weights as the engine's parts, and which models the engine knows.
 
-Size legend: C model dimension, H heads, D = C / H, W distances.
+Size legend: C model dimension, c rate of compression.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,16 +9,26 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from fairseq.modules import gelu, gelu_accurate
-from torch import Tensor, nn
+from torch import nn
 
 from ..decoding.linear import join_maps
 from ..generation.steppers import is_plain_encoder, why_not_fused
+from ..models.compressive import CompressiveDecoder
 from ..models.feedback import FeedbackDecoder
+from ..models.memory_decoder import MemoryDecoder
+from ..models.segment_decoder import SegmentDecoder
+from ..models.transformer_xl import TransformerXLDecoder
+from ..modules.compression import Compression, Conv, MaxPool, MeanPool
 from ..modules.int8 import Int8Linear
+from ..modules.segment_memory import SegmentLengths
 from .library import Parts
 
 #: fairseq's activation functions, in the order of the engine's numbers.
 ACTIVATIONS: tuple[Callable, ...] = (F.relu, gelu, torch.tanh, gelu_accurate)
+
+
+#: Compression functions, in the order of the engine's numbers.
+COMPRESSIONS: tuple[type[Compression], ...] = (MeanPool, MaxPool, Conv)
 
 
 def why_not_native(model: Any) -> str | None:
@@ -49,11 +59,13 @@ def _about_encoder(encoder: Any) -> str | None:
 
 
 def _about_decoder(decoder: Any) -> str | None:
-    if isinstance(decoder, FeedbackDecoder):
-        if type(decoder) is not FeedbackDecoder:
+    if isinstance(decoder, MemoryDecoder):
+        if type(decoder) not in (FeedbackDecoder, TransformerXLDecoder, CompressiveDecoder):
             return "its decoder is another one"
         if any(layer.encoder_attn is None for layer in decoder.all_layers()):
             return "it has no cross-attention"
+        if any(compression_of(layer) not in (None, *COMPRESSIONS) for layer in layers_of(decoder)):
+            return "its compression function is another one"
     else:
         why = why_not_fused(decoder)
         if why is not None:
@@ -82,6 +94,12 @@ def layers_of(decoder: Any) -> list[Any]:
 def activation_of(layer: Any) -> Any:
     """The activation function of a decoder layer, fairseq's or ours."""
     return layer.activation if hasattr(layer, "activation") else layer.activation_fn
+
+
+def compression_of(layer: Any) -> type[Compression] | None:
+    """The kind of a layer's compression function; None for none."""
+    compression = getattr(layer.self_attn, "compression", None)
+    return None if compression is None else type(compression)
 
 
 class Writer:
@@ -124,16 +142,26 @@ class Writer:
             self.decoder_layer(f"decoder.{number}.", layer, feedback)
         self.norm("decoder.norm", decoder.layer_norm)
         self.linear("output", [decoder.output_projection], as_rows=self.by_rows)
+        self.parts.number("decoder.distances", 0)
         if feedback:
             self.memory(decoder.memory, len(layers))
-        else:
-            self.distances(None)
+        if isinstance(decoder, SegmentDecoder):
+            self.segments(decoder)
 
     def decoder_layer(self, name: str, layer: Any, feedback: bool) -> None:
         """One layer, but for how far it sees."""
         attn, cross = layer.self_attn, layer.encoder_attn
         maps = [attn.q_proj] if feedback else [attn.q_proj, attn.k_proj, attn.v_proj]
-        self.linear(name + "joined", maps, attn.scaling)
+        joined, positions = join_maps(maps, attn.scaling), getattr(attn, "positions", None)
+        if positions is not None and positions.content_bias is not None:
+            # queries get u, and what they lack to v where they meet distances
+            u, v = (attn.scaling * x.flatten() for x in
+                    (positions.content_bias, positions.position_bias))  # fmt: skip
+            assert joined.bias is not None
+            bias = torch.cat([joined.bias[: len(u)] + u, joined.bias[len(u) :]])
+            joined = joined._replace(bias=bias)
+            self.parts.floats(name + "distance_bias", v - u)
+        self.parts.linear(name + "joined", *joined)
         self.linear(name + "out", [attn.out_proj])
         self.linear(name + "cross_query", [cross.q_proj], cross.scaling)
         self.linear(name + "cross_keys", [cross.k_proj])
@@ -142,8 +170,48 @@ class Writer:
         self.norm(name + "norm", layer.self_attn_layer_norm)
         self.norm(name + "cross_norm", layer.encoder_attn_layer_norm)
         self.feed_forward(name, layer, activation_of(layer))
-        for part, value in (("span", 0), ("segment", 0), ("memory", 0), ("furthest", -1)):
-            self.parts.number(name + part, value)
+        self.reach(name)
+
+    def reach(self, name: str, **given: int | None) -> None:
+        """How far a layer sees; what is not given is no limit."""
+        everything = {"span": 0, "segment": 0, "memory": 0, "furthest": -1, "compressed": 0}
+        for part, value in {**everything, **given}.items():
+            self.parts.number(name + part, -1 if value is None else value)
+
+    def segments(self, decoder: Any) -> None:
+        """What layers that work in segments have besides."""
+        layers = layers_of(decoder)
+        lengths = [decoder.lengths(layer) for layer in layers]
+        most = max(x.compressed + x.memory + x.segment for x in lengths)
+        most = min(most, decoder.max_positions() + 1)
+        self.parts.number("decoder.distances", most)
+        for number, (layer, of_layer) in enumerate(zip(layers, lengths, strict=True)):
+            name = f"decoder.{number}."
+            self.segment_reach(name, layer, of_layer)
+            keys = layer.self_attn.positions(most).flip(1)  # the nearest first
+            self.parts.number("decoder.distances_by_head", keys.size(0) > 1)
+            self.parts.floats(name + "distance_keys", keys.transpose(1, 2).contiguous())
+
+    def segment_reach(self, name: str, layer: Any, lengths: SegmentLengths) -> None:
+        """How far such a layer sees, and how it compresses what is older."""
+        kind = compression_of(layer)
+        compressed = 0 if kind is None else lengths.compressed
+        self.reach(
+            name,
+            segment=lengths.segment,
+            memory=lengths.memory,
+            furthest=lengths.furthest,
+            compressed=compressed,
+        )
+        if kind is None or compressed == 0:
+            return
+        self.parts.number(name + "rate", lengths.rate)
+        self.parts.number(name + "compression", COMPRESSIONS.index(kind))
+        if kind is Conv:
+            conv = layer.self_attn.compression.conv
+            # (C_out, C_in, c) -> (C_out, c * C_in), the order in which a group lies in memory
+            weight = conv.weight.transpose(1, 2).flatten(1)
+            self.parts.linear(name + "conv", weight, None, conv.bias)
 
     def memory(self, memory: Any, num_layers: int) -> None:
         """The Feedback decoder's."""
@@ -153,16 +221,11 @@ class Writer:
         self.linear("memory.project", [linear for pair in projections for linear in pair])
         self.norm("memory.norm", memory.layer_norm)
         for number in range(num_layers):
-            self.parts.number(f"decoder.{number}.span", memory.span)
-        table = memory.distance_keys
-        # the nearest entry is 1 position back
-        self.distances(None if table is None else table.t().unsqueeze(0))
-
-    def distances(self, keys: Tensor | None) -> None:
-        """Keys of distances that all layers share, `(1 or H, D, W)`, the nearest entry's first."""
-        self.parts.number("decoder.distances", 0 if keys is None else keys.size(2))
-        if keys is not None:
-            self.parts.number("decoder.distances_by_head", keys.size(0) > 1)
+            self.reach(f"decoder.{number}.", span=memory.span)
+        if memory.distance_keys is not None:  # of 1, 2, ... positions
+            keys = memory.distance_keys.t()
+            self.parts.number("decoder.distances", keys.size(1))
+            self.parts.number("decoder.distances_by_head", 0)
             self.parts.floats("decoder.distance_keys", keys.contiguous())
 
     def embedding(self, side: str, coder: Any, num_positions: int) -> None:

@@ -100,7 +100,7 @@ void dot_slots(const float* query, const float* keys, const int32_t* slots, int 
 }
 
 void mix_slots(const float* scores, size_t score_stride, const float* values, const int32_t* slots,
-               int count, int heads, int head_dim, float* out) {
+               int count, int heads, int head_dim, float* out, bool add) {
   const size_t stride = static_cast<size_t>(heads) * head_dim;
   for (int h = 0; h < heads; h++)
     for (int d = 0; d < head_dim; d += LANES) {
@@ -109,6 +109,7 @@ void mix_slots(const float* scores, size_t score_stride, const float* values, co
       for (int s = 0; s < count; s++)
         sums +=
             load_some(values + slots[s] * stride + at, head_dim - d) * scores[h * score_stride + s];
+      if (add) sums += load_some(out + at, head_dim - d);
       store_some(out + at, sums, head_dim - d);
     }
 }

@@ -20,8 +20,24 @@ void Decoding::start(const Model& model, const std::vector<std::vector<int>>& se
   }
   rows_before_.push_back(rows), keys_before_.push_back(keys);
   read_source(sentences, room);
-  const int kinds = model.groups;
-  past_.start(static_cast<int>(sentences.size()), beam, kinds, model.dim);
+  const int count = static_cast<int>(sentences.size());
+  std::vector<bool> keeps_states(model.groups, false);
+  compressed_.resize(model.decoder.size());
+  for (size_t l = 0; l < model.decoder.size(); l++) {
+    const DecoderLayer& layer = model.decoder[l];
+    if (layer.reach.compressed == 0) continue;
+    keeps_states[l] = true;
+    compressed_[l].start(count, beam, model.dim, layer.reach.compressed,
+                         layer.reach.segment / layer.compression.rate);
+  }
+  past_.start(count, beam, model.dim, keeps_states);
+}
+
+void Decoding::move(const std::vector<int>& open, int rows, const std::vector<int>& kept,
+                    const std::vector<int>& parents) {
+  past_.move(open, rows, kept, parents);
+  for (size_t l = 0; l < model_->decoder.size(); l++)
+    if (model_->decoder[l].reach.compressed > 0) compressed_[l].move(rows, kept, parents);
 }
 
 void Decoding::read_source(const std::vector<std::vector<int>>& sentences, Room& room) {
@@ -79,6 +95,12 @@ void Decoding::run_layer(int index, const Rows& rows, float* x, Room& room) {
   const Kernels& kernels = model.kernels;
   const DecoderLayer& layer = model.decoder[index];
   const size_t size = times(rows.count, model.dim);
+  if (layer.reach.compressed > 0) {
+    end_segment(index, rows, room);
+    for (int n = 0; n < rows.count; n++)
+      past_.write_state(index, rows.open[n / rows.each], n % rows.each,
+                        x + static_cast<size_t>(n) * model.dim);
+  }
   float* normed = room.normed.fit(size);
   float* joined = room.joined.fit(times(rows.count, layer.joined.outputs()));
   room.context.fit(size);
@@ -116,6 +138,74 @@ void Decoding::remember(const Rows& rows, Room& room) {
     }
 }
 
+// --- Compression ---------------------------------------------------------------------------------
+
+// When a segment has ended, compress the states that fall out of the layer's memory.
+void Decoding::end_segment(int index, const Rows& rows, Room& room) {
+  const Model& model = *model_;
+  const DecoderLayer& layer = model.decoder[index];
+  const Reach& reach = layer.reach;
+  const int position = past_.position();
+  if (position == 0 || position % reach.segment != 0) return;
+  const int total = std::min(reach.memory, position - reach.segment) + reach.segment;
+  const int gone = total - reach.memory;  // the oldest of them
+  if (gone <= 0) return;
+  // a block is as long as a segment; what it lacks at first does not exist
+  const int rate = layer.compression.rate, empty = (reach.segment - gone) / rate;
+  const int count = reach.segment / rate - empty, made = rows.count * count, dim = model.dim;
+  float* states = compressed_states_.fit(times(made, dim));
+  compress_block(index, rows, position - total, gone, states, room);
+  if (model.pre_norm) layer.norm.apply(model.kernels, states, made, states);
+  const size_t stride = layer.joined.outputs();
+  float* joined = room.joined.fit(times(made, stride));
+  layer.joined.apply(model.kernels, states, made, joined, room.rounding);
+  Compressed& compressed = compressed_[index];
+  compressed.add(count, rows.open, rows.each);
+  for (int n = 0; n < rows.count; n++)
+    for (int i = 0; i < count; i++) {
+      const float* key = joined + (static_cast<size_t>(n) * count + i) * stride + dim;
+      compressed.write(i, rows.open[n / rows.each], n % rows.each, key, key + dim);
+    }
+}
+
+// The groups of `rate` states of each row, as one state each, of the `gone` states from the
+// position `first` on.
+void Decoding::compress_block(int index, const Rows& rows, int first, int gone, float* out,
+                              Room& room) {
+  const Model& model = *model_;
+  const Compression& how = model.decoder[index].compression;
+  const int dim = model.dim, rate = how.rate, lacking = model.decoder[index].reach.segment - gone;
+  const int empty = lacking / rate, count = (lacking + gone) / rate - empty;
+  const size_t group = times(rate, dim);
+  float* blocks = blocks_.zeros(times(times(rows.count, count), group));
+  for (int n = 0; n < rows.count; n++)
+    for (int i = 0; i < count * rate; i++) {
+      const int at = empty * rate + i - lacking;  // among the `gone`
+      if (at < 0) continue;
+      const float* state = past_.state(index, rows.open[n / rows.each], n, first + at);
+      std::copy_n(state, dim, blocks + (static_cast<size_t>(n) * count * rate + i) * dim);
+    }
+  const int made = rows.count * count;
+  if (how.kind == Compression::Kind::conv) {
+    how.conv.apply(model.kernels, blocks, made, out, room.rounding);
+    return;
+  }
+  for (int m = 0; m < made; m++) {
+    // only the first group can lack states
+    const int missing = m % count == 0 ? lacking - empty * rate : 0;
+    const float* states = blocks + m * group;
+    float* to = out + static_cast<size_t>(m) * dim;
+    for (int c = 0; c < dim; c++) {
+      float found = states[static_cast<size_t>(missing) * dim + c];
+      for (int i = missing + 1; i < rate; i++) {
+        const float next = states[static_cast<size_t>(i) * dim + c];
+        found = how.kind == Compression::Kind::mean ? found + next : std::max(found, next);
+      }
+      to[c] = how.kind == Compression::Kind::mean ? found / (rate - missing) : found;
+    }
+  }
+}
+
 // --- The past ------------------------------------------------------------------------------------
 
 void Decoding::look_back(int index, const Rows& rows, const float* joined, Room& room) {
@@ -134,44 +224,77 @@ void Decoding::look_back(int index, const Rows& rows, const float* joined, Room&
     look_back(index, place, rows, joined + place * rows.each * stride, room);
 }
 
+// What the rows of a sentence see: compressed states, then what is settled, then slots of their
+// own.
+Decoding::View Decoding::view(int index, int sentence) const {
+  const Model& model = *model_;
+  const Reach& reach = model.decoder[index].reach;
+  View found;
+  const int end = past_.position() + (model.feedback ? 0 : 1), settled = past_.settled(sentence);
+  found.first = reach.first(past_.position());
+  found.compressed = reach.compressed > 0 ? compressed_[index].count() : 0;
+  found.skipped = 0;
+  if (reach.furthest >= 0) {  // entries are counted, compressed ones too
+    found.first = std::max(found.first, end - 1 - reach.furthest);
+    const int visible = std::max(0, reach.furthest + 1 - (end - found.first));
+    found.skipped = std::max(0, found.compressed - visible);
+    found.compressed -= found.skipped;
+  }
+  found.settled = std::max(0, std::min(settled, end) - found.first);
+  const int own_first = std::max(found.first, settled);
+  found.own = end - own_first;
+  found.own_at = own_first - settled;
+  return found;
+}
+
 // The rows of one sentence: first all of them over what is settled, then each over its own slots.
 void Decoding::look_back(int index, int place, const Rows& rows, const float* queries, Room& room) {
   const Model& model = *model_;
   const Kernels& kernels = model.kernels;
   const DecoderLayer& layer = model.decoder[index];
   const int heads = model.heads, head_dim = model.dim / heads, sentence = rows.open[place];
-  const int kind = model.feedback && model.groups == 1 ? 0 : index;
-  const int end = past_.position() + (model.feedback ? 0 : 1),
-            first = layer.reach.first(past_.position());
-  const int settled = past_.settled(sentence), shared = std::max(0, settled - first);
-  const int own_first = std::max(first, settled), own = end - own_first, count = end - first;
+  const View view = this->view(index, sentence);
+  const int count = view.compressed + view.settled + view.own;
   const size_t stride = layer.joined.outputs(), score_stride = rounded_up(count, 16);
   const size_t row_scores = heads * score_stride;
   float* scores = room.scores.fit(times(rows.each, row_scores));
+  float* settled_scores = scores + view.compressed;
+  float* own_scores = settled_scores + view.settled;
   float* context = room.context.data() + static_cast<size_t>(place) * rows.each * model.dim;
-  const Entries& entries = past_.entries(kind);
+  const Entries& entries = past_.entries(model.feedback && model.groups == 1 ? 0 : index);
+  const auto settled = [&](int head) {
+    return entries.settled(sentence, head * head_dim, view.first, view.settled);
+  };
 
-  for (int h = 0; shared > 0 && h < heads; h++)
-    kernels.dot_shared(queries + h * head_dim, stride, rows.each,
-                       entries.settled(sentence, h * head_dim, first, shared), head_dim,
-                       scores + h * score_stride, row_scores);
-  for (int r = 0; r < rows.each; r++)
-    kernels.dot_slots(queries + r * stride, entries.keys(sentence),
-                      past_.list(place * rows.each + r) + own_first - settled, own, heads, head_dim,
-                      scores + r * row_scores + shared, score_stride);
+  for (int h = 0; view.settled > 0 && h < heads; h++)
+    kernels.dot_shared(queries + h * head_dim, stride, rows.each, settled(h), head_dim,
+                       settled_scores + h * score_stride, row_scores);
+  for (int r = 0; r < rows.each; r++) {
+    const int n = place * rows.each + r;
+    if (view.compressed > 0)
+      kernels.dot_slots(queries + r * stride, compressed_[index].keys(sentence),
+                        compressed_[index].list(n) + view.skipped, view.compressed, heads, head_dim,
+                        scores + r * row_scores, score_stride);
+    kernels.dot_slots(queries + r * stride, entries.keys(sentence), past_.list(n) + view.own_at,
+                      view.own, heads, head_dim, own_scores + r * row_scores, score_stride);
+  }
   if (model.distances > 0)
     add_distances(layer, queries, stride, rows.each, count, scores, score_stride, room);
   for (int r = 0; r < rows.each; r++) {
+    const int n = place * rows.each + r;
+    float* to = context + static_cast<size_t>(r) * model.dim;
     for (int h = 0; h < heads; h++)
       kernels.softmax(scores + r * row_scores + h * score_stride, count);
-    kernels.mix_slots(scores + r * row_scores + shared, score_stride, entries.values(sentence),
-                      past_.list(place * rows.each + r) + own_first - settled, own, heads, head_dim,
-                      context + static_cast<size_t>(r) * model.dim);
+    kernels.mix_slots(own_scores + r * row_scores, score_stride, entries.values(sentence),
+                      past_.list(n) + view.own_at, view.own, heads, head_dim, to, false);
+    if (view.compressed > 0)
+      kernels.mix_slots(scores + r * row_scores, score_stride, compressed_[index].values(sentence),
+                        compressed_[index].list(n) + view.skipped, view.compressed, heads, head_dim,
+                        to, true);
   }
-  for (int h = 0; shared > 0 && h < heads; h++)
-    kernels.mix_shared(scores + h * score_stride, row_scores, rows.each,
-                       entries.settled(sentence, h * head_dim, first, shared), head_dim,
-                       context + h * head_dim, model.dim, true);
+  for (int h = 0; view.settled > 0 && h < heads; h++)
+    kernels.mix_shared(settled_scores + h * score_stride, row_scores, rows.each, settled(h),
+                       head_dim, context + h * head_dim, model.dim, true);
 }
 
 // Add what the queries give with the keys of distances; the last entry has the nearest.

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "compressed.h"
 #include "model.h"
 #include "past.h"
 
@@ -21,9 +22,7 @@ class Decoding {
   const float* step(const std::vector<int>& open, int rows, const std::vector<int>& words,
                     Room& room);
   void move(const std::vector<int>& open, int rows, const std::vector<int>& kept,
-            const std::vector<int>& parents) {
-    past_.move(open, rows, kept, parents);
-  }
+            const std::vector<int>& parents);
 
   // The attention to the source (N, longest source) of the last step, where it is wanted.
   const float* attention() const { return attention_.data(); }
@@ -35,6 +34,13 @@ class Decoding {
     int each, count;
   };
 
+  struct View {               // entries of a sentence's rows, in their order
+    int compressed, skipped;  // compressed ones, and older ones out of view
+    int first, settled;       // position of the first settled one
+    int own, own_at;          // of each row, from that place of its list on
+  };
+
+  View view(int layer, int sentence) const;
   void read_source(const std::vector<std::vector<int>>& sentences, Room& room);
   void look_back(int layer, const Rows& rows, const float* joined, Room& room);
   void look_back(int layer, int place, const Rows& rows, const float* joined, Room& room);
@@ -43,6 +49,8 @@ class Decoding {
   void look_at_source(int layer, const Rows& rows, const float* queries, Room& room);
   void run_layer(int layer, const Rows& rows, float* x, Room& room);
   void remember(const Rows& rows, Room& room);
+  void end_segment(int layer, const Rows& rows, Room& room);
+  void compress_block(int layer, const Rows& rows, int first, int gone, float* out, Room& room);
 
   const Model* model_ = nullptr;
   bool wants_attention_ = false;
@@ -51,6 +59,8 @@ class Decoding {
   std::vector<size_t> rows_before_, keys_before_;  // of the sentences before, in padded positions
   std::vector<Buffer<float>> source_keys_, source_values_;  // of layers: (b, C, S), (b, S, C)
   Past past_;
+  std::vector<Compressed> compressed_;  // of layers; unused where a layer has none
+  Buffer<float> blocks_, compressed_states_;
   Buffer<float> encoded_, x_, features_, mixture_, entries_, attention_;
 };
 

@@ -64,14 +64,14 @@ struct Kernels {
   // scores (R, score_stride) = queries (R, query_stride) times keys
   void (*dot_shared)(const float* queries, size_t query_stride, int rows, const SharedKeys& keys,
                      int head_dim, float* scores, size_t score_stride);
-  // context (R, out_stride) = or += scores times values
+  // context (R, out_stride) = or, with `add`, += scores times values
   void (*mix_shared)(const float* scores, size_t score_stride, int rows, const SharedKeys& keys,
                      int head_dim, float* out, size_t out_stride, bool add);
   // scores (H, score_stride) of one row over `count` slots of keys (slots, H * D)
   void (*dot_slots)(const float* query, const float* keys, const int32_t* slots, int count,
                     int heads, int head_dim, float* scores, size_t score_stride);
   void (*mix_slots)(const float* scores, size_t score_stride, const float* values,
-                    const int32_t* slots, int count, int heads, int head_dim, float* out);
+                    const int32_t* slots, int count, int heads, int head_dim, float* out, bool add);
   void (*softmax)(float* x, int count);
   // log of the sum of exponentials; the largest of each block of 64 beside it
   float (*log_sum_exp)(const float* x, int count, float* block_largest);

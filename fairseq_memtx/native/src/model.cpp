@@ -144,7 +144,6 @@ int Reach::first(int position) const {
   int found = 0;
   if (span > 0) found = position - span;
   if (segment > 0) found = position / segment * segment - memory;
-  if (furthest >= 0) found = std::max(found, position - furthest);
   return std::max(found, 0);
 }
 
@@ -155,7 +154,16 @@ void Model::read_reach(Parts& parts) {
     reach.span = parts.whole(name + "span", 0, MOST);
     reach.segment = parts.whole(name + "segment", 0, MOST);
     reach.memory = parts.whole(name + "memory", 0, MOST);
-    reach.furthest = parts.whole(name + "furthest", -1, MOST);
+    reach.furthest = parts.whole(name + "furthest", -1, 2 * MOST);
+    reach.compressed = parts.whole(name + "compressed", 0, MOST);
+    if (reach.compressed == 0) continue;
+    Compression& compression = decoder[l].compression;
+    compression.rate = parts.whole(name + "rate", 1, std::max(1, reach.segment));
+    if (reach.segment == 0 || reach.segment % compression.rate != 0)
+      throw BadCall("the segment must be a multiple of the rate of compression");
+    compression.kind = static_cast<Compression::Kind>(parts.whole(name + "compression", 0, 2));
+    if (compression.kind == Compression::Kind::conv)
+      compression.conv = parts.linear(name + "conv", compression.rate * dim, dim);
   }
 }
 

@@ -56,19 +56,29 @@ struct EncoderLayer {
   FeedForward forward;
 };
 
-// How far a position sees.
+// What a position sees: the last `compressed` compressed states, then whole ones.
 struct Reach {
   int span = 0;       // past positions; 0 for all (Feedback)
   int segment = 0;    // positions of a segment; 0 for none
   int memory = 0;     // positions before the segment
-  int furthest = -1;  // positions before the own one; -1 for no such limit
+  int furthest = -1;  // entries before the own one; -1 for no such limit
+  int compressed = 0;
 
   // The first position that `position` sees.
   int first(int position) const;
 };
 
+// How the states that fall out of a layer's memory are compressed.
+struct Compression {
+  enum class Kind { mean, max, conv };
+  Kind kind = Kind::mean;
+  int rate = 1;  // states that become one
+  Linear conv;   // of `rate` states, one after the other
+};
+
 struct DecoderLayer {
   Reach reach;
+  Compression compression;
   Linear joined;  // queries (scaled) and, but for the Feedback decoder, keys and values
   Linear out, cross_query, cross_out, cross_keys, cross_values;
   Norm norm, cross_norm;

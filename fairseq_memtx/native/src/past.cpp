@@ -14,7 +14,8 @@ void copy(float* to, const float* from, size_t count) { memcpy(to, from, count *
 
 // --- Entries -------------------------------------------------------------------------------------
 
-void Entries::start(int sentences, int beam, int dim, int window, int room) {
+void Entries::start(int sentences, int beam, int dim, int window, int room, bool states) {
+  keeps_states_ = states;
   sentences_ = sentences, beam_ = beam, dim_ = dim, window_ = window, room_ = room;
   const size_t slots = times(times(sentences, window), times(beam, dim));
   keys_.fit(slots);
@@ -22,12 +23,19 @@ void Entries::start(int sentences, int beam, int dim, int window, int room) {
   const size_t settled = times(times(sentences, room), dim);
   settled_keys_.fit(settled);
   settled_values_.fit(settled);
+  if (!states) return;
+  states_.fit(slots);
+  settled_states_.fit(settled);
 }
 
 void Entries::write(int sentence, int slot, const float* key, const float* value) {
   const size_t at = slots_at(sentence) + static_cast<size_t>(slot) * dim_;
   copy(keys_.data() + at, key, dim_);
   copy(values_.data() + at, value, dim_);
+}
+
+void Entries::write_state(int sentence, int slot, const float* state) {
+  copy(states_.data() + slots_at(sentence) + static_cast<size_t>(slot) * dim_, state, dim_);
 }
 
 void Entries::settle(int sentence, int slot, int position) {
@@ -37,6 +45,9 @@ void Entries::settle(int sentence, int slot, int position) {
     settled_keys_[to + static_cast<size_t>(c) * room_ + position] = keys_[from + c];
   copy(settled_values_.data() + to + static_cast<size_t>(position) * dim_, values_.data() + from,
        dim_);
+  if (keeps_states_)
+    copy(settled_states_.data() + to + static_cast<size_t>(position) * dim_, states_.data() + from,
+         dim_);
 }
 
 SharedKeys Entries::settled(int sentence, int feature, int first, int count) const {
@@ -51,41 +62,47 @@ void Entries::widen(int window, const std::vector<int>& open, const std::vector<
                     int position) {
   const size_t row = static_cast<size_t>(beam_) * dim_;
   const size_t slots = times(times(sentences_, window), row);
-  Buffer<float> keys(slots), values(slots);
+  Buffer<float> keys(slots), values(slots), states(keeps_states_ ? slots : 0);
   for (int b : open)
     for (int t = settled[b]; t < position; t++) {
       const size_t from = slots_at(b) + t % window_ * row;
       const size_t to = (static_cast<size_t>(b) * window + t % window) * row;
       copy(keys.data() + to, keys_.data() + from, row);
       copy(values.data() + to, values_.data() + from, row);
+      if (keeps_states_) copy(states.data() + to, states_.data() + from, row);
     }
   keys_.swap(keys);
   values_.swap(values);
+  if (keeps_states_) states_.swap(states);
   window_ = window;
 }
 
 void Entries::make_room(int room, const std::vector<int>& open, const std::vector<int>& settled) {
   const size_t size = times(times(sentences_, room), dim_);
-  Buffer<float> keys(size), values(size);
+  Buffer<float> keys(size), values(size), states(keeps_states_ ? size : 0);
   for (int b : open) {
     const size_t from = settled_at(b), to = static_cast<size_t>(b) * room * dim_;
     for (int c = 0; c < dim_; c++)
       copy(keys.data() + to + static_cast<size_t>(c) * room,
            settled_keys_.data() + from + static_cast<size_t>(c) * room_, settled[b]);
     copy(values.data() + to, settled_values_.data() + from, times(settled[b], dim_));
+    if (keeps_states_)
+      copy(states.data() + to, settled_states_.data() + from, times(settled[b], dim_));
   }
   settled_keys_.swap(keys);
   settled_values_.swap(values);
+  if (keeps_states_) settled_states_.swap(states);
   room_ = room;
 }
 
 // --- Past ----------------------------------------------------------------------------------------
 
-void Past::start(int sentences, int beam, int kinds, int dim) {
+void Past::start(int sentences, int beam, int dim, const std::vector<bool>& keeps_states) {
   sentences_ = sentences, beam_ = beam, position_ = 0;
   window_ = FIRST_WINDOW, room_ = FIRST_ROOM;
-  entries_.resize(kinds);
-  for (Entries& entries : entries_) entries.start(sentences, beam, dim, window_, room_);
+  entries_.resize(keeps_states.size());
+  for (size_t kind = 0; kind < entries_.size(); kind++)
+    entries_[kind].start(sentences, beam, dim, window_, room_, keeps_states[kind]);
   settled_.assign(sentences, 0);
   lists_.fit(times(times(sentences, beam), window_));
   next_.fit(times(times(sentences, beam), window_));

@@ -20,8 +20,10 @@ namespace memtx {
 // room for `room` of them.
 class Entries {
  public:
-  void start(int sentences, int beam, int dim, int window, int room);
+  // With `states`, the layer's inputs are kept too.
+  void start(int sentences, int beam, int dim, int window, int room, bool states);
   void write(int sentence, int slot, const float* key, const float* value);
+  void write_state(int sentence, int slot, const float* state);
   void settle(int sentence, int slot, int position);
   // Keep the entries of the positions from settled[b] to `position` - 1 of each open sentence.
   void widen(int window, const std::vector<int>& open, const std::vector<int>& settled,
@@ -30,6 +32,12 @@ class Entries {
 
   const float* keys(int sentence) const { return keys_.data() + slots_at(sentence); }
   const float* values(int sentence) const { return values_.data() + slots_at(sentence); }
+  const float* state(int sentence, int slot) const {
+    return states_.data() + slots_at(sentence) + static_cast<size_t>(slot) * dim_;
+  }
+  const float* settled_state(int sentence, int position) const {
+    return settled_states_.data() + settled_at(sentence) + static_cast<size_t>(position) * dim_;
+  }
   // From the feature `feature` and the position `first` on.
   SharedKeys settled(int sentence, int feature, int first, int count) const;
 
@@ -39,21 +47,32 @@ class Entries {
   }
   size_t settled_at(int sentence) const { return static_cast<size_t>(sentence) * room_ * dim_; }
 
+  bool keeps_states_ = false;
   int sentences_ = 0, beam_ = 0, dim_ = 0, window_ = 0, room_ = 0;
-  Buffer<float> keys_, values_;                  // (B, window, K, C)
-  Buffer<float> settled_keys_, settled_values_;  // (B, C, room), transposed; (B, room, C)
+  Buffer<float> keys_, values_, states_;  // (B, window, K, C)
+  // (B, C, room), transposed; (B, room, C); (B, room, C)
+  Buffer<float> settled_keys_, settled_values_, settled_states_;
 };
 
 class Past {
  public:
-  // Forget everything; `kinds` of entries, each of `dim` features.
-  void start(int sentences, int beam, int kinds, int dim);
+  // Forget everything. Kinds of entries, each of `dim` features, may keep the layer's inputs too.
+  void start(int sentences, int beam, int dim, const std::vector<bool>& keeps_states);
 
   // Begin a position with `rows` rows for each of the `open` sentences. Each has its slot at the
   // end of its list.
   void begin(const std::vector<int>& open, int rows);
   void write(int kind, int sentence, int row, const float* key, const float* value) {
     entries_[kind].write(sentence, slot(position_, row), key, value);
+  }
+  void write_state(int kind, int sentence, int row, const float* state) {
+    entries_[kind].write_state(sentence, slot(position_, row), state);
+  }
+  // The state of the row n of all rows at an earlier position.
+  const float* state(int kind, int sentence, int n, int position) const {
+    const int behind = position - settled_[sentence];
+    return behind < 0 ? entries_[kind].settled_state(sentence, position)
+                      : entries_[kind].state(sentence, list(n)[behind]);
   }
   // End the position. Only the sentences at the places `kept` of `open` go on; their row r
   // continues their row parents[place * K + r].

@@ -19,6 +19,14 @@ FEW = 25
 MANY = 500
 
 
+POSITIONS: list[dict[str, Any]] = [
+    {},
+    {"memtx_clamp_len": 2},
+    {"memtx_position_keys": "learned", "memtx_max_distance": 3},
+]
+COMPRESSIONS = ["conv", "conv", "mean-pool", "max-pool", "dilated-conv", "most-used"]
+
+
 def of_memory(random: Random, architecture: str) -> dict[str, Any]:
     """The settings that only this decoder has."""
     if architecture == "transformer":
@@ -31,11 +39,18 @@ def of_memory(random: Random, architecture: str) -> dict[str, Any]:
             "memtx_relative_positions": random.choice([0, 0, 0, 3]),
         }
     segment = random.choice([1, 2, 4])
-    found = {"memtx_segment_len": segment, "memtx_mem_len": segment * random.choice([1, 2, 3])}
+    found = {
+        "memtx_segment_len": segment,
+        "memtx_mem_len": segment * random.choice([1, 2, 3]),
+        "memtx_same_length": random.random() < 0.2,
+        "memtx_memory_layers": random.choice(["all", "all", "0"]),
+        **random.choice(POSITIONS),
+    }
     if architecture == "memtx_compressive":
         rates = [rate for rate in (1, 2, 4) if segment % rate == 0]
         found["memtx_compression_rate"] = random.choice(rates)
         found["memtx_cmem_len"] = random.choice([1, 2, 3])
+        found["memtx_compression"] = random.choice(COMPRESSIONS)
     return found
 
 
