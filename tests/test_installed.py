@@ -1,0 +1,227 @@
+"""The wheel in a fresh environment: raw text to raw text by `memtx` and `fairseq-train` alone.
+
+The environment holds our wheel and sees the libraries of the running interpreter, but not the
+checkout; everything runs from an empty folder. The text is English numbers and their German names,
+so that a model of some thousand weights learns in a few updates what can be checked.
+"""
+
+import importlib.metadata
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import fairseq
+import pytest
+from filelock import FileLock
+
+NUMBERS = {
+    "one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fuenf",
+    "six": "sechs", "seven": "sieben", "eight": "acht", "nine": "neun", "ten": "zehn",
+}  # fmt: skip
+#: Lines of each split.
+LINES = {"train": 300, "valid": 10, "test": 12}
+SIZES = "--encoder-layers 1 --decoder-layers 1"
+SIZES += "".join(
+    f" --{side}-{part}embed-dim 32" for side in ("encoder", "decoder") for part in ("", "ffn-")
+)
+LEARNING = "--optimizer adam --lr 0.02 --dropout 0 --max-tokens 400 --cpu --num-workers 0"
+LEARNING += " --disable-validation --no-epoch-checkpoints --log-format json --log-interval 20"
+TRAIN = f"data/bin --arch memtx_feedback_tiny {SIZES} {LEARNING} --save-interval-updates 20"
+
+
+@dataclass
+class Installed:
+    """A fresh environment with our wheel, and the folder that commands are started in."""
+
+    environment: Path
+    folder: Path
+
+    def run(self, line: str, stdin: str = "") -> str:
+        """What a command writes to its standard output; it must succeed."""
+        command, *words = line.split()
+        found = self.environment / "bin" / command
+        ours = ("PYTHON", "VIRTUAL_ENV", "PYTEST")
+        ran = subprocess.run(
+            [found, *words],
+            cwd=self.folder,
+            env={name: x for name, x in os.environ.items() if not name.startswith(ours)},
+            input=stdin,
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
+        return ran.stdout
+
+    def lines(self, name: str) -> list[str]:
+        return (self.folder / name).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+    def translated(self, how: str) -> list[str]:
+        """The test set's translations by `memtx translate`."""
+        self.run(f"memtx translate {how} --input test.en --output found.de")
+        found = self.lines("found.de")
+        (self.folder / "found.de").unlink()
+        assert len(found) == LINES["test"]
+        return found
+
+    def right(self, found: list[str]) -> int:
+        """How many of these translations are the references."""
+        return sum(map(str.__eq__, found, self.lines("test.de")))
+
+
+def write_text(folder: Path) -> None:
+    """One or two numbers a line."""
+    drawn = random.Random(1)
+    for split, lines in LINES.items():
+        text = [drawn.choices(list(NUMBERS), k=drawn.randint(1, 2)) for _ in range(lines)]
+        english = "".join(" ".join(words) + "\n" for words in text)
+        german = "".join(" ".join(NUMBERS[word] for word in words) + "\n" for words in text)
+        (folder / f"{split}.en").write_text(english, encoding="utf-8")
+        (folder / f"{split}.de").write_text(german, encoding="utf-8")
+
+
+def make_environment(folder: Path, wheel: Path) -> None:
+    """A virtual environment as pip makes it, but that libraries are shared, not installed again.
+
+    A path in a `.pth` file makes its packages importable; `.pth` files that lie there, such as that
+    of an editable installation of ours, are not followed. fairseq lies beside our package, where
+    it looks for a user-dir that is a bare name.
+    """
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install"]
+    subprocess.run([*pip, "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    libraries = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
+    (site / "libraries.pth").write_text("\n".join(libraries) + "\n", encoding="utf-8")
+    ignored = shutil.ignore_patterns("__pycache__", "examples")
+    package = Path(fairseq.__file__).parent
+    shutil.copytree(package, site / "fairseq", copy_function=os.symlink, ignore=ignored)
+    (name, *_) = importlib.metadata.packages_distributions()["fairseq"]
+    for command in importlib.metadata.distribution(name).entry_points:
+        path = folder / "bin" / command.name
+        path.write_text(
+            f"#!{folder / 'bin' / 'python'}\nimport sys\n"
+            f"from {command.module} import {command.attr}\nsys.exit({command.attr}())\n"
+        )
+        path.chmod(0o755)
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, shared_tmp: Path) -> Installed:
+    """The environment and the folder, made once per test run."""
+    found = Installed(shared_tmp / "fresh", shared_tmp / "away")
+    with FileLock(shared_tmp / "fresh.lock"):
+        if not found.folder.exists():
+            make_environment(found.environment, wheel)
+            found.folder.mkdir()
+    return found
+
+
+@pytest.fixture(scope="session")
+def trained(installed: Installed) -> Installed:
+    """The same after preparing and training: `data/`, checkpoints in `run/`, `train.log`.
+
+    The training begins with the package's place as its user-dir, and goes on by its bare name.
+    """
+    with FileLock(f"{installed.folder}.lock"):
+        if not (installed.folder / "train.log").exists():
+            write_text(installed.folder)
+            installed.run(
+                "memtx prepare parallel --train train --valid valid --test test --out data"
+                " --vocab-size 60 --duplicates keep --workers 1"
+            )
+            log = ""
+            place = installed.run("memtx user-dir").strip()
+            for user_dir, updates in ((place, 40), ("fairseq_memtx", 60)):
+                log += installed.run(
+                    f"fairseq-train {TRAIN} --user-dir {user_dir} --task memtx_translation"
+                    f" --save-dir run --max-update {updates}"
+                )
+            (installed.folder / "train.log").write_text(log, encoding="utf-8")
+    return installed
+
+
+def test_the_environment_has_our_package_and_none_of_the_checkout_s(installed: Installed) -> None:
+    (installed.folder / "look.py").write_text(
+        "from importlib.util import find_spec\nimport fairseq_memtx.data_prep as found\n"
+        "print(found.__file__, *map(find_spec, ('data_prep', 'scripts', 'tests')))\n"
+    )
+    place, *others = installed.run("python look.py").split()
+    (installed.folder / "look.py").unlink()
+    assert Path(place).is_relative_to(installed.environment)
+    assert others == ["None"] * 3
+
+
+def test_raw_text_to_raw_text(trained: Installed) -> None:
+    trained.run("memtx average --last 2 --out averaged.pt run")
+    trained.run("memtx translate averaged.pt --input test.en --output translated.de")
+    assert trained.right(trained.lines("translated.de")) >= LINES["test"] // 2
+    score = trained.run("memtx score --hypotheses translated.de --references test.de")
+    assert float(re.search(r'"chrf": \{\s+"score": ([\d.]+)', score)[1]) > 60
+
+
+@pytest.mark.slow
+def test_the_length_schedule_and_the_mixture_are_shown(trained: Installed) -> None:
+    curriculum = "--max-tokens 400 --memtx-length-schedule linear --memtx-length-start 2"
+    shown = trained.run(f"memtx schedule data/bin {curriculum} --plot schedule.png")
+    assert shown.split("\n")[0].split()[:2] == ["update", "length"]
+    assert shown.rstrip().endswith("100.0%")
+    assert (trained.folder / "schedule.png").stat().st_size > 1000
+
+    shown = trained.run("memtx mixture train.log run/checkpoint_last.pt --out mixture")
+    header, log, checkpoint = (line.split() for line in shown.rstrip("\n").split("\n"))
+    assert header == ["file", "updates", "embedding", "layer", "1"]
+    assert (log[1], checkpoint[1]) == ("60", "60")
+    assert sum(map(float, checkpoint[2:])) == pytest.approx(1.0, abs=1e-3)
+    assert (trained.folder / "mixture.svg").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_model_in_eight_bits_is_smaller_and_translates(trained: Installed) -> None:
+    trained.run("memtx quantize run/checkpoint_last.pt --out small.pt")
+    small, whole = (trained.folder / x for x in ("small.pt", "run/checkpoint_last.pt"))
+    assert small.stat().st_size < whole.stat().st_size / 2
+    assert trained.right(trained.translated("small.pt")) >= LINES["test"] // 2
+
+
+@pytest.mark.slow
+def test_a_shortlist_is_searched_with(trained: Installed) -> None:
+    trained.run("memtx shortlist data/bin --out list.npz --translations 10 --frequent 10")
+    found = trained.translated("run/checkpoint_last.pt --shortlist list.npz")
+    assert trained.right(found) >= LINES["test"] // 2
+
+
+@pytest.mark.slow
+def test_the_output_of_fairseq_generate_becomes_text(trained: Installed) -> None:
+    log = trained.run(
+        "fairseq-generate data/bin --path run/checkpoint_last.pt --cpu --user-dir fairseq_memtx"
+        " --remove-bpe sentencepiece --batch-size 5"
+    )
+    found = trained.run(f"memtx hypotheses --lines {LINES['test']}", stdin=log)
+    assert found == "\n".join(trained.translated("run/checkpoint_last.pt")) + "\n"
+
+
+@pytest.mark.slow
+def test_a_teacher_s_translations_train_a_student(trained: Installed) -> None:
+    student = f"--arch transformer_tiny {SIZES} {LEARNING} --max-update 2"
+    trained.run(
+        "memtx distil --data data --teacher run/checkpoint_last.pt --out distilled --shards 1"
+        f" --generate-args=--cpu --train-args {student}"
+    )
+    assert (trained.folder / "distilled" / "checkpoints" / "checkpoint_last.pt").exists()
+    taught = trained.lines("distilled/text/train.de")
+    assert len(taught) > LINES["train"] // 2
+    assert {word for line in taught for word in line.split()} <= set(NUMBERS.values())
+
+
+@pytest.mark.slow
+def test_a_transformer_becomes_a_memory_decoder(trained: Installed) -> None:
+    trained.run(
+        "memtx train-staged data/bin --save-dir staged --parallel-updates 40"
+        f" --train-args {SIZES} {LEARNING} --max-update 60"
+    )
+    assert trained.right(trained.translated("staged/checkpoint_last.pt")) >= LINES["test"] // 2
