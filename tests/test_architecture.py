@@ -1,32 +1,19 @@
 """The arrows of the design point one way: who may import whom, read from the source itself."""
 
-import ast
 from pathlib import Path
 
 import pytest
 
+from tests.imports import imported_modules
+
 CHECKOUT = Path(__file__).resolve().parent.parent
-
-
-def imported_modules(path: Path) -> set[str]:
-    """Absolute names of all modules that a file imports, relative and late imports included."""
-    package = path.relative_to(CHECKOUT).parent.parts
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = list(package[: len(package) - node.level + 1]) if node.level else []
-            parent = ".".join(base + ([node.module] if node.module else []))
-            names.update(f"{parent}.{alias.name}" for alias in node.names)
-    return names
 
 
 def imports_under(folder: str, *forbidden: str) -> dict[str, set[str]]:
     """The files of a folder that import anything under the forbidden names, and what."""
     found = {}
     for path in sorted((CHECKOUT / folder).rglob("*.py")):
-        names = imported_modules(path)
+        names = imported_modules(path, CHECKOUT)
         bad = {n for n in names if any(n == f or n.startswith(f + ".") for f in forbidden)}
         if bad:
             found[str(path.relative_to(CHECKOUT))] = bad
@@ -77,7 +64,7 @@ def test_imports_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
 def test_the_sample_generator_needs_nothing_installed() -> None:
     names = set()
     for path in (CHECKOUT / "data_prep" / "sample").rglob("*.py"):
-        names |= {name.split(".")[0] for name in imported_modules(path)}
+        names |= {name.split(".")[0] for name in imported_modules(path, CHECKOUT)}
     installed = {"numpy", "torch", "fairseq", "sentencepiece", "sacremoses", "sacrebleu", "tqdm"}
     assert names
     assert not names & installed

@@ -70,7 +70,7 @@ def test_the_death_of_a_worker_is_told() -> None:
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = (
         "import itertools, os, time\n"
-        "from tests.data_prep.test_workers import make_telling\n"
+        "from tests.data_prep.telling import make_telling\n"
         "from data_prep.workers import ordered_map\n"
         "if __name__ == '__main__':\n"
         "    for pid in ordered_map(make_telling, itertools.count(), 2): print(pid, flush=True)\n"
@@ -99,12 +99,3 @@ def is_running(process: int) -> bool:
     except OSError:
         return False
     return state != "Z"
-
-
-def make_telling() -> Callable[[int], int]:
-    return tell
-
-
-def tell(item: int) -> int:
-    time.sleep(0.05)
-    return os.getpid()

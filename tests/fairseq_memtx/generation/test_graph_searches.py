@@ -27,7 +27,6 @@ from fairseq_memtx.decoding.gpu.static_cache import StaticCache
 from fairseq_memtx.decoding.search_options import SearchOptions
 from fairseq_memtx.generation.generator import FastGenerator, FastGeneratorWithAlignment
 from fairseq_memtx.generation.graph_searches import GraphSearches
-from tests.fairseq_memtx.engine.operation_recorder import OperationRecorder
 from tests.fairseq_memtx.generation.comparisons import (
     BATCHES,
     MODELS,
@@ -36,6 +35,7 @@ from tests.fairseq_memtx.generation.comparisons import (
     WAYS,
     both,
 )
+from tests.fairseq_memtx.generation.step_recorder import StepRecorder
 from tests.fairseq_memtx.searches import DICTIONARY, generate, same_hypotheses, sample, task_of
 from tests.fairseq_memtx.tiny import build_model
 from tests.fairseq_memtx.tiny_training import make_data, run_training
@@ -49,18 +49,6 @@ HERE["long prefix"] = {
     "min_len": 3,
 }
 FUSED = ("transformer", "feedback")
-
-
-class StepRecorder(OperationRecorder):
-    """Leaves the state as it was when it records, as a capture does."""
-
-    def record(self, work):
-        state = work.__self__.state
-        before = [x.clone() for x in state]
-        replay = super().record(work)
-        for x, was in zip(state, before, strict=True):
-            x.copy_(was)
-        return replay
 
 
 @pytest.fixture(autouse=True)

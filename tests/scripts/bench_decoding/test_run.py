@@ -258,7 +258,7 @@ def test_graphs_are_measured_as_any_mode_is(
     """On a CPU, with steps that are recorded and replayed by operations."""
     from fairseq_memtx.generation import generator
     from fairseq_memtx.generation.graph_searches import GraphSearches
-    from tests.fairseq_memtx.generation.test_graph_searches import StepRecorder
+    from tests.fairseq_memtx.generation.step_recorder import StepRecorder
 
     monkeypatch.setattr(decoding_checks, "check_device", lambda args: None)
     monkeypatch.setattr(
