@@ -1,5 +1,6 @@
 """The arrows of the design point one way: who may import whom, read from the source itself."""
 
+import ast
 from pathlib import Path
 
 import pytest

@@ -19,7 +19,7 @@ from fairseq_memtx.commands import (
     shortlist,
     translate,
 )
-from tests.fairseq_memtx.ground.test_writing import contents, make_device
+from tests.places_taken import contents, make_device
 
 LOG = (
     '{"epoch": 1, "mixture_0": "0.5", "mixture_1": "0.5", "num_updates": "2",'

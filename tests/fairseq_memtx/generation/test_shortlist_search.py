@@ -15,22 +15,9 @@ from fairseq_memtx.generation.generator import FastGenerator
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.models.int8 import is_rounded, round_model
 from tests.fairseq_memtx.generation.comparisons import MODELS
-from tests.fairseq_memtx.searches import DICTIONARY, generate, same_hypotheses, sample, task_of
+from tests.fairseq_memtx.generation.shortlists import ALL, ALWAYS, SIZE, SOME
+from tests.fairseq_memtx.searches import generate, same_hypotheses, sample, task_of
 from tests.fairseq_memtx.tiny import build_model
-
-SIZE = len(DICTIONARY)
-ALWAYS = torch.tensor([DICTIONARY.bos(), DICTIONARY.pad(), DICTIONARY.eos(), DICTIONARY.unk(), 12])
-
-
-def shortlist_of(translations: dict[int, list[int]]) -> Shortlist:
-    table = torch.full((SIZE, 3), -1, dtype=torch.int32)
-    for word, others in translations.items():
-        table[word, : len(others)] = torch.tensor(others, dtype=torch.int32)
-    return Shortlist(table, ALWAYS, SIZE)
-
-
-SOME = shortlist_of({word: [4 + word % 3, 7 + word % 2] for word in range(4, SIZE)})
-ALL = Shortlist(SOME.translations, torch.arange(SIZE), SIZE)
 
 
 def only(model: Any, words: torch.Tensor) -> Any:

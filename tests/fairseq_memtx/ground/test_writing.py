@@ -13,15 +13,7 @@ from fairseq_memtx.ground import writing
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import atomic_writers, renamed_together, write_bytes
 from fairseq_memtx.ground.writing import check_output, new_files, open_growing, temporary_name
-
-
-def make_device(path: Path) -> None:
-    """A node of the kind of /dev/null."""
-    try:
-        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
-        path.open("wb").close()
-    except PermissionError:
-        pytest.skip("only root may make device nodes")
+from tests.places_taken import contents, make_device
 
 
 def make_disk(path: Path) -> None:
@@ -58,13 +50,6 @@ REFUSED: dict[str, Callable[[Path], None]] = {
     "is a device or a socket": make_socket,
     "is a device or a socket ": make_disk,
 }
-
-
-def contents(folder: Path) -> dict[str, object]:
-    return {
-        path.name: (path.lstat().st_mode, path.read_bytes() if path.is_file() else None)
-        for path in folder.iterdir()
-    }
 
 
 @pytest.mark.parametrize("says", REFUSED)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.fairseq_memtx.generation import test_random_searches as draws
+from tests.fairseq_memtx.generation import draws
 from tests.fairseq_memtx.native import compare
 
 FEW = 25

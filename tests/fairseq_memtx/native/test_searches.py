@@ -9,7 +9,7 @@ import torch
 from fairseq_memtx.models.int8 import round_model
 from fairseq_memtx.native import build, library
 from tests.fairseq_memtx.generation.comparisons import MODELS
-from tests.fairseq_memtx.generation.test_shortlist_search import SOME
+from tests.fairseq_memtx.generation.shortlists import SOME
 from tests.fairseq_memtx.native import compare
 from tests.fairseq_memtx.searches import DICTIONARY, sample
 from tests.fairseq_memtx.tiny import build_model

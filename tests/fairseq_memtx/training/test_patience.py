@@ -7,7 +7,7 @@ from fairseq.trainer import Trainer
 from fairseq_cli import train
 
 from fairseq_memtx.training import patience
-from tests.fairseq_memtx.tasks.training import (
+from tests.fairseq_memtx.tiny_training import (
     assert_same_training,
     load,
     make_data,
