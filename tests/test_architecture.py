@@ -10,10 +10,16 @@ from tests.imports import imported_modules
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
+def files_of(part: str) -> list[Path]:
+    """The Python files of a folder, or the one file that a module is."""
+    module = (CHECKOUT / part).with_suffix(".py")
+    return [module] if module.is_file() else sorted((CHECKOUT / part).rglob("*.py"))
+
+
 def imports_under(folder: str, *forbidden: str) -> dict[str, set[str]]:
     """The files of a folder that import anything under the forbidden names, and what."""
     found = {}
-    for path in sorted((CHECKOUT / folder).rglob("*.py")):
+    for path in files_of(folder):
         names = imported_modules(path, CHECKOUT)
         bad = {n for n in names if any(n == f or n.startswith(f + ".") for f in forbidden)}
         if bad:
@@ -21,8 +27,6 @@ def imports_under(folder: str, *forbidden: str) -> dict[str, set[str]]:
     return found
 
 
-ADAPTERS = ["models", "criterions", "tasks", "data", "generation", "repairs", "training"]
-NO_ADAPTERS = tuple(f"fairseq_memtx.{name}" for name in ADAPTERS)
 PACKAGE = CHECKOUT / "fairseq_memtx"
 #: All of the library but the ground floor, on which data_prep stands too.
 ABOVE_GROUND = tuple(
@@ -30,6 +34,29 @@ ABOVE_GROUND = tuple(
     for path in PACKAGE.iterdir()
     if path.name not in ("ground", "__init__.py", "__pycache__", "py.typed")
 )
+#: The parts of the library, from the ground up: none may import from a floor above its own.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("ground",),
+    ("compute",),
+    ("modules",),
+    ("engine",),
+    ("decoding",),
+    ("config", "decoders"),
+    (
+        *("repairs", "training", "models", "criterions", "data", "generation", "native", "tasks"),
+        *("plugin", "translator", "checkpoints", "training_log"),
+    ),
+    ("commands",),
+)
+#: Parts that know nothing of fairseq.
+WITHOUT_FAIRSEQ = [name for floor in FLOORS[:6] for name in floor]
+
+
+def part_of(name: str) -> str:
+    """The file or folder of a part of the library."""
+    return f"fairseq_memtx/{name}"
+
+
 #: The folders of scripts/, each of which may import those after it.
 SCRIPTS = ("studies", "bench_decoding", "bench_training", "bench_data", "experiment", "shared")
 
@@ -37,18 +64,8 @@ SCRIPTS = ("studies", "bench_decoding", "bench_training", "bench_data", "experim
 @pytest.mark.parametrize(
     "folder, forbidden",
     [
-        ("fairseq_memtx/modules", ("fairseq", "fairseq_cli", *NO_ADAPTERS, "fairseq_memtx.engine")),
-        (
-            "fairseq_memtx/compute",
-            (
-                *("fairseq", "fairseq_cli", *NO_ADAPTERS),
-                *(f"fairseq_memtx.{name}" for name in ("engine", "modules", "decoding")),
-            ),
-        ),
-        ("fairseq_memtx/engine", ("fairseq", "fairseq_cli", *NO_ADAPTERS)),
-        ("fairseq_memtx/decoding", ("fairseq", "fairseq_cli", *NO_ADAPTERS)),
         ("fairseq_memtx", ("data_prep", "scripts", "tests")),
-        ("fairseq_memtx/ground", ("fairseq", "fairseq_cli", "torch", *ABOVE_GROUND)),
+        ("fairseq_memtx/ground", ("torch",)),
         ("data_prep", ("scripts", "tests", *ABOVE_GROUND)),
         ("scripts", ("tests",)),
         *(
@@ -60,6 +77,24 @@ SCRIPTS = ("studies", "bench_decoding", "bench_training", "bench_data", "experim
 def test_imports_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
     assert list((CHECKOUT / folder).rglob("*.py")), f"{folder} holds no module"
     assert imports_under(folder, *forbidden) == {}
+
+
+@pytest.mark.parametrize("number", range(len(FLOORS)))
+def test_no_floor_leans_on_one_above(number: int) -> None:
+    above = tuple(f"fairseq_memtx.{name}" for floor in FLOORS[number + 1 :] for name in floor)
+    for name in FLOORS[number]:
+        assert imports_under(part_of(name), *above) == {}
+
+
+@pytest.mark.parametrize("name", WITHOUT_FAIRSEQ)
+def test_what_stands_below_the_adapters_knows_nothing_of_fairseq(name: str) -> None:
+    assert imports_under(part_of(name), "fairseq", "fairseq_cli") == {}
+
+
+def test_every_part_of_the_library_has_its_floor() -> None:
+    known = {name for floor in FLOORS for name in floor} | {"__init__", "__main__"}
+    found = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert found - {"__pycache__"} == known
 
 
 def test_the_sample_generator_needs_nothing_installed() -> None:
