@@ -50,7 +50,10 @@ setup(
         "tqdm>=4.60",
         "matplotlib>=3.8",
     ],
-    extras_require={"fairseq": ["fairseq-fixed>=0.12.3.1,<0.13"]},
+    extras_require={
+        "fairseq": ["fairseq-fixed>=0.12.3.1,<0.13"],
+        "completion": ["argcomplete>=3.1"],
+    },
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

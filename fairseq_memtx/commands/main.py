@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -38,6 +39,8 @@ def refuse(word: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of `memtx`; returns the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks for completion
+        importlib.import_module("fairseq_memtx.commands.completion").answer()
     if not words or words[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0
