@@ -6,8 +6,11 @@ import importlib
 import importlib.util
 import io
 import itertools
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -209,3 +212,38 @@ def test_flags_of_fairseq_train_exist(page: Path) -> None:
             except SystemExit:
                 pytest.fail(f"{line}\n{told.getvalue()}")
         assert isinstance(args, argparse.Namespace)
+
+
+#: What makes the example of the first page small enough for a test.
+SMALLER = {
+    "prepare parallel": "prepare parallel --vocab-size 400",
+    "memtx_feedback_iwslt_de_en": "memtx_feedback_tiny",
+    "--max-epoch 30": "--max-epoch 5",
+}
+
+
+@pytest.mark.slow
+def test_the_example_of_the_first_page_works(prepared_sample: Path, tmp_path: Path) -> None:
+    """Line by line as it stands there, but smaller, from a folder away from the checkout."""
+    for name, source in (("TRAIN", "valid"), ("VALID", "test"), ("TEST", "test")):
+        for lang in ("en", "de"):
+            text = text_of(prepared_sample / "refs" / f"{source}.{lang}")
+            (tmp_path / f"{name}.{lang}").write_text(text * (10 if name == "TRAIN" else 1))
+    marked = re.search(r"<!-- run -->\n```\n(.*?)```", text_of(ROOT / "README.md"), re.S)
+    assert marked
+    lines = marked[1]
+    for shown, smaller in SMALLER.items():
+        assert shown in lines
+        lines = lines.replace(shown, smaller)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", lines],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    translated, reference = (text_of(tmp_path / name) for name in ("test.de", "data/refs/test.de"))
+    assert translated.count("\n") == reference.count("\n") > 0
+    assert '"bleu"' in done.stdout

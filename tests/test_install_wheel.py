@@ -31,7 +31,9 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     library = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "fairseq_memtx").rglob("*.py")]
     preparing = [path.relative_to(CHECKOUT) for path in (CHECKOUT / "data_prep").rglob("*.py")]
     assert preparing
+    native = (CHECKOUT / "fairseq_memtx" / "native" / "src").iterdir()  # compiled where it is used
     expected = {path.as_posix() for path in library} | {"fairseq_memtx/py.typed"}
+    expected |= {path.relative_to(CHECKOUT).as_posix() for path in native}
     assert held == expected | {f"fairseq_memtx/{path.as_posix()}" for path in preparing}
 
 
