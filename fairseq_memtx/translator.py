@@ -21,7 +21,7 @@ import torch
 from fairseq import checkpoint_utils, utils
 from fairseq.sequence_generator import SequenceGenerator
 
-from . import plugin  # noqa: F401  (registers the models)
+from . import checkpoints, plugin  # noqa: F401  (plugin registers the models)
 from .config import MOST_LENPEN, GeneratorOptions
 from .generation.generator import check_eight_bits, generator_class, own_settings
 from .ground import text
@@ -321,8 +321,8 @@ def data_folder(checkpoint: Path, data: Path | None) -> Path:
 def _trained_on(checkpoint: Path) -> Path:
     """The data folder that a checkpoint names."""
     with in_one_line(checkpoint, "a checkpoint of fairseq's"):
-        state = checkpoint_utils.load_checkpoint_to_cpu(str(checkpoint))
-        return Path(str(state["cfg"]["task"]["data"]).split(":")[0])
+        state = checkpoints.load(checkpoint)
+        return Path(str(checkpoints.settings.of(state)["task"]["data"]).split(":")[0])
 
 
 def cut_between_words(pieces: list[str], most: int) -> Iterator[list[str]]:

@@ -81,11 +81,29 @@ def average_files(paths: Sequence[Path], out: Path) -> None:
     """Write the average of ``paths`` to ``out``, with the last one's settings and no optimizer."""
     import torch
 
-    states = [checkpoints.load(path) for path in paths]
+    states = [load_float(path) for path in paths]
     averaged = {**states[-1], "model": average_states([state["model"] for state in states])}
     averaged["last_optimizer_state"] = None
     with atomic_writers(out) as (file,):
         torch.save(averaged, file)
+
+
+def load_float(path: Path) -> dict:
+    """The checkpoint of a model in float, whose weights are numbers.
+
+    Raises:
+        UserError: where it is none.
+    """
+    from fairseq_memtx.checkpoints.weights import check_finite
+
+    state = checkpoints.load(path)
+    if checkpoints.is_int8(state):
+        raise UserError(
+            f"`{path}` has its weights in eight bits, which have no average: average the"
+            " checkpoints that they were made of, then `memtx quantize` the result"
+        )
+    check_finite(state["model"], path)
+    return state
 
 
 def average(

@@ -79,10 +79,13 @@ def read_log(path: Path) -> Mixtures:
 
 def read_checkpoint(path: Path) -> Mixtures:
     """The mixture in a checkpoint."""
+    from fairseq_memtx.checkpoints.weights import check_finite
+
     state = checkpoints.load(path)
     parameter = state["model"].get(_PARAMETER)
     if parameter is None:
         raise UserError(f"`{path}` must be of a model with a learned mixture, but has none")
+    check_finite({_PARAMETER: parameter}, path)
     weights = parameter.double().softmax(0).tolist()
     return Mixtures(path, False, [checkpoints.describe(path, state).updates], [weights])
 

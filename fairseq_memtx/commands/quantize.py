@@ -60,7 +60,7 @@ def rounded_weights(checkpoint: Path, data: Path | None) -> dict[str, Any]:
 
 def check_task(state: dict[str, Any]) -> None:
     """Refuse a checkpoint of another task than translation."""
-    task = ((state.get("cfg") or {}).get("task") or {}).get("_name")
+    task = checkpoints.settings.of(state)["task"].get("_name")
     if task not in ("translation", "memtx_translation"):
         raise UserError(f"the model's task must be translation, but is {task}")
 
@@ -69,9 +69,8 @@ def as_rounded(state: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]
     """The checkpoint with these weights, without what only training needs."""
     from fairseq_memtx.models.int8 import ROUNDED
 
-    config = state["cfg"]
-    config["task"]["_name"] = "memtx_translation"
-    setattr(config["model"], ROUNDED, True)
+    checkpoints.settings.change(state, "task", "_name", "memtx_translation")
+    checkpoints.settings.change(state, "model", ROUNDED, True)
     return {**state, "model": weights, "last_optimizer_state": None}
 
 

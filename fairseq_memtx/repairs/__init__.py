@@ -20,6 +20,7 @@ from types import ModuleType
 
 from ..ground.errors import UserError
 from . import (
+    evaluated_settings,
     last_batch,
     missing_fairseq,
     numpy_long,
@@ -35,6 +36,7 @@ LEAVE_ALONE = "MEMTX_LEAVE_FAIRSEQ_ALONE"
 
 REPAIRS: tuple[ModuleType, ...] = (
     safe_loading,
+    evaluated_settings,
     last_batch,
     numpy_long,
     precision_flags,

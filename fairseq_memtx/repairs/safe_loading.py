@@ -36,7 +36,7 @@ def _remove(classes: list[Any]) -> None:
 
 def _plain_classes() -> list[Any]:
     containers = [dict, list, tuple, frozenset, set, collections.defaultdict]
-    return [argparse.Namespace, typing.Any, *containers, int, float, str, bool, bytes]
+    return [argparse.Namespace, typing.Any, *containers, int, float, str, bool]
 
 
 def _numpy_classes() -> list[Any]:

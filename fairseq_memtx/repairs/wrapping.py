@@ -45,6 +45,14 @@ def put(owner: Any, name: str, value: Any) -> None:
     _undo.append(lambda: setattr(owner, name, before))
 
 
+def shadow(owner: Any, name: str, value: Any) -> None:
+    """Set `owner.name` in front of a builtin of that name, or of nothing, until it is undone."""
+    if vars(owner).get(name) is value:
+        return
+    setattr(owner, name, value)
+    _undo.append(lambda: delattr(owner, name))
+
+
 def when_undone(take_back: Callable[[], object]) -> None:
     """Call `take_back` once when all changes are taken back."""
     if take_back not in _undo:

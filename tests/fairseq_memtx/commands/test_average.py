@@ -1,6 +1,5 @@
 """Averaging: exact, in the right direction, and never half-written."""
 
-import argparse
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ def save(
 ) -> Path:
     path = folder / name
     state = {
-        "args": argparse.Namespace(arch="x"),
+        "args": None,
         "cfg": {"checkpoint": {"maximize_best_checkpoint_metric": maximize}},
         "model": {"w": weight, "steps": torch.tensor(updates)},
         "optimizer_history": [{"num_updates": updates}],
@@ -120,7 +119,9 @@ def test_unusable_checkpoints_end_in_one_line(tmp_path: Path, capsys, kind: str)
     out = tmp_path / "out.pt"
     assert average.main([str(path), "--out", str(out)]) == 1
     errors = capsys.readouterr().err.split("\n")
-    assert len([line for line in errors if line.startswith("error: checkpoint")]) == 1
+    assert (
+        len([line for line in errors if line.startswith("error: ") and "checkpoint" in line]) == 1
+    )
     assert "Traceback" not in "".join(errors)
     assert not out.exists()
 

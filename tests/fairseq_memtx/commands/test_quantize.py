@@ -37,7 +37,7 @@ def test_unusable_files_are_refused(
     torch.save({"model": {}, "cfg": {"task": {"_name": "language_modeling"}}}, other)
     cases = {
         (model, "--out", model): "another file",
-        ("no.pt", "--out", "x.pt"): "there is none",
+        ("no.pt", "--out", "x.pt"): "there is no checkpoint `no.pt`",
         (model, "--out", "x.pt", "--data", str(tmp_path)): "must hold sentencepiece.bpe.model",
         (model, "--out", str(tmp_path)): "must be a file, but is a folder",
         (model, "--out", f"{model}/x.pt"): "is a file that exists",

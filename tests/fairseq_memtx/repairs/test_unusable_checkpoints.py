@@ -9,8 +9,8 @@ import torch
 from fairseq import checkpoint_utils
 
 from fairseq_memtx import repairs
+from fairseq_memtx.checkpoints import archive
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.repairs import unusable_checkpoints
 from tests.fairseq_memtx.checkpoint_files import cut
 
 repairs.apply()
@@ -20,9 +20,9 @@ repairs.apply()
 def test_a_cut_short_checkpoint_is_named_in_one_line(share: float, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint_best.pt"
     torch.save({"args": argparse.Namespace(), "model": torch.zeros(9000)}, path)
-    assert not unusable_checkpoints.is_cut_short(path)
+    assert archive.problem(path) is None
     cut(path, share)
-    assert unusable_checkpoints.is_cut_short(path)
+    assert archive.problem(path) is not None
     with pytest.raises(UserError, match=r"checkpoint_best.pt` is no whole checkpoint") as caught:
         checkpoint_utils.load_model_ensemble_and_task([str(path)])
     assert "\n" not in str(caught.value)
@@ -38,10 +38,13 @@ def test_a_file_that_is_no_checkpoint_is_named_in_one_line(content: bytes, tmp_p
 
 def test_a_checkpoint_of_old_torch_is_not_taken_for_cut_short(tmp_path: Path) -> None:
     torch.save({"a": 1}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    assert not unusable_checkpoints.is_cut_short(tmp_path / "old.pt")
+    assert archive.problem(tmp_path / "old.pt") is None
 
 
-def test_defect_fairseq_does_not_name_a_cut_short_file(tmp_path: Path) -> None:
+def test_defect_fairseq_does_not_name_a_cut_short_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_utils, "torch", torch)
     path = tmp_path / "checkpoint_best.pt"
     torch.save({"model": torch.zeros(9000)}, path)
     cut(path)

@@ -9,8 +9,8 @@ import pytest
 from fairseq import checkpoint_utils
 
 from fairseq_memtx import repairs
+from fairseq_memtx.checkpoints import archive
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.repairs.unusable_checkpoints import is_cut_short
 from tests.fairseq_memtx.checkpoint_files import cut, updates_in
 
 repairs.apply()
@@ -28,7 +28,7 @@ def test_training_goes_on_from_the_newest_whole_checkpoint(
     fairseq_train("--max-update", "7", "--disable-validation")
     assert "checkpoint_1_4.pt, update 4" in caplog.text
     assert updates_in(last) == 7
-    assert is_cut_short(tmp_path / "checkpoint_last.pt.damaged")
+    assert archive.problem(tmp_path / "checkpoint_last.pt.damaged") is not None
 
 
 def test_without_a_whole_checkpoint_training_says_so(
