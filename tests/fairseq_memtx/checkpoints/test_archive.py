@@ -12,7 +12,7 @@ import torch
 from fairseq_memtx import checkpoints
 from fairseq_memtx.checkpoints import archive
 from fairseq_memtx.ground.errors import UserError
-from tests.fairseq_memtx.tasks.training import assert_equal
+from tests.fairseq_memtx.tiny_training import assert_equal
 
 
 @pytest.fixture(scope="module", params=["float", "int8"])
