@@ -54,6 +54,10 @@ class FrozenLinear:
         maps: of the same I, all in float or all in eight bits; a missing bias counts as zero.
         scale: multiplied into the first map.
         relu: apply it to the output.
+
+    Raises:
+        FloatingPointError: for a ReLU after a weight that is no number, of which oneDNN would make
+            zeros, so that nobody notices.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class FrozenLinear:
         joined = join_maps(maps, scale)
         self.bias, self.relu, self.packed = joined.bias, relu, False
         self.int8 = None if joined.scale is None else _as_int8(joined, maps)
+        if relu:
+            _check_finite(joined)
         if self.int8 is None:
             self.packed = usable(joined.weight)
             self.weight = pack(joined.weight) if self.packed else joined.weight
@@ -84,6 +90,12 @@ class FrozenLinear:
                 x, other, self.weight, self.bias, "add"
             )
         return self(x).add_(other)
+
+
+def _check_finite(joined: JoinedMaps) -> None:
+    for numbers in (joined.weight, joined.scale, joined.bias):
+        if numbers is not None and numbers.is_floating_point() and not numbers.isfinite().all():
+            raise FloatingPointError("a weight of the model is NaN or infinite: it has diverged")
 
 
 def select_outputs(linear: nn.Linear | Int8Linear, rows: Tensor) -> nn.Linear | Int8Linear:

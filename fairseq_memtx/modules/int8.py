@@ -7,6 +7,7 @@ faster one, by five times where few rows meet a large vocabulary, but announced 
 takes its place then, and rounds each input row by itself.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,12 +67,17 @@ class Int8Linear(nn.Module):
 
         Raises:
             RuntimeError: for x on another device than a CPU.
+            FloatingPointError: for x with NaN or an infinite value.
         """
         if x.device.type != "cpu":
             raise RuntimeError(f"weights in eight bits are for a CPU, but x is on {x.device}")
         if self._product is None:
             self._product = self._make(self.weight_int8, self.scale, self.bias)
-        return self._product(x.float()).to(x.dtype)
+        # The product would round NaN to some integer, in silence; a sum is the shortest look at it.
+        numbers = x.float()
+        if not math.isfinite(numbers.sum().item()):
+            raise FloatingPointError("the decoder's output is NaN: the model has diverged")
+        return self._product(numbers).to(x.dtype)
 
     @property
     def _make(self) -> Callable[..., Product]:

@@ -79,6 +79,7 @@ def _load_checked(
     from fairseq import checkpoint_utils
 
     from ..checkpoints import sizes  # late, since it needs torch
+    from ..training.data_of_checkpoints import remember
 
     shard = checkpoint_utils.get_maybe_sharded_checkpoint_filename(path, "", 0, 1)
     if not os.path.exists(shard):
@@ -92,6 +93,7 @@ def _load_checked(
     if task is None:
         task = _set_up(state, shard)
     check_kind(state, task, shard)
+    remember(task, state, shard)
     with sizes.bounded(state, shard):
         return _load_one(stock, [path], arg_overrides, task, strict, "", 1, state)
 

@@ -4,6 +4,7 @@
 - `resuming`: a training goes on from the newest checkpoint that is whole
 - `stopping`: SIGTERM and SIGINT save before the training ends
 - `patience`: `--patience` counts on where a training was interrupted
+- `data_of_checkpoints`: a checkpoint tells which dictionaries and subwords it was trained with
 
 `repairs` makes these additions with its own changes, and takes them back. Beside them are the tools
 of our own tasks: `told_tasks`, what the trainer tells a task that asks, and `host_memory`.
@@ -11,6 +12,12 @@ of our own tasks: `told_tasks`, what the trainer tells a task that asks, and `ho
 
 from types import ModuleType
 
-from . import patience, resuming, stopping, whole_checkpoints
+from . import data_of_checkpoints, patience, resuming, stopping, whole_checkpoints
 
-ADDITIONS: tuple[ModuleType, ...] = (whole_checkpoints, resuming, stopping, patience)
+ADDITIONS: tuple[ModuleType, ...] = (
+    whole_checkpoints,
+    resuming,
+    stopping,
+    patience,
+    data_of_checkpoints,
+)

@@ -38,3 +38,13 @@ def test_what_is_selected_for_a_batch_is_prepared_quickly():
     selected = FrozenLinear([select_outputs(layer, rows)])
     assert selected.int8 is not None and selected.int8.brief
     torch.testing.assert_close(selected(x), layer(x)[:, rows])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", ["weight", "bias"])
+def test_a_relu_hides_no_weight_that_is_no_number(where: str, value: float) -> None:
+    """oneDNN's own makes 0 of NaN."""
+    layer = torch.nn.Linear(8, 4)
+    getattr(layer, where).data.view(-1)[2] = value
+    with pytest.raises(FloatingPointError, match="diverged"):
+        FrozenLinear([layer], relu=True)

@@ -161,3 +161,11 @@ def test_rounding_twice_is_rounding_once() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert all(torch.equal(before[name], value)
                for name, value in round_model(model).state_dict().items())  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_input_that_is_no_number_is_told_as_everywhere(value: float) -> None:
+    layer, x = Int8Linear.of(nn.Linear(8, 4)), torch.randn(3, 8)
+    x[1, 2] = value
+    with pytest.raises(FloatingPointError, match="the model has diverged"):
+        layer(x)
