@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +19,8 @@ from .writing import open_growing
 
 GRACE_SECONDS = 60.0
 POLL_SECONDS = 0.25
+
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of Linux's prctl.h
 
 
 @dataclass
@@ -46,6 +51,7 @@ class Job:
                 stderr=subprocess.STDOUT,
                 env=thread_environment(self.threads),
                 start_new_session=True,
+                preexec_fn=end_with_parent(),
                 pass_fds=[self.locked.fileno()] if self.locked else [],
             )
 
@@ -95,6 +101,25 @@ def thread_environment(threads: int) -> dict[str, str]:
     return {**os.environ, **limits, "PYTHONUNBUFFERED": "1"}
 
 
+def end_with_parent() -> Callable[[], None] | None:
+    """What lets a child, called in it before its program, end with SIGTERM when we are killed.
+
+    A killed process cannot end its children itself: they would go on, and meet those that a restart
+    begins. Only Linux has such a signal; it tells of the death of the thread that made the child,
+    so that a thread other than the main one makes children without it.
+    """
+    if sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+        return None
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def ask_for_the_signal() -> None:
+        prctl(_SET_PARENT_DEATH_SIGNAL, int(signal.SIGTERM))
+        if os.getppid() != parent:  # it has died meanwhile
+            os._exit(128 + signal.SIGTERM)
+
+    return ask_for_the_signal
+
+
 def run_all(jobs: Sequence[Job], at_once: int) -> list[Job]:
     """Run the jobs, ``at_once`` of them together; return those that failed.
 
@@ -121,7 +146,9 @@ def run_all(jobs: Sequence[Job], at_once: int) -> list[Job]:
 def run_visibly(command: Sequence[str], threads: int = 1) -> int:
     """Run one command that reports on our own terminal; return its exit status."""
     with termination_as_interrupt():
-        child = subprocess.Popen(command, env=thread_environment(threads))
+        child = subprocess.Popen(
+            command, env=thread_environment(threads), preexec_fn=end_with_parent()
+        )
         try:
             return child.wait()
         except KeyboardInterrupt:  # the terminal sent it to the child too, another sender did not

@@ -4,6 +4,7 @@
 - `resuming`: a training goes on from the newest checkpoint that is whole
 - `stopping`: SIGTERM and SIGINT save before the training ends
 - `patience`: `--patience` counts on where a training was interrupted
+- `one_at_a_time`: no two trainings write to one folder
 - `data_of_checkpoints`: a checkpoint tells which dictionaries and subwords it was trained with
 
 `repairs` makes these additions with its own changes, and takes them back. Beside them are the tools
@@ -12,12 +13,20 @@ of our own tasks: `told_tasks`, what the trainer tells a task that asks, and `ho
 
 from types import ModuleType
 
-from . import data_of_checkpoints, patience, resuming, stopping, whole_checkpoints
+from . import (
+    data_of_checkpoints,
+    one_at_a_time,
+    patience,
+    resuming,
+    stopping,
+    whole_checkpoints,
+)
 
 ADDITIONS: tuple[ModuleType, ...] = (
     whole_checkpoints,
     resuming,
     stopping,
     patience,
+    one_at_a_time,
     data_of_checkpoints,
 )

@@ -5,9 +5,11 @@ import fcntl
 import itertools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -114,3 +116,36 @@ def test_threads_of_a_child_are_limited() -> None:
     environment = processes.thread_environment(3)
     assert environment["OMP_NUM_THREADS"] == environment["MKL_NUM_THREADS"] == "3"
     assert environment["PATH"] == os.environ["PATH"]
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from fairseq_memtx.ground import processes
+child = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+if sys.argv[1] == "visibly":
+    processes.run_visibly(child)
+else:
+    processes.run_all([processes.Job("child", child, Path(sys.argv[1]))], 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child")
+@pytest.mark.parametrize("how", ["visibly", "as a job"])
+def test_a_child_ends_when_its_parent_is_killed(how: str, tmp_path) -> None:
+    log = tmp_path / "log"
+    words = [sys.executable, "-c", PARENT, "visibly" if how == "visibly" else str(log)]
+    with log.open("a") as output, subprocess.Popen(words, stdout=output) as parent:
+        while not log.read_text().endswith("\n"):
+            time.sleep(0.05)
+        parent.kill()
+    child = int(log.read_text())
+    for _ in range(100):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            # ended, or waiting for whoever took it over to notice
+            if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                time.sleep(0.1)
+                continue
+        return
+    os.kill(child, signal.SIGKILL)
+    raise AssertionError("the child goes on")
