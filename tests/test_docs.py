@@ -9,6 +9,7 @@ import itertools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,6 +130,15 @@ def test_every_page_of_docs_is_linked_from_the_first() -> None:
     assert [name for name in pages if f"({name})" not in first] == []
 
 
+def test_every_change_of_fairseq_is_told() -> None:
+    from fairseq_memtx.repairs import REPAIRS
+    from fairseq_memtx.training import ADDITIONS
+
+    told = {row[0] for _, rows in tables(text_of(ROOT / "docs/repairs.md")) for row in rows}
+    made = {module.__name__.rpartition(".")[2] for module in (*REPAIRS, *ADDITIONS)}
+    assert told == {f"`{name}`" for name in made}
+
+
 def test_commands_of_memtx_exist() -> None:
     said = re.compile(r"(?<![\w./-])memtx ([a-z][a-z-]+)")
     named = {word for line in code_of_all() for word in said.findall(line)}
@@ -151,6 +161,19 @@ def test_targets_of_make_exist() -> None:
     targets = re.findall(r"^([a-z-]+):", text_of(ROOT / "Makefile"), re.M)
     named = {word for line in code_of_all() for word in re.findall(r"^make ([a-z-]+)", line)}
     assert {"demo", "test"} <= named <= set(targets)
+
+
+def test_the_fast_tests_of_make_exist() -> None:
+    shown = subprocess.run(
+        ["make", "--dry-run", "--assume-old=venv", "test-fast"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    named = re.findall(r"(tests/[\w/.]+)", shown.stdout)
+    assert len(named) > 5
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_files_named_exist() -> None:
@@ -225,10 +248,9 @@ SMALLER = {
 @pytest.mark.slow
 def test_the_example_of_the_first_page_works(prepared_sample: Path, tmp_path: Path) -> None:
     """Line by line as it stands there, but smaller, from a folder away from the checkout."""
-    for name, source in (("TRAIN", "valid"), ("VALID", "test"), ("TEST", "test")):
+    for name, text in (("TRAIN", "work/clean"), ("VALID", "refs/valid"), ("TEST", "refs/test")):
         for lang in ("en", "de"):
-            text = text_of(prepared_sample / "refs" / f"{source}.{lang}")
-            (tmp_path / f"{name}.{lang}").write_text(text * (10 if name == "TRAIN" else 1))
+            shutil.copy(prepared_sample / f"{text}.{lang}", tmp_path / f"{name}.{lang}")
     marked = re.search(r"<!-- run -->\n```\n(.*?)```", text_of(ROOT / "README.md"), re.S)
     assert marked
     lines = marked[1]
