@@ -51,7 +51,7 @@ class BlockPast:
 
     def __init__(self, r: Recurrence):
         self.memory = r.memory
-        self.padding_mask = joined_masks(r.past, r.padding_mask, len(r.inputs))
+        self.hidden = joined_masks(r.past, r.padding_mask, len(r.inputs))
         self._num_carried = 0 if r.past is None else len(r.past)
         # Entries of the block in hand, counted from the first carried memory.
         self._entries = range(self._num_carried, self._num_carried)
@@ -106,6 +106,6 @@ class BlockPast:
         hidden = entry >= position
         if self.memory.span > 0:
             hidden = hidden | (entry < position - self.memory.span)
-        if self.padding_mask is None:
+        if self.hidden is None:
             return hidden[None, None]
-        return hidden | self.padding_mask[:, None, None, first:stop]
+        return hidden | self.hidden[:, None, None, first:stop]

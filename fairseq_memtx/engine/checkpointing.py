@@ -131,7 +131,7 @@ class _Recomputed(torch.autograd.Function):
     def forward(ctx, pieces, names, *tensors):
         with packed_once():
             out = run_all(pieces)
-        ctx.pieces, ctx.names, ctx.hidden = pieces, names, out.memory.padding_mask
+        ctx.pieces, ctx.names, ctx.hidden = pieces, names, out.memory.hidden
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, out.memory.keys, out.memory.values)
         return *out.states, out.probs
@@ -262,7 +262,7 @@ def of_positions(x: Tensor, positions: range) -> Tensor:
 def entries(memory: CarriedMemory, positions: range) -> CarriedMemory:
     """Consecutive memories of those given."""
     keys, values = (of_positions(x, positions) for x in keys_and_values(memory))
-    hidden = memory.padding_mask
+    hidden = memory.hidden
     if hidden is not None:
         hidden = hidden[:, positions.start : positions.stop]
     return CarriedMemory(keys, values, hidden)

@@ -99,9 +99,9 @@ def joined_masks(
     past: CarriedMemory | None, padding_mask: Tensor | None, num_steps: int
 ) -> Tensor | None:
     """`(B, P + T)`, True at what must not be read, or None."""
-    if past is None or (past.padding_mask is None and padding_mask is None):
+    if past is None or (past.hidden is None and padding_mask is None):
         return padding_mask
-    hidden = past.hidden()
+    hidden = past.hidden_mask()
     if padding_mask is None:
         padding_mask = hidden.new_zeros(len(hidden), num_steps)
     return torch.cat([hidden, padding_mask], dim=1)

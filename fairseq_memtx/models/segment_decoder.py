@@ -101,7 +101,7 @@ class SegmentDecoder(MemoryDecoder):
         turned = None if padding_mask is None else turn_left(padding_mask)
         # (T, B, C) -> (B, T, C), the layout of the layers
         x = turn(x.transpose(0, 1), turned)
-        num_valid = None if padding_mask is None else (~padding_mask).sum(dim=1)
+        num_words = None if padding_mask is None else (~padding_mask).sum(dim=1)
         dropout = self.layer_dropout_active()
         states, losses, memories, probs = [x], [], [], None
         for index, layer in enumerate(self.kept_layers()):
@@ -110,7 +110,7 @@ class SegmentDecoder(MemoryDecoder):
                 memories.append(LayerMemory.empty(x) if before is None else before)
                 states.append(x)
                 continue
-            how = SegmentPass(self.lengths(layer), num_valid, keep_memory, dropout)
+            how = SegmentPass(self.lengths(layer), num_words, keep_memory, dropout)
             out = self.run_layer(layer, x, how, source, before, dropout)
             x = out.x
             states.append(x)

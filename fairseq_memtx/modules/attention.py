@@ -45,15 +45,15 @@ def softmax(scores: Tensor) -> Tensor:
     return scores.softmax(dim=-1, dtype=dtype).type_as(scores)
 
 
-def masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over what `mask` (True = left out) leaves of the last axis; zeros if it is nothing.
+def masked_softmax(scores: Tensor, hidden: Tensor) -> Tensor:
+    """Softmax over what `hidden` (True = left out) leaves of the last axis; zeros if nothing.
 
     The mask must be broadcastable to the scores.
     """
     # The lowest number instead of -inf, with which a row without any key would be NaN in between:
     # filling would repair its value, but torch's anomaly detection would still stop there.
-    probs = softmax(scores.masked_fill(mask, torch.finfo(scores.dtype).min))
-    return probs.masked_fill(mask, 0.0)
+    probs = softmax(scores.masked_fill(hidden, torch.finfo(scores.dtype).min))
+    return probs.masked_fill(hidden, 0.0)
 
 
 def attend(

@@ -85,8 +85,8 @@ class MemoryCache:
             # (G, N, H, P, D) -> (P, N, G, H, D)
             self._keys.replace(past.keys.permute(3, 1, 0, 2, 4).type_as(like))
             self._values.replace(past.values.permute(3, 1, 0, 2, 4).type_as(like))
-            self._padding.replace(past.hidden().t())
-            self._has_padding = past.padding_mask is not None
+            self._padding.replace(past.hidden_mask().t())
+            self._has_padding = past.hidden is not None
 
     def __len__(self) -> int:
         return self._keys.length

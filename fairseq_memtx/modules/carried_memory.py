@@ -23,21 +23,21 @@ class CarriedMemory:
 
     Attributes:
         keys, values: `(G, B, H, P, D)`, without gradient history.
-        padding_mask: `(B, P)`, True where an entry must not be read: a padding symbol, or a
+        hidden: `(B, P)`, True where an entry must not be read: a padding symbol, or a
             position of another text, where a row begins anew; None where all may be read.
     """
 
     keys: Tensor
     values: Tensor
-    padding_mask: Tensor | None = None
+    hidden: Tensor | None = None
 
     def __len__(self) -> int:
-        """P."""
+        """How many positions, P."""
         return self.keys.size(3)
 
     @property
     def num_rows(self) -> int:
-        """B."""
+        """How many rows, B."""
         return self.keys.size(1)
 
     def detach(self) -> "CarriedMemory":
@@ -56,7 +56,7 @@ class CarriedMemory:
 
     def begin_anew(self, rows: Tensor) -> "CarriedMemory":
         """The same memory, of which `rows` `(B,)` (True) may read nothing."""
-        return replace(self, padding_mask=self.hidden() | rows[:, None])
+        return replace(self, hidden=self.hidden_mask() | rows[:, None])
 
     def last(self, size: int) -> "CarriedMemory":
         """The last `size` entries, or all if there are fewer."""
@@ -66,30 +66,30 @@ class CarriedMemory:
     def followed_by(self, later: "CarriedMemory") -> "CarriedMemory":
         """The entries of both, in order, in the dtype of the later ones."""
         mask = None
-        if self.padding_mask is not None or later.padding_mask is not None:
-            mask = torch.cat([self.hidden(), later.hidden()], dim=1)
+        if self.hidden is not None or later.hidden is not None:
+            mask = torch.cat([self.hidden_mask(), later.hidden_mask()], dim=1)
         keys = torch.cat([self.keys.to(later.keys.dtype), later.keys], dim=3)
         values = torch.cat([self.values.to(later.values.dtype), later.values], dim=3)
         return CarriedMemory(keys, values, mask)
 
-    def hidden(self) -> Tensor:
-        """`padding_mask`, also where that is None."""
-        if self.padding_mask is not None:
-            return self.padding_mask
+    def hidden_mask(self) -> Tensor:
+        """`hidden`, also where that is None."""
+        if self.hidden is not None:
+            return self.hidden
         return self.keys.new_zeros((self.num_rows, len(self)), dtype=torch.bool)
 
     def size_bytes(self) -> int:
         """Bytes of all tensors."""
-        tensors = [x for x in (self.keys, self.values, self.padding_mask) if x is not None]
+        tensors = [x for x in (self.keys, self.values, self.hidden) if x is not None]
         return sum(x.numel() * x.element_size() for x in tensors)
 
     def _map(
         self, entries: Callable[[Tensor], Tensor], mask: Callable[[Tensor], Tensor]
     ) -> "CarriedMemory":
-        hidden = None if self.padding_mask is None else mask(self.padding_mask)
+        hidden = None if self.hidden is None else mask(self.hidden)
         return CarriedMemory(entries(self.keys), entries(self.values), hidden)
 
 
 def num_past(memory: CarriedMemory | None) -> int:
-    """P, 0 for None."""
+    """How many positions a memory has; 0 for None."""
     return 0 if memory is None else len(memory)

@@ -20,10 +20,10 @@ from ..ground.registry import Registry
 
 
 class Compressed(NamedTuple):
-    """States `(B, n / c, C)`, and which of them exist `(B, n / c)`, or None where all do."""
+    """States `(B, n / c, C)`, and a mask `(B, n / c)`, True where one does not exist, or None."""
 
     states: Tensor
-    valid: Tensor | None
+    hidden: Tensor | None
 
 
 class Compression(nn.Module):
@@ -46,12 +46,12 @@ class Compression(nn.Module):
         self.embed_dim = embed_dim
         self.rate = rate
 
-    def forward(self, block: Tensor, valid: Tensor | None, usage: Tensor | None) -> Compressed:
+    def forward(self, block: Tensor, hidden: Tensor | None, usage: Tensor | None) -> Compressed:
         """Compress a block.
 
         Args:
             block: `(B, n, C)`.
-            valid: `(B, n)`, False where a state does not exist, or None.
+            hidden: `(B, n)`, True where a state does not exist, or None.
             usage: `(B, n)`, attention received, for functions that use it.
         """
         raise NotImplementedError
@@ -60,9 +60,9 @@ class Compression(nn.Module):
         """`(B, n, ...)` -> `(B, n / c, c, ...)`."""
         return x.unflatten(1, (-1, self.rate))
 
-    def any_valid(self, valid: Tensor | None) -> Tensor | None:
-        """Which results exist: those of a group with a state that does."""
-        return None if valid is None else self.group(valid).any(dim=2)
+    def all_hidden(self, hidden: Tensor | None) -> Tensor | None:
+        """Which results do not exist: those of a group without a state that does."""
+        return None if hidden is None else self.group(hidden).all(dim=2)
 
 
 #: Compression functions by name; a new one is added by its class alone.
@@ -73,27 +73,26 @@ COMPRESSIONS: Registry[type[Compression]] = Registry("compression function")
 class MaxPool(Compression):
     """The largest value of each feature in each group."""
 
-    def forward(self, block: Tensor, valid: Tensor | None, usage: Tensor | None) -> Compressed:
+    def forward(self, block: Tensor, hidden: Tensor | None, usage: Tensor | None) -> Compressed:
         groups = self.group(block)
-        if valid is None:
+        if hidden is None:
             return Compressed(groups.amax(dim=2), None)
-        missing = ~self.group(valid).unsqueeze(-1)
-        largest = groups.masked_fill(missing, float("-inf")).amax(dim=2)
-        exists = self.group(valid).any(dim=2)
-        return Compressed(largest.masked_fill(~exists.unsqueeze(-1), 0.0), exists)
+        absent = self.group(hidden).unsqueeze(-1)
+        largest = groups.masked_fill(absent, float("-inf")).amax(dim=2)
+        return Compressed(largest.masked_fill(absent.all(dim=2), 0.0), self.all_hidden(hidden))
 
 
 @COMPRESSIONS.named("mean-pool")
 class MeanPool(Compression):
     """The mean of each group's existing states."""
 
-    def forward(self, block: Tensor, valid: Tensor | None, usage: Tensor | None) -> Compressed:
+    def forward(self, block: Tensor, hidden: Tensor | None, usage: Tensor | None) -> Compressed:
         groups = self.group(block)
-        if valid is None:
+        if hidden is None:
             return Compressed(groups.mean(dim=2), None)
-        flags = self.group(valid).to(block.dtype).unsqueeze(-1)
-        mean = (groups * flags).sum(dim=2) / flags.sum(dim=2).clamp(min=1.0)
-        return Compressed(mean, self.any_valid(valid))
+        exists = (~self.group(hidden)).to(block.dtype).unsqueeze(-1)
+        mean = (groups * exists).sum(dim=2) / exists.sum(dim=2).clamp(min=1.0)
+        return Compressed(mean, self.all_hidden(hidden))
 
 
 @COMPRESSIONS.named("conv")
@@ -106,9 +105,9 @@ class Conv(Compression):
         super().__init__(embed_dim, rate)
         self.conv = nn.Conv1d(embed_dim, embed_dim, kernel_size=rate, stride=rate)
 
-    def forward(self, block: Tensor, valid: Tensor | None, usage: Tensor | None) -> Compressed:
-        block = zero_missing(block, valid)
-        return Compressed(self.reduce(block), self.any_valid(valid))
+    def forward(self, block: Tensor, hidden: Tensor | None, usage: Tensor | None) -> Compressed:
+        block = zero_hidden(block, hidden)
+        return Compressed(self.reduce(block), self.all_hidden(hidden))
 
     def reduce(self, block: Tensor) -> Tensor:
         """The convolution as one matrix product over groups `(B, n, C)` -> `(B, n / c, C)`."""
@@ -130,13 +129,13 @@ class DilatedConv(Conv):
             for d in self.DILATIONS
         )
 
-    def forward(self, block: Tensor, valid: Tensor | None, usage: Tensor | None) -> Compressed:
-        x = zero_missing(block, valid)
+    def forward(self, block: Tensor, hidden: Tensor | None, usage: Tensor | None) -> Compressed:
+        x = zero_hidden(block, hidden)
         for conv in self.dilated:
             # (B, n, C) -> (B, C, n) and back
             x = x + conv(x.transpose(1, 2)).relu().transpose(1, 2)
-            x = zero_missing(x, valid)
-        return Compressed(self.reduce(x), self.any_valid(valid))
+            x = zero_hidden(x, hidden)
+        return Compressed(self.reduce(x), self.all_hidden(hidden))
 
 
 @COMPRESSIONS.named("most-used", "those that received the most attention are kept")
@@ -149,21 +148,21 @@ class MostUsed(Compression):
 
     uses_attention = True
 
-    def forward(self, block: Tensor, valid: Tensor | None, usage: Tensor | None) -> Compressed:
+    def forward(self, block: Tensor, hidden: Tensor | None, usage: Tensor | None) -> Compressed:
         if usage is None:
             raise ValueError("the most-used compression must be given the attention received")
-        if valid is not None:
-            usage = usage.masked_fill(~valid, -1.0)
+        if hidden is not None:
+            usage = usage.masked_fill(hidden, -1.0)
         number = block.size(1) // self.rate
         best = usage.argsort(dim=1, descending=True, stable=True)[:, :number]
         best = best.sort(dim=1).values
         states = block.gather(1, best.unsqueeze(-1).expand(-1, -1, block.size(2)))
-        return Compressed(states, None if valid is None else valid.gather(1, best))
+        return Compressed(states, None if hidden is None else hidden.gather(1, best))
 
 
-def zero_missing(block: Tensor, valid: Tensor | None) -> Tensor:
+def zero_hidden(block: Tensor, hidden: Tensor | None) -> Tensor:
     """Zeros in place of the states `(B, n, C)` that do not exist."""
-    return block if valid is None else block.masked_fill(~valid.unsqueeze(-1), 0.0)
+    return block if hidden is None else block.masked_fill(hidden.unsqueeze(-1), 0.0)
 
 
 class Reconstruction(nn.Module):

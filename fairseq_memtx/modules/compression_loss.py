@@ -17,11 +17,14 @@ from .attention import masked_softmax
 
 
 class Entries(NamedTuple):
-    """Keys and values `(H, B, P, n, D)` of a block's entries, and which exist `(B, P, n)`."""
+    """Keys and values `(H, B, P, n, D)` of a block's entries, and a mask `(B, P, n)`.
+
+    The mask is True where an entry does not exist.
+    """
 
     keys: Tensor
     values: Tensor
-    valid: Tensor
+    hidden: Tensor
 
 
 def content_attention(query: Tensor, entries: Entries) -> Tensor:
@@ -35,30 +38,30 @@ def content_attention(query: Tensor, entries: Entries) -> Tensor:
         `(H, B, P, Q, D)`.
     """
     scores = torch.matmul(query, entries.keys.transpose(-1, -2))
-    return torch.matmul(masked_softmax(scores, ~entries.valid.unsqueeze(2)), entries.values)
+    return torch.matmul(masked_softmax(scores, entries.hidden.unsqueeze(2)), entries.values)
 
 
 def attention_reconstruction(
-    query: Tensor, query_valid: Tensor, old: Entries, new: Entries
+    query: Tensor, query_padding: Tensor, old: Entries, new: Entries
 ) -> Tensor:
     """sum || attn(h, old) - attn(h, f_c(old)) ||_2 over sentences and blocks.
 
     Args:
         query: `(H, B, P, Q, D)`, scaled: the segments after which the blocks are compressed.
-        query_valid: `(B, P, Q)`, False at padding.
+        query_padding: `(B, P, Q)`, True at padding.
         old, new: a block before and after compression.
 
     Returns:
         A scalar.
     """
-    exists = (query_valid & old.valid.any(dim=-1, keepdim=True)).unsqueeze(-1)
+    nothing = (query_padding | old.hidden.all(dim=-1, keepdim=True)).unsqueeze(-1)
     change = content_attention(query, old) - content_attention(query, new)
-    change = change.masked_fill(~exists, 0.0)
+    change = change.masked_fill(nothing, 0.0)
     # over heads, queries and features: one norm for each sentence and block (B, P)
     return torch.linalg.vector_norm(change, dim=(0, 3, 4)).sum()
 
 
-def auto_encoding(old: Tensor, old_valid: Tensor, rebuilt: Tensor) -> Tensor:
-    """sum || old - g(f_c(old)) ||_2 over blocks `(B, P, n, C)`; old_valid `(B, P, n)`."""
-    change = (old - rebuilt).masked_fill(~old_valid.unsqueeze(-1), 0.0)
+def auto_encoding(old: Tensor, old_hidden: Tensor, rebuilt: Tensor) -> Tensor:
+    """sum || old - g(f_c(old)) ||_2 over blocks `(B, P, n, C)`; old_hidden `(B, P, n)`."""
+    change = (old - rebuilt).masked_fill(old_hidden.unsqueeze(-1), 0.0)
     return torch.linalg.vector_norm(change, dim=(2, 3)).sum()

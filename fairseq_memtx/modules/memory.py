@@ -197,7 +197,7 @@ class MemoryTrace:
         self._padding: list[Tensor | None] = []
         if past is not None:
             keys, values = (x.type_as(like).unbind(3) for x in (past.keys, past.values))
-            for entry in zip(keys, values, past.hidden().unbind(1), strict=True):
+            for entry in zip(keys, values, past.hidden_mask().unbind(1), strict=True):
                 self.add_memory(*entry)
 
     def __len__(self) -> int:

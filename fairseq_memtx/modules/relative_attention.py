@@ -76,7 +76,7 @@ class RelativeAttention(nn.Module):
         keys: Tensor,
         values: Tensor,
         distance_keys: Tensor,
-        missing: Tensor | None,
+        hidden: Tensor | None,
         drop_probs: bool,
     ) -> tuple[Tensor, Tensor]:
         """The same for one position a row, whose own key comes last.
@@ -85,7 +85,7 @@ class RelativeAttention(nn.Module):
             query: `(N, H, D)`, scaled.
             keys, values: `(N, H, t, D)`.
             distance_keys: `(H, t, D)`, the keys of the distances t - 1, ..., 0.
-            missing: `(N, t)`, True at keys that do not exist, or None.
+            hidden: `(N, t)`, True at keys that the query does not see, or None.
             drop_probs: apply attention dropout.
 
         Returns:
@@ -94,7 +94,7 @@ class RelativeAttention(nn.Module):
         content, position = self._biased(query, (1, self.num_heads))
         by_distance = torch.matmul(position.transpose(0, 1), distance_keys.transpose(1, 2))
         scores = torch.matmul(keys, content.unsqueeze(-1)).squeeze(-1) + by_distance.transpose(0, 1)
-        probs = softmax(scores) if missing is None else masked_softmax(scores, missing[:, None])
+        probs = softmax(scores) if hidden is None else masked_softmax(scores, hidden[:, None])
         weights = self.drop(probs, drop_probs).unsqueeze(-2)
         return torch.matmul(weights, values).squeeze(-2), probs
 

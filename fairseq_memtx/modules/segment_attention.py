@@ -28,10 +28,10 @@ from .relative_positions import RelativePositions
 from .segment_memory import (
     LayerMemory,
     SegmentLengths,
-    join_valid,
+    join_hidden,
     last_entries,
     windows,
-    windows_of_flags,
+    windows_of_mask,
 )
 from .segment_plan import SegmentPlan
 from .stop_gradient import project_twice
@@ -47,13 +47,13 @@ class SegmentPass:
 
     Attributes:
         lengths: of segments and memories.
-        num_valid: `(B,)`, positions of each sentence, its padding following; None where all count.
+        num_words: `(B,)`, positions of each sentence, its padding following; None where all count.
         keep: the memory after the target is wanted.
         drop_probs: apply attention dropout.
     """
 
     lengths: SegmentLengths
-    num_valid: Tensor | None = None
+    num_words: Tensor | None = None
     keep: bool = False
     drop_probs: bool = False
 
@@ -77,14 +77,14 @@ class Blocks(NamedTuple):
     """The states that fall out of the memory in one pass.
 
     Attributes:
-        old: `(B, P, n, C)`, detached; old_valid `(B, P, n)` says which exist.
-        new: `(B, P, m, C)`, compressed; new_valid `(B, P, m)` says which exist.
+        old: `(B, P, n, C)`, detached; old_hidden `(B, P, n)` is True where one does not exist.
+        new: `(B, P, m, C)`, compressed; new_hidden `(B, P, m)` likewise.
     """
 
     old: Tensor
-    old_valid: Tensor
+    old_hidden: Tensor
     new: Tensor
-    new_valid: Tensor
+    new_hidden: Tensor
 
 
 class SegmentAttention(RelativeAttention):
@@ -142,11 +142,11 @@ class SegmentAttention(RelativeAttention):
         outs, losses, length = [], [], how.lengths.segment
         for start in range(0, x.size(1), length):
             segment = x[:, start : start + length]
-            here = how.num_valid
+            here = how.num_words
             if here is not None:
                 here = (here - start).clamp(0, segment.size(1))
             more = start + length < x.size(1)
-            now = replace(how, num_valid=here, keep=how.keep or more)
+            now = replace(how, num_words=here, keep=how.keep or more)
             out, after, loss = self.at_once(segment, norm, now, memory)
             outs.append(out)
             losses += [] if loss is None else [loss]
@@ -164,7 +164,7 @@ class SegmentAttention(RelativeAttention):
         needs_usage = self.compression is not None and self.compression.uses_attention
         y = norm(x)
         query = segments(self.query(y), plan)
-        blocks = None if needs_usage else self.compress(x, memory, how.num_valid, plan)
+        blocks = None if needs_usage else self.compress(x, memory, how.num_words, plan)
         older = self.compressed_stream(memory, blocks, plan)
         keys, values = self.windows(y, norm, memory, older[0], plan)
         hidden = hidden_keys(plan, memory, older[1], x.device)
@@ -172,14 +172,14 @@ class SegmentAttention(RelativeAttention):
         # (H, B, K, Q, D) -> (B, T, C)
         context = context.permute(1, 2, 3, 0, 4).flatten(3).flatten(1, 2)[:, : x.size(1)]
         if needs_usage:
-            memory = memory._replace(usage=add_usage(memory, probs.detach(), how.num_valid, plan))
-            blocks = self.compress(x, memory, how.num_valid, plan)
-        loss = self.loss(blocks, query, norm, how.num_valid, plan)
+            memory = memory._replace(usage=add_usage(memory, probs.detach(), how.num_words, plan))
+            blocks = self.compress(x, memory, how.num_words, plan)
+        loss = self.loss(blocks, query, norm, how.num_words, plan)
         after = remember(x, memory, self.taught(blocks), how) if how.keep else None
         return SegmentsOutput(self.out_proj(context), after, loss)
 
     def compress(
-        self, x: Tensor, memory: LayerMemory, num_valid: Tensor | None, plan: SegmentPlan
+        self, x: Tensor, memory: LayerMemory, num_words: Tensor | None, plan: SegmentPlan
     ) -> Blocks | None:
         """Compress the blocks that fall out of the memory in this pass; None for no block."""
         if self.compression is None or plan.num_blocks == 0:
@@ -187,16 +187,17 @@ class SegmentAttention(RelativeAttention):
         lengths, count = plan.lengths, plan.num_blocks
         where = (plan.carried + plan.first_block_end, lengths.segment, lengths.segment, count)
         old = windows(torch.cat([memory.recent, x], dim=1).detach(), *where)
-        old_valid = evicted(x, memory, num_valid, plan, where)
+        old_hidden = not_evicted(x, memory, num_words, plan, where)
         usage = None
         if memory.usage is not None:
             unused = memory.usage.new_zeros(x.shape[:2])
             stream = torch.cat([memory.usage, unused], dim=1).unsqueeze(-1)
             usage = windows(stream, *where).squeeze(-1).flatten(0, 1)
-        new = self.compression(old.flatten(0, 1), old_valid.flatten(0, 1), usage)
+        new = self.compression(old.flatten(0, 1), old_hidden.flatten(0, 1), usage)
         shape = (x.size(0), count)
-        assert new.valid is not None
-        return Blocks(old, old_valid, new.states.unflatten(0, shape), new.valid.unflatten(0, shape))
+        assert new.hidden is not None
+        states, hidden = (x.unflatten(0, shape) for x in (new.states, new.hidden))
+        return Blocks(old, old_hidden, states, hidden)
 
     def taught(self, blocks: Blocks | None) -> Blocks | None:
         """The blocks as attention sees them: behind a stop-gradient, except for BPTT."""
@@ -207,19 +208,19 @@ class SegmentAttention(RelativeAttention):
     def compressed_stream(
         self, memory: LayerMemory, blocks: Blocks | None, plan: SegmentPlan
     ) -> tuple[Tensor, Tensor | None]:
-        """Carried and new compressed states `(B, S, C)` and which exist `(B, S)`, None for all.
+        """Carried and new compressed states `(B, Z, C)` and a mask `(B, Z)`, None if all exist.
 
         Blocks before the first that holds a state have their places too: then window k always ends
         after the places of block k - 1.
         """
         blocks = self.taught(blocks)
         if blocks is None or plan.count == 1:
-            return memory.compressed, memory.compressed_valid
+            return memory.compressed, memory.compressed_hidden
         empty = plan.first_block * plan.lengths.per_segment
         new = nn.functional.pad(blocks.new.flatten(1, 2), (0, 0, empty, 0))
-        new_valid = nn.functional.pad(blocks.new_valid.flatten(1, 2), (empty, 0))
+        new_hidden = nn.functional.pad(blocks.new_hidden.flatten(1, 2), (empty, 0), value=True)
         both = (memory.compressed, new)
-        return torch.cat(both, dim=1), join_valid(memory.compressed_valid, new_valid, both)
+        return torch.cat(both, dim=1), join_hidden(memory.compressed_hidden, new_hidden, both)
 
     def windows(
         self, y: Tensor, norm: Norm, memory: LayerMemory, older: Tensor, plan: SegmentPlan
@@ -249,7 +250,7 @@ class SegmentAttention(RelativeAttention):
         blocks: Blocks | None,
         query: Tensor,
         norm: Norm,
-        num_valid: Tensor | None,
+        num_words: Tensor | None,
         plan: SegmentPlan,
     ) -> Tensor | None:
         """The compression's own loss over the blocks of this pass, or None."""
@@ -257,19 +258,19 @@ class SegmentAttention(RelativeAttention):
             return None
         if self.rebuild is not None:
             rebuilt = self.rebuild(blocks.new.flatten(0, 1)).view_as(blocks.old)
-            return auto_encoding(blocks.old, blocks.old_valid, rebuilt)
+            return auto_encoding(blocks.old, blocks.old_hidden, rebuilt)
         if self.compression_loss != "reconstruction":
             return None
         first, count = plan.first_block, plan.num_blocks
         query = query.detach()[:, :, first : first + count]
         return attention_reconstruction(
             query,
-            valid_queries(num_valid, query, plan),
-            self.entries(blocks.old, blocks.old_valid, norm),
-            self.entries(blocks.new, blocks.new_valid, norm),
+            padded_queries(num_words, query, plan),
+            self.entries(blocks.old, blocks.old_hidden, norm),
+            self.entries(blocks.new, blocks.new_hidden, norm),
         )
 
-    def entries(self, states: Tensor, valid: Tensor, norm: Norm) -> Entries:
+    def entries(self, states: Tensor, hidden: Tensor, norm: Norm) -> Entries:
         """Keys and values of blocks `(B, P, n, C)`, by projections that learn nothing from it."""
         y = frozen(norm, states) if isinstance(norm, nn.Module) else norm(states)
         # (B, P, n, C) -> (H, B, P, n, D)
@@ -277,7 +278,7 @@ class SegmentAttention(RelativeAttention):
             frozen(proj, y).unflatten(3, (self.num_heads, -1)).permute(3, 0, 1, 2, 4)
             for proj in (self.k_proj, self.v_proj)
         )
-        return Entries(keys, values, valid)
+        return Entries(keys, values, hidden)
 
 
 def fitting(memory: LayerMemory, lengths: SegmentLengths) -> LayerMemory:
@@ -287,17 +288,17 @@ def fitting(memory: LayerMemory, lengths: SegmentLengths) -> LayerMemory:
     return LayerMemory(
         memory.recent[:, recent],
         memory.compressed[:, compressed],
-        None if memory.recent_valid is None else memory.recent_valid[:, recent],
-        None if memory.compressed_valid is None else memory.compressed_valid[:, compressed],
+        None if memory.recent_hidden is None else memory.recent_hidden[:, recent],
+        None if memory.compressed_hidden is None else memory.compressed_hidden[:, compressed],
         None if memory.usage is None else memory.usage[:, recent],
     )
 
 
 def segments(x: Tensor, plan: SegmentPlan) -> Tensor:
     """`(H, B, T, D)` -> `(H, B, K, Q, D)`, the last segment padded."""
-    missing = plan.count * plan.size - plan.target
-    if missing > 0:
-        x = nn.functional.pad(x, (0, 0, 0, missing))
+    lack = plan.count * plan.size - plan.target
+    if lack > 0:
+        x = nn.functional.pad(x, (0, 0, 0, lack))
     return x.unflatten(2, (plan.count, plan.size))
 
 
@@ -307,85 +308,84 @@ def older_windows(memory: LayerMemory, plan: SegmentPlan) -> tuple[int, int, int
 
 
 def hidden_keys(
-    plan: SegmentPlan, memory: LayerMemory, older_valid: Tensor | None, device: torch.device
+    plan: SegmentPlan, memory: LayerMemory, older_hidden: Tensor | None, device: torch.device
 ) -> Tensor:
     """True where a query must not look, `(Q, W)` or `(1 or B, K, Q, W)`."""
     hidden = plan.hidden(device)
     if plan.compressed + plan.recent == 0:
         return hidden
-    parts = [torch.ones(1, plan.count, plan.size, dtype=torch.bool, device=device)]
+    parts = [torch.zeros(1, plan.count, plan.size, dtype=torch.bool, device=device)]
     if plan.recent > 0:
-        carried = memory.recent_valid
+        carried = memory.recent_hidden
         if carried is None:
-            carried = torch.ones(1, plan.carried, dtype=torch.bool, device=device)
-        flags = nn.functional.pad(carried, (0, plan.target), value=True)
+            carried = torch.zeros(1, plan.carried, dtype=torch.bool, device=device)
+        mask = nn.functional.pad(carried, (0, plan.target))
         where = (plan.carried, plan.recent, plan.lengths.segment, plan.count)
-        parts.insert(0, windows_of_flags(flags, *where))
+        parts.insert(0, windows_of_mask(mask, *where))
     if plan.compressed > 0:
-        if older_valid is None:
+        if older_hidden is None:
             shape = (1, memory.compressed.size(1))
-            older_valid = torch.ones(shape, dtype=torch.bool, device=device)
-        parts.insert(0, windows_of_flags(older_valid, *older_windows(memory, plan)))
+            older_hidden = torch.zeros(shape, dtype=torch.bool, device=device)
+        parts.insert(0, windows_of_mask(older_hidden, *older_windows(memory, plan)))
     rows = max(part.size(0) for part in parts)
-    exists = torch.cat([part.expand(rows, -1, -1) for part in parts], dim=2)
+    absent = torch.cat([part.expand(rows, -1, -1) for part in parts], dim=2)
     # (1 or B, K, 1, W) | (Q, W)
-    return ~exists.unsqueeze(2) | hidden
+    return absent.unsqueeze(2) | hidden
 
 
-def evicted(
+def not_evicted(
     x: Tensor,
     memory: LayerMemory,
-    num_valid: Tensor | None,
+    num_words: Tensor | None,
     plan: SegmentPlan,
     where: tuple[int, int, int, int],
 ) -> Tensor:
-    """Which states of the blocks exist and have left the memory, `(B, P, n)`.
+    """True at states of the blocks that do not exist or have not left the memory, `(B, P, n)`.
 
-    Where the memory is kept, those are all that do not fit into it any more. Where it is not, only
-    those that a later segment of the same sentence sees in compressed form.
+    Where the memory is kept, all have left it that do not fit into it any more. Where it is not,
+    only those that a later segment of the same sentence sees in compressed form.
     """
     end, lengths = x.new_tensor(x.size(1), dtype=torch.long), plan.lengths
-    if num_valid is not None:
-        end = num_valid.view(-1, 1, 1)
-    flags = x.new_ones(x.shape[:2], dtype=torch.bool)
-    both = (memory.recent, x)
-    valid = join_valid(memory.recent_valid, flags, both)
-    assert valid is not None
+    if num_words is not None:
+        end = num_words.view(-1, 1, 1)
+    own = x.new_zeros(x.shape[:2], dtype=torch.bool)
+    hidden = join_hidden(memory.recent_hidden, own, (memory.recent, x))
+    assert hidden is not None
     blocks = torch.arange(plan.num_blocks, device=x.device)[:, None] + plan.first_block
     if plan.keep:
         place = torch.arange(lengths.segment, device=x.device)
-        gone = blocks * lengths.segment + place < end
+        stays = blocks * lengths.segment + place >= end
     else:
-        gone = (blocks + 1) * lengths.segment < end
-    return windows_of_flags(valid, *where) & gone
+        stays = (blocks + 1) * lengths.segment >= end
+    return windows_of_mask(hidden, *where) | stays
 
 
-def valid_queries(num_valid: Tensor | None, query: Tensor, plan: SegmentPlan) -> Tensor:
-    """Which queries `(H, B, P, Q, D)` of the blocks' segments are no padding, `(B, P, Q)`."""
+def padded_queries(num_words: Tensor | None, query: Tensor, plan: SegmentPlan) -> Tensor:
+    """True where queries `(H, B, P, Q, D)` of the blocks' segments are padding, `(B, P, Q)`."""
     _, rows, count, size, _ = query.shape
     position = torch.arange(count * size, device=query.device).view(1, count, size)
     position = position + plan.first_block * size
-    end = plan.target if num_valid is None else num_valid.view(-1, 1, 1)
-    return (position < end).expand(rows, -1, -1)
+    end = plan.target if num_words is None else num_words.view(-1, 1, 1)
+    return (position >= end).expand(rows, -1, -1)
 
 
 def add_usage(
-    memory: LayerMemory, probs: Tensor, num_valid: Tensor | None, plan: SegmentPlan
+    memory: LayerMemory, probs: Tensor, num_words: Tensor | None, plan: SegmentPlan
 ) -> Tensor:
     """Attention that the carried states have received, after one more segment, `(B, M)`.
 
     Args:
         memory: before the segment.
         probs: `(H, B, 1, Q, W)`.
-        num_valid: positions of the segment in each sentence, or None.
+        num_words: positions of the segment in each sentence, or None.
         plan: of the single segment.
     """
     usage = memory.usage
     if usage is None:
         usage = probs.new_zeros(probs.size(1), plan.carried)
     received = probs[:, :, 0, :, plan.compressed : plan.compressed + plan.recent].mean(dim=0)
-    if num_valid is not None:
-        exists = torch.arange(received.size(1), device=probs.device) < num_valid[:, None]
+    if num_words is not None:
+        exists = torch.arange(received.size(1), device=probs.device) < num_words[:, None]
         received = received * exists.unsqueeze(-1)
     return usage + received.sum(dim=1)
 
@@ -394,23 +394,24 @@ def remember(
     x: Tensor, memory: LayerMemory, blocks: Blocks | None, how: SegmentPass
 ) -> LayerMemory:
     """The memory after a target: m' = [m ; h][-n_m:], cm' = [cm ; f_c(old)][-n_cm:]."""
-    flags = None
-    if how.num_valid is not None:
-        flags = torch.arange(x.size(1), device=x.device) < how.num_valid[:, None]
+    padding = None
+    if how.num_words is not None:
+        padding = torch.arange(x.size(1), device=x.device) >= how.num_words[:, None]
     both = (memory.recent, x.detach())
-    valid = join_valid(memory.recent_valid, flags, both)
-    recent, recent_valid, order = last_entries(torch.cat(both, dim=1), valid, how.lengths.memory)
+    hidden = join_hidden(memory.recent_hidden, padding, both)
+    recent, recent_hidden, order = last_entries(torch.cat(both, dim=1), hidden, how.lengths.memory)
     usage = memory.usage
     if usage is not None:
         usage = torch.cat([usage, usage.new_zeros(x.shape[:2])], dim=1)
         first = usage.size(1) - recent.size(1)
         usage = usage[:, first:] if order is None else usage.gather(1, order)
-    compressed, compressed_valid = memory.compressed, memory.compressed_valid
+    compressed, compressed_hidden = memory.compressed, memory.compressed_hidden
     if blocks is not None:
         both = (compressed, blocks.new.flatten(1, 2))
-        compressed_valid = join_valid(compressed_valid, blocks.new_valid.flatten(1, 2), both)
+        new_hidden = blocks.new_hidden.flatten(1, 2)
+        compressed_hidden = join_hidden(compressed_hidden, new_hidden, both)
         compressed = torch.cat(both, dim=1)
-    compressed, compressed_valid, _ = last_entries(
-        compressed, compressed_valid, how.lengths.compressed
+    compressed, compressed_hidden, _ = last_entries(
+        compressed, compressed_hidden, how.lengths.compressed
     )
-    return LayerMemory(recent, compressed, recent_valid, compressed_valid, usage)
+    return LayerMemory(recent, compressed, recent_hidden, compressed_hidden, usage)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .cache import GrowingTensor
 from .segment_attention import Norm, SegmentAttention, fitting
-from .segment_memory import LayerMemory, SegmentLengths, join_valid
+from .segment_memory import LayerMemory, SegmentLengths, join_hidden
 
 
 class LayerCache:
@@ -42,7 +42,7 @@ class LayerCache:
         row = memory.recent.new_empty(memory.recent.size(0), memory.recent.size(2))
         heads = row.unflatten(1, (attention.num_heads, -1))
         self.keys, self.values = GrowingTensor(heads), GrowingTensor(heads)
-        self.valid = GrowingTensor(row.new_empty(row.size(0), dtype=torch.bool))
+        self.hidden = GrowingTensor(row.new_empty(row.size(0), dtype=torch.bool))
         self.states: GrowingTensor | None = None
         self.usage: GrowingTensor | None = None
         if attention.compression is not None and lengths.compressed > 0:
@@ -60,10 +60,10 @@ class LayerCache:
         keys, values = self._entries(torch.cat(both, dim=1))
         self.keys.replace(keys)
         self.values.replace(values)
-        valid = join_valid(memory.compressed_valid, memory.recent_valid, both)
-        self.all_valid = valid is None
-        self.valid.replace(
-            keys.new_ones(keys.shape[:2], dtype=torch.bool) if valid is None else valid.t()
+        hidden = join_hidden(memory.compressed_hidden, memory.recent_hidden, both)
+        self.none_hidden = hidden is None
+        self.hidden.replace(
+            keys.new_zeros(keys.shape[:2], dtype=torch.bool) if hidden is None else hidden.t()
         )
         if self.states is not None:
             self.states.replace(memory.recent.transpose(0, 1))
@@ -97,12 +97,13 @@ class LayerCache:
         # (t, N, H, D) -> (N, H, t, D)
         keys = self.keys.filled()[first:].permute(1, 2, 0, 3)
         values = self.values.filled()[first:].permute(1, 2, 0, 3)
-        missing = None if self.all_valid else ~self.valid.filled()[first:].t()
-        if missing is not None:
-            missing[:, -1] = False  # a position always sees itself
+        hidden = None
+        if not self.none_hidden:
+            hidden = self.hidden.filled()[first:].t().clone()
+            hidden[:, -1] = False  # a position always sees itself
         distances = self._keys_of_distances(keys.size(2))
         context, probs = self.attention.attend_position(
-            query, keys, values, distances, missing, drop_probs
+            query, keys, values, distances, hidden, drop_probs
         )
         self._count_usage(probs, first)
         return self.attention.out_proj(context.flatten(1))
@@ -113,8 +114,8 @@ class LayerCache:
         y, heads = self.norm(x), (attention.num_heads, -1)
         self.keys.add_position(attention.k_proj(y).unflatten(1, heads))
         self.values.add_position(attention.v_proj(y).unflatten(1, heads))
-        self.all_valid &= padding is None
-        self.valid.add_position(True if padding is None else ~padding)
+        self.none_hidden &= padding is None
+        self.hidden.add_position(False if padding is None else padding)
         if self.states is not None:
             self.states.add_position(x)
         if self.usage is not None:
@@ -152,7 +153,7 @@ class LayerCache:
         # [compressed ; gone ; memory] -> [compressed ; new ; memory], the last that fit
         size = min(self.num_compressed + new[0].size(0), self.lengths.compressed)
         first = self.num_compressed + new[0].size(0) - size
-        for buffer, made in zip((self.keys, self.values, self.valid), new, strict=True):
+        for buffer, made in zip((self.keys, self.values, self.hidden), new, strict=True):
             old = buffer.filled()
             buffer.replace(torch.cat([old[older], made, old[younger]])[first:])
         for other in (self.states, self.usage):
@@ -162,26 +163,26 @@ class LayerCache:
         self.num_recent, self.num_segment = total - gone, 0
 
     def _compress(self, gone: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Keys, values `(t, N, H, D)` and flags `(t, N)` of f_c of the `gone` oldest states."""
+        """Keys, values `(t, N, H, D)` and mask `(t, N)` of f_c of the `gone` oldest states."""
         compression = self.attention.compression
         if self.states is None or compression is None or gone == 0:
-            return self.keys.filled()[:0], self.values.filled()[:0], self.valid.filled()[:0]
+            return self.keys.filled()[:0], self.values.filled()[:0], self.hidden.filled()[:0]
         # a block is as long as a segment; what it lacks at first does not exist
         lack = (self.lengths.segment - gone, 0)
         block = nn.functional.pad(self.states.filled()[:gone].transpose(0, 1), (0, 0, *lack))
-        flags = self.valid.filled()[self.num_compressed : self.num_compressed + gone]
+        hidden = self.hidden.filled()[self.num_compressed : self.num_compressed + gone]
         usage = None
         if self.usage is not None:
             usage = nn.functional.pad(self.usage.filled()[:gone].t(), lack)
-        new = compression(block, nn.functional.pad(flags.t(), lack), usage)
-        assert new.valid is not None
-        first = int(new.valid.any(dim=0).int().argmax())
-        valid = new.valid[:, first:].t()
-        self.all_valid = self.all_valid and bool(valid.all())
-        return *self._entries(new.states[:, first:]), valid
+        new = compression(block, nn.functional.pad(hidden.t(), lack, value=True), usage)
+        assert new.hidden is not None
+        first = int((~new.hidden).any(dim=0).int().argmax())
+        hidden = new.hidden[:, first:].t()
+        self.none_hidden = self.none_hidden and not bool(hidden.any())
+        return *self._entries(new.states[:, first:]), hidden
 
     def _buffers(self) -> list[GrowingTensor]:
-        buffers = (self.keys, self.values, self.valid, self.states, self.usage)
+        buffers = (self.keys, self.values, self.hidden, self.states, self.usage)
         return [buffer for buffer in buffers if buffer is not None]
 
     def reorder(self, new_order: Tensor) -> None:

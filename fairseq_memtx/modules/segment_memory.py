@@ -8,7 +8,7 @@ A memory is an explicit value, passed in and returned, never kept on a module, s
 sentence or a block. Deviation from both papers: an empty memory is masked, not made of zeros.
 States are stored as they enter the layer, before its norm.
 
-Size legend: B sentences, M recent states, N compressed states, C model dimension.
+Size legend: B sentences, M recent states, Z compressed states, C model dimension.
 """
 
 from collections.abc import Callable
@@ -54,8 +54,8 @@ class LayerMemory(NamedTuple):
 
     Attributes:
         recent: `(B, M, C)`.
-        compressed: `(B, N, C)`.
-        recent_valid, compressed_valid: `(B, M)` and `(B, N)`, False where an entry does not exist,
+        compressed: `(B, Z, C)`.
+        recent_hidden, compressed_hidden: `(B, M)` and `(B, Z)`, True where an entry does not exist,
             because a sentence is shorter than others; None where all exist.
         usage: `(B, M)`, attention that each recent state has received as a memory; None where the
             compression does not ask for it.
@@ -63,8 +63,8 @@ class LayerMemory(NamedTuple):
 
     recent: Tensor
     compressed: Tensor
-    recent_valid: Tensor | None = None
-    compressed_valid: Tensor | None = None
+    recent_hidden: Tensor | None = None
+    compressed_hidden: Tensor | None = None
     usage: Tensor | None = None
 
     @classmethod
@@ -115,47 +115,50 @@ class SegmentMemory:
         return SegmentMemory([layer.map(change) for layer in self.layers])
 
 
-def join_valid(first: Tensor | None, second: Tensor | None, like: tuple[Tensor, Tensor]):
-    """Flags of two joined runs of entries `like` `(B, S, C)`; None if all entries exist."""
+def join_hidden(
+    first: Tensor | None, second: Tensor | None, like: tuple[Tensor, Tensor]
+) -> Tensor | None:
+    """Masks of two joined runs of entries `like` `(B, M, C)`; None if all entries exist."""
     if first is None and second is None:
         return None
-    flags = [
-        x.new_ones(x.shape[:2], dtype=torch.bool) if valid is None else valid
-        for x, valid in zip(like, (first, second), strict=True)
+    masks = [
+        x.new_zeros(x.shape[:2], dtype=torch.bool) if hidden is None else hidden
+        for x, hidden in zip(like, (first, second), strict=True)
     ]
-    return torch.cat(flags, dim=1)
+    return torch.cat(masks, dim=1)
 
 
 def last_entries(
-    entries: Tensor, valid: Tensor | None, size: int
+    entries: Tensor, hidden: Tensor | None, size: int
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The last `size` existing entries of each sentence, in order, standing to the right.
 
     Args:
-        entries: `(B, S, ...)`.
-        valid: `(B, S)`, or None where all exist.
+        entries: `(B, M, ...)`.
+        hidden: `(B, M)`, True where one does not exist, or None where all do.
         size: how many; fewer come back where no sentence has so many.
 
     Returns:
-        The entries `(B, n, ...)`, their flags `(B, n)` or None, and which they were `(B, n)`
+        The entries `(B, n, ...)`, their mask `(B, n)` or None, and which they were `(B, n)`
         (None for the last n in place).
     """
     first = max(entries.size(1) - size, 0)
-    if valid is None or bool(valid.all()):
+    if hidden is None or not bool(hidden.any()):
         return entries[:, first:], None, None
-    size = min(size, int(valid.sum(dim=1).max()))
-    # A stable sort of the flags puts what does not exist in front and keeps the others' order.
-    order = valid.to(torch.uint8).argsort(dim=1, stable=True)[:, valid.size(1) - size :]
+    exists = ~hidden
+    size = min(size, int(exists.sum(dim=1).max()))
+    # A stable sort puts what does not exist in front and keeps the others' order.
+    order = exists.to(torch.uint8).argsort(dim=1, stable=True)[:, hidden.size(1) - size :]
     index = order.view(*order.shape, *[1] * (entries.dim() - 2)).expand(-1, -1, *entries.shape[2:])
-    kept = valid.gather(1, order)
-    return entries.gather(1, index), None if bool(kept.all()) else kept, order
+    kept = hidden.gather(1, order)
+    return entries.gather(1, index), kept if bool(kept.any()) else None, order
 
 
 def windows(stream: Tensor, end: int, size: int, step: int, count: int) -> Tensor:
-    """Overlapping windows of a stream of entries, beyond whose ends stand zeros (False).
+    """Overlapping windows of a stream of entries, beyond whose ends stand zeros.
 
     Args:
-        stream: `(..., S, D)`.
+        stream: `(..., M, D)`.
         end: where window 0 ends: it covers the entries end - size .. end - 1.
         size: entries in a window.
         step: how much further each window ends.
@@ -173,6 +176,6 @@ def windows(stream: Tensor, end: int, size: int, step: int, count: int) -> Tenso
     return stream.unfold(-2, size, step).transpose(-1, -2)
 
 
-def windows_of_flags(valid: Tensor, end: int, size: int, step: int, count: int) -> Tensor:
-    """`windows` of flags `(B, S)`: `(B, count, size)`, False beyond the ends."""
-    return windows(valid.unsqueeze(-1), end, size, step, count).squeeze(-1)
+def windows_of_mask(hidden: Tensor, end: int, size: int, step: int, count: int) -> Tensor:
+    """`windows` of a mask `(B, M)`: `(B, count, size)`, True beyond the ends."""
+    return ~windows(~hidden.unsqueeze(-1), end, size, step, count).squeeze(-1)

@@ -54,8 +54,11 @@ class StreamMemory:
         if memory is None:
             return None
         if isinstance(memory, SegmentMemory):
-            return {"block": block, "layers": [_packed(layer) for layer in memory.layers]}
-        entries = _packed((memory.keys, memory.values, memory.padding_mask))
+            return {
+                "block": block,
+                "layers": [_packed(_with_flags(layer)) for layer in memory.layers],
+            }
+        entries = _packed((memory.keys, memory.values, memory.hidden))
         return {"block": block, "entries": entries}
 
     @classmethod
@@ -64,11 +67,21 @@ class StreamMemory:
         stream = cls()
         memory: Memory
         if "layers" in state:
-            memory = SegmentMemory([LayerMemory(*layer) for layer in state["layers"]])
+            memory = SegmentMemory([_with_flags(LayerMemory(*layer)) for layer in state["layers"]])
         else:
             memory = CarriedMemory(*state["entries"])
         stream._restored = _Place(state["block"] - 1, None, memory)
         return stream
+
+
+def _with_flags(layer: LayerMemory) -> LayerMemory:
+    """A layer's memory with its masks turned round, there and back.
+
+    Checkpoints have always held flags that are True where an entry exists.
+    """
+    masks = layer.recent_hidden, layer.compressed_hidden
+    recent, compressed = (None if mask is None else ~mask for mask in masks)
+    return layer._replace(recent_hidden=recent, compressed_hidden=compressed)
 
 
 def _packed(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:

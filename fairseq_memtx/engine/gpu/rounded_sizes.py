@@ -32,7 +32,7 @@ AXES = {
     "padding_mask": "BT",
     "past.keys": ".B...",
     "past.values": ".B...",
-    "past.padding_mask": "B.",
+    "past.hidden": "B.",
     "sources.keys": "B.S.",
     "sources.values": "B.S.",
     "sources.padding_mask": "BS",
@@ -148,9 +148,7 @@ class Batch:
     def _past_on(self, fixed: dict[str, Tensor]) -> CarriedMemory | None:
         if self.r.past is None:
             return None
-        return CarriedMemory(
-            fixed["past.keys"], fixed["past.values"], fixed.get("past.padding_mask")
-        )
+        return CarriedMemory(fixed["past.keys"], fixed["past.values"], fixed.get("past.hidden"))
 
     def _moving(self) -> Iterator[tuple[str, Tensor]]:
         for name, x in self.weights.items():
@@ -158,8 +156,8 @@ class Batch:
                 yield name, x
         if self.r.padding_mask is not None:
             yield "padding_mask", self.r.padding_mask
-        if self.r.past is not None and self.r.past.padding_mask is not None:
-            yield "past.padding_mask", self.r.past.padding_mask
+        if self.r.past is not None and self.r.past.hidden is not None:
+            yield "past.hidden", self.r.past.hidden
         none_hidden = self._none_hidden()
         for i in self.kept:
             hidden = self.r.sources[i].padding_mask if self.r.sources else None

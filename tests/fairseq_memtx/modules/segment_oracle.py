@@ -225,17 +225,17 @@ def memory_of(naive: list[NaiveAttention]) -> LayerMemory:
     def stack(rows: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
         size = max(len(row) for row in rows)
         out = torch.zeros(len(rows), size, dim, dtype=torch.float64)
-        valid = torch.zeros(len(rows), size, dtype=torch.bool)
+        hidden = torch.ones(len(rows), size, dtype=torch.bool)
         for b, row in enumerate(rows):
             if row:
                 out[b, size - len(row) :] = torch.stack(row).detach()
-                valid[b, size - len(row) :] = True
-        return out, valid
+                hidden[b, size - len(row) :] = False
+        return out, hidden
 
-    recent, recent_valid = stack([n.recent for n in naive])
-    compressed, compressed_valid = stack([n.compressed for n in naive])
+    recent, recent_hidden = stack([n.recent for n in naive])
+    compressed, compressed_hidden = stack([n.compressed for n in naive])
     usage = torch.zeros(recent.shape[:2], dtype=torch.float64)
     for b, n in enumerate(naive):
         if n.usage:
             usage[b, recent.size(1) - len(n.usage) :] = torch.tensor(n.usage, dtype=torch.float64)
-    return LayerMemory(recent, compressed, recent_valid, compressed_valid, usage)
+    return LayerMemory(recent, compressed, recent_hidden, compressed_hidden, usage)

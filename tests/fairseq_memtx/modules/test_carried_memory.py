@@ -79,7 +79,7 @@ def test_padding_stays_hidden_when_it_is_carried():
     whole, mask = run("reference", stack, slice(None), None)
     first, first_mask = run("reference", stack, slice(0, 5), None)
     past = stack.memory.carry(first, first_mask, None, 5)
-    assert past.padding_mask.tolist() == mask[:, :5].tolist()
+    assert past.hidden.tolist() == mask[:, :5].tolist()
     states, _ = run("reference", stack, slice(5, LENGTH), past)
     torch.testing.assert_close(states[-1], whole[-1][5:], **EXACT)
 
@@ -89,9 +89,9 @@ def test_rows_follow_an_order_and_bytes_are_counted():
     memory = CarriedMemory(keys, -keys, torch.arange(12).view(3, 4) % 2 == 0)
     turned = memory.reorder(torch.tensor([2, 2, 0, 1]))
     torch.testing.assert_close(turned.values, -keys[:, [2, 2, 0, 1]])
-    assert turned.padding_mask.tolist() == memory.padding_mask[[2, 2, 0, 1]].tolist()
+    assert turned.hidden.tolist() == memory.hidden[[2, 2, 0, 1]].tolist()
     assert memory.size_bytes() == 2 * 240 * 4 + 12
     assert len(memory.last(3)) == 3 and len(memory.last(9)) == 4
     both = CarriedMemory(keys, keys).followed_by(memory)
-    assert both.padding_mask[:, :4].any().item() is False
-    assert both.padding_mask[:, 4:].tolist() == memory.padding_mask.tolist()
+    assert both.hidden[:, :4].any().item() is False
+    assert both.hidden[:, 4:].tolist() == memory.hidden.tolist()

@@ -68,7 +68,7 @@ def test_sentences_of_a_document_equal_algorithm_1(case, texts):
     memory = None
     for sizes in [[5, 9], *texts]:
         x = random_states(2, max(sizes))
-        how = SegmentPass(lengths, num_valid=torch.tensor(sizes), keep=True)
+        how = SegmentPass(lengths, num_words=torch.tensor(sizes), keep=True)
         out, memory, _ = attention(x, identity, how, memory)
         for b, size in enumerate(sizes):
             torch.testing.assert_close(out[b, :size], naive[b].run(x[b, :size]), **EXACT)
@@ -79,13 +79,21 @@ def test_sentences_of_a_document_equal_algorithm_1(case, texts):
 def assert_same_memory(memory: LayerMemory, expected: LayerMemory, usage: bool = False) -> None:
     for name in ("recent", "compressed"):
         states, wanted = getattr(memory, name), getattr(expected, name)
-        valid, wanted_valid = getattr(memory, name + "_valid"), getattr(expected, name + "_valid")
-        valid = states.new_ones(states.shape[:2], dtype=torch.bool) if valid is None else valid
+        exists = exists_in(states, getattr(memory, name + "_hidden"))
+        wanted_exists = exists_in(wanted, getattr(expected, name + "_hidden"))
         for b in range(len(states)):
-            assert valid[b].tolist() == sorted(valid[b].tolist()), "entries stand to the right"
-            torch.testing.assert_close(states[b][valid[b]], wanted[b][wanted_valid[b]], **EXACT)
+            assert exists[b].tolist() == sorted(exists[b].tolist()), "entries stand to the right"
+            torch.testing.assert_close(states[b][exists[b]], wanted[b][wanted_exists[b]], **EXACT)
         if name == "recent" and usage:
-            torch.testing.assert_close(memory.usage * valid, expected.usage * wanted_valid, **EXACT)
+            wanted_usage = expected.usage * wanted_exists
+            torch.testing.assert_close(memory.usage * exists, wanted_usage, **EXACT)
+
+
+def exists_in(states: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
+    """Which of the states exist."""
+    if hidden is None:
+        return states.new_ones(states.shape[:2], dtype=torch.bool)
+    return ~hidden
 
 
 def test_without_padding_nothing_is_masked_and_the_result_is_the_same():
@@ -95,18 +103,8 @@ def test_without_padding_nothing_is_masked_and_the_result_is_the_same():
     counted = attention(x, identity, SegmentPass(lengths, torch.tensor([14, 14]), keep=True))
     torch.testing.assert_close(plain.out, counted.out, **EXACT)
     torch.testing.assert_close(plain.loss, counted.loss, **EXACT)
-    assert_same_memory(plain.memory, memory_as_flags(counted.memory))
-    assert plain.memory.recent_valid is None
-
-
-def memory_as_flags(memory: LayerMemory) -> LayerMemory:
-    def flags(states, valid):
-        return states.new_ones(states.shape[:2], dtype=torch.bool) if valid is None else valid
-
-    return memory._replace(
-        recent_valid=flags(memory.recent, memory.recent_valid),
-        compressed_valid=flags(memory.compressed, memory.compressed_valid),
-    )
+    assert_same_memory(plain.memory, counted.memory)
+    assert plain.memory.recent_hidden is None
 
 
 def gradients(attention: SegmentAttention, norm, x: Tensor, form: str, how, memory):
@@ -153,7 +151,7 @@ def test_all_segments_at_once_equal_one_after_the_other(case, length, carried, k
     if fast.loss is not None:
         torch.testing.assert_close(fast.loss, slow.loss, **EXACT)
     if keep:
-        assert_same_memory(fast.memory, memory_as_flags(slow.memory))
+        assert_same_memory(fast.memory, slow.memory)
 
 
 def run_cache(
@@ -248,7 +246,7 @@ def test_padding_changes_nothing_before_it(function):
     padded = torch.cat([x, random_states(1, 9)], dim=1)
     beside = attention(padded, identity, SegmentPass(lengths, torch.tensor([10]), keep=True))
     torch.testing.assert_close(beside.out[:, :10], alone.out, **EXACT)
-    assert_same_memory(beside.memory, memory_as_flags(alone.memory))
+    assert_same_memory(beside.memory, alone.memory)
     if alone.loss is not None:
         torch.testing.assert_close(beside.loss, alone.loss, **EXACT)
     wrong = attention(padded, identity, SegmentPass(lengths, torch.tensor([11]), keep=True))
