@@ -11,7 +11,7 @@ With probabilities p, target t, smoothing e and V words, e' = e / (V - 1), the l
 `(1 - e - e') (-log p_t) + e' sum_v (-log p_v)`; its gradient by the logits is
 `p_v - (1 - e - e') [v = t] - e'`.
 
-Size legend: N tokens, C features, V words, P tokens of a piece.
+Size legend: N rows (tokens), C features, V words, n rows of a piece.
 """
 
 from typing import NamedTuple
@@ -155,7 +155,7 @@ class _Run:
             self._add_gradients(rows, x, probs, target)
 
     def _add_gradients(self, rows: slice, x: Tensor, probs: Tensor, target: Tensor) -> None:
-        """Turn probabilities `(P, V)` into the gradient of the logits, and that into the others."""
+        """Turn probabilities `(n, V)` into the gradient of the logits, and that into the others."""
         if self.share:
             probs.sub_(self.share)
         probs.scatter_add_(1, target, probs.new_full(target.shape, -self.own))
@@ -181,6 +181,6 @@ class _Run:
 
 
 def piece_rows(words: int, kind: str) -> int:
-    """P on a kind of device."""
+    """How many rows a piece has on a kind of device."""
     limit = PIECE_BYTES.get(kind, PIECE_BYTES_ELSEWHERE)
     return max(limit // (4 * words), MIN_PIECE)

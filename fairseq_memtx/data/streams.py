@@ -3,7 +3,7 @@
 Row r of every batch goes on where row r of the batch before ended, so that a model can carry a
 memory for each row. A checkpoint within an epoch holds that memory beside the position.
 
-Size legend: N tokens, B rows, R = ceil(N / B) tokens of a row, T tokens of a block.
+Size legend: n tokens, B rows, ceil(n / B) tokens of a row, T tokens of a block.
 """
 
 import logging
@@ -24,12 +24,12 @@ class StreamBatches(FairseqDataset):
     """The batches of a text, each a block of T tokens of each of B rows.
 
     Args:
-        tokens: `(N,)`, the text, its end-of-sentence symbols included.
+        tokens: `(n,)`, the text, its end-of-sentence symbols included.
         rows: B on this rank.
         block: T.
         eos, pad: symbols; a text's first word follows `eos`.
         num_shards, shard: ranks, and which one this is; the text is cut into B * num_shards rows.
-        labels: `(N,)`, what each position is to tell, `pad` for nothing; None for the next word.
+        labels: `(n,)`, what each position is to tell, `pad` for nothing; None for the next word.
     """
 
     def __init__(

@@ -5,8 +5,8 @@ own ancestors, is told by a bias of zeros and minus infinities; when beams chang
 is reordered. Beams share most of their past, so that most slots soon belong to no living beam: when
 room runs out, the living ones are moved together.
 
-Size legend: B sentences, K beam, R rows a sentence, N = B * R, P kinds of entries (keys and values
-of each projection), H heads, D head dimension, s slots in use.
+Size legend: B sentences, beam (rows of a sentence at most), R rows a sentence, N = B * R, kinds of
+entries (keys and values of each projection), H heads, D head dimension, s slots in use.
 """
 
 import torch
@@ -14,13 +14,13 @@ from torch import Tensor
 
 
 class BeamCache:
-    """Entries `(P, B, H, s, D)` of B sentences.
+    """Entries `(kinds, B, H, s, D)` of B sentences.
 
     Args:
-        kinds: P.
+        kinds: how many kinds of entries.
         like: `(B, C)`, for the number of sentences, dtype and device.
         num_heads: H.
-        beam_size: K; with 1 every row sees all slots and there is no bias.
+        beam_size: with 1 every row sees all slots and there is no bias.
         capacity: slots to make room for at first.
     """
 
@@ -62,7 +62,7 @@ class BeamCache:
         return self._bias
 
     def move(self, parents: Tensor, kept: Tensor | None) -> None:
-        """Row i of each sentence continues its row `parents[i]` `(B', K)`; see `Move`."""
+        """Row i of each sentence continues its row `parents[i]` `(B', beam)`; see `Move`."""
         if kept is not None:
             move_sentences(self._slots, 1, kept)
             self.num_sentences = len(kept)

@@ -10,8 +10,8 @@ read off at the end instead of being copied at every step; finished sentences le
 moving others into their places; on a CUDA device the host asks only now and then whether sentences
 are finished.
 
-Size legend: B sentences of the batch, b those still searched, K beam, R rows a sentence (1 at the
-first step, then K), V vocabulary, N = b * R, S source positions.
+Size legend: B sentences of the batch, b those still searched, beam (rows of a sentence at most), R
+rows a sentence (1 at the first step, then beam), V vocabulary, N = b * R, S source positions.
 """
 
 from typing import NamedTuple, Protocol
@@ -29,7 +29,7 @@ class Move(NamedTuple):
     """How the rows of a search follow its beams.
 
     Attributes:
-        parents: `(b, K)`, the row from 0 to R - 1 of its sentence that each row continues.
+        parents: `(b, beam)`, the row from 0 to R - 1 of its sentence that each row continues.
         kept: `(b,)`, the old place of each sentence that is searched on; None if all stay where
             they are.
     """
@@ -38,7 +38,7 @@ class Move(NamedTuple):
     kept: Tensor | None
 
     def rows(self, rows_before: int) -> Tensor:
-        """`(b * K,)`: the old row of each row."""
+        """`(b * beam,)`: the old row of each row."""
         kept = self.kept
         if kept is None:
             kept = torch.arange(len(self.parents), device=self.parents.device)
@@ -116,7 +116,7 @@ class BeamSearch:
     # --- Words ----------------------------------------------------------------------------------
 
     def _continuations(self, step: int) -> Candidates:
-        """The best 2K continuations that the rules allow, `(b, 2K)` unless there are fewer."""
+        """The best continuations that the rules allow, `(b, 2 * beam)` or fewer."""
         log_probs, attention = self.stepper.score_next(self.tokens.flatten())
         log_probs = log_probs.view(*self.tokens.shape, -1)
         if attention is not None:
@@ -148,7 +148,7 @@ class BeamSearch:
     # --- Ends -----------------------------------------------------------------------------------
 
     def _end(self, step: int, candidates: Candidates, ends: Tensor) -> None:
-        """Accept the `ends` `(b, k)` among the K best candidates, until a sentence has K."""
+        """Accept the `ends` `(b, k)` among the best `beam` candidates, `beam` for each sentence."""
         size = self.options.beam_size
         ends = ends[:, :size] & candidates.scores[:, :size].isfinite()
         accepted = accepted_ends(ends, size - self.num_ended)
@@ -173,7 +173,7 @@ class BeamSearch:
     # --- Beams ----------------------------------------------------------------------------------
 
     def _go_on(self, chosen: Candidates, kept: Tensor | None) -> None:
-        """Continue with the `chosen` `(b, K)` of the sentences `kept`."""
+        """Continue with the `chosen` `(b, beam)` of the sentences `kept`."""
         rows_before = self.tokens.size(1)
         if kept is not None:
             chosen = Candidates(*(part[kept] for part in chosen))

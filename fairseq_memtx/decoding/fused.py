@@ -228,7 +228,7 @@ class FusedDecoder:
 
     @property
     def kinds(self) -> int:
-        """P: keys and values of the past, for each layer or for all."""
+        """Keys and values of the past, for each layer or for all."""
         return 2 * len(self.layers) if self.memory is None else self.memory.kinds
 
     def for_words(self, words: Tensor) -> "FusedDecoder":

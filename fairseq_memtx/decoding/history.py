@@ -2,8 +2,9 @@
 
 Nothing is copied while the search runs: hypotheses are read off backwards at its end, on the host.
 
-Size legend: B sentences of the batch, b those still searched at a step, K beam, R rows a sentence
-before the step (1 at the first, then K), h hypotheses, T steps, S source positions.
+Size legend: B sentences of the batch, b those still searched at a step, beam (rows of a sentence at
+most), R rows a sentence before the step (1 at the first, then beam), h hypotheses, T steps, S
+source positions.
 """
 
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from torch import Tensor
 
 
 class Step(NamedTuple):
-    """What a step did to the sentences that are searched on; `(b, K)` but for `sentences` `(b,)`.
+    """What a step did to the open sentences; `(b, beam)` but for `sentences` `(b,)`.
 
     Attributes:
         sentences: their numbers in the batch.
@@ -31,7 +32,7 @@ class Step(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """Candidates that ended a hypothesis; `(b, K)` but for `sentences` `(b,)`.
+    """Candidates that ended a hypothesis; `(b, beam)` but for `sentences` `(b,)`.
 
     Attributes:
         step: its number, from 0.
@@ -137,7 +138,7 @@ class History:
         ]
 
     def _on_host(self, num_steps: int) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-        """For each step: where a sentence stands `(B,)`; tokens, parents and scores `(b, K)`."""
+        """For each step: where a sentence stands `(B,)`; tokens, parents and scores `(b, beam)`."""
         steps = self.steps[:num_steps]
         if not steps:
             return []

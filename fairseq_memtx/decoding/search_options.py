@@ -12,7 +12,7 @@ class SearchOptions:
     """What is searched for; names and meanings are those of fairseq's generator.
 
     Attributes:
-        beam_size: K, at most V - 2: padding and the end continue no row.
+        beam_size: rows of a sentence, at most V - 2: padding and the end continue no row.
         max_len: words of a hypothesis at most, its end not counted.
         min_len: and at least, where no prefix is forced.
         pad, unk, eos: the dictionary's symbols.

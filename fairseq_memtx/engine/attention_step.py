@@ -3,7 +3,7 @@
 Vaswani et al. 2017, section 3.2. A single query per sentence and head makes the products bound by
 memory, not arithmetic: plain batched products over the keys as they lie are the fastest form.
 
-Size legend: N sentences times heads, K keys, D head dimension.
+Size legend: BH sentences times heads, K keys, D head dimension.
 """
 
 from typing import NamedTuple
@@ -21,9 +21,9 @@ class Keys(NamedTuple):
     """What a query attends to.
 
     Attributes:
-        keys, values: `(N, K, D)`.
-        bias: `(N or 1, 1, K)`, -inf at keys that do not exist, or None.
-        hidden: `(N, 1, K)`, True where `bias` is -inf, or None where every query has a key left.
+        keys, values: `(BH, K, D)`.
+        bias: `(BH or 1, 1, K)`, -inf at keys that do not exist, or None.
+        hidden: `(BH, 1, K)`, True where `bias` is -inf, or None where every query has a key left.
         position_keys: `(K, D)`, added to the keys, or None.
     """
 
@@ -35,14 +35,14 @@ class Keys(NamedTuple):
 
 
 def attend(query: Tensor, seen: Keys, drop: Tensor | None, probs: Tensor, context: Tensor) -> None:
-    """Write the probabilities and the context of `query` `(N, 1, D)`, which is already scaled.
+    """Write the probabilities and the context of `query` `(BH, 1, D)`, which is already scaled.
 
     Args:
         query: as above.
         seen: the keys and values.
-        drop: dropout mask `(N, 1, K')` of the last K' keys, or None.
-        probs: `(N, 1, K)`, written; before dropout.
-        context: `(N, 1, D)`, written.
+        drop: dropout mask `(BH, 1, K')` of the last K' keys, or None.
+        probs: `(BH, 1, K)`, written; before dropout.
+        context: `(BH, 1, D)`, written.
     """
     scores = _scores(query, seen)
     if _needs_float32(scores):
@@ -71,12 +71,12 @@ def attend_back(
     """The backward of `attend` for all but the keys and values.
 
     Args:
-        grad: `(N, 1, D)`, of the context.
+        grad: `(BH, 1, D)`, of the context.
         seen, drop, probs: as in `attend`.
-        extra: `(N, 1, K)`, a gradient of `probs` from elsewhere, or None.
+        extra: `(BH, 1, K)`, a gradient of `probs` from elsewhere, or None.
         scaling: of the query.
-        scores_grad: `(N, 1, K)`, written.
-        query_grad: `(N, 1, D)`, written; of the query before it was scaled.
+        scores_grad: `(BH, 1, K)`, written.
+        query_grad: `(BH, 1, D)`, written; of the query before it was scaled.
     """
     probs_grad = torch.bmm(grad, seen.values.transpose(1, 2))
     if drop is not None:
@@ -91,7 +91,7 @@ def attend_back(
 
 
 def dropped(probs: Tensor, drop: Tensor) -> Tensor:
-    """`probs` `(N, 1, K)` times the mask of its last columns, in a new tensor."""
+    """`probs` `(BH, 1, K)` times the mask of its last columns, in a new tensor."""
     if drop.size(-1) == probs.size(-1):
         return torch.mul(probs, drop).to(probs.dtype)
     result = probs.clone(memory_format=torch.contiguous_format)

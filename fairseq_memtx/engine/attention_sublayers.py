@@ -1,7 +1,7 @@
 """The two attentions of a decoder layer, position by position.
 
 Size legend: T target positions, B sentences, S source positions, C model dimension, H heads,
-N = B * H, D = C / H, K keys.
+BH = B * H, D = C / H, K keys.
 """
 
 import torch
@@ -41,12 +41,12 @@ class AttentionSteps(Sublayer):
     ):
         super().__init__(weights, tape, like)
         self.scaling = scaling
-        # (T, B, H, K) -> T times (N, 1, K)
+        # (T, B, H, K) -> T times (BH, 1, K)
         self.drop = None if drop is None else drop.flatten(1, 2).unsqueeze(2).unbind(0)
         self.last_inputs = tape.slots(rows, self.first.weight.size(0), like=like)
 
     def read(self, t: int, seen: Keys, drop: Tensor | None, probs: Tensor) -> Tensor:
-        """Attend with the queries written, write probs `(N, 1, K)`; the result `(B, C)`."""
+        """Attend with the queries written, write probs `(BH, 1, K)`; the result `(B, C)`."""
         query, context = self._by_head(seen, self.queries[t], self.last_inputs[t])
         attend(query, seen, drop, probs, context)
         return self.last(self.last_inputs[t])
@@ -61,13 +61,13 @@ class AttentionSteps(Sublayer):
         context_grad: Tensor,
         scores_grad: Tensor,
     ) -> None:
-        """The backward of `read`; writes context_grad `(B, C)` and scores_grad `(N, 1, K)`."""
+        """The backward of `read`; writes context_grad `(B, C)` and scores_grad `(BH, 1, K)`."""
         self.last.back_into(self.last_grads[t], context_grad)
         by_head = self._by_head(seen, context_grad, self.first_grads[t])
         attend_back(by_head[0], seen, drop, probs, extra, self.scaling, scores_grad, by_head[1])
 
     def _by_head(self, seen: Keys, *rows: Tensor) -> list[Tensor]:
-        """`(B, C)` -> `(N, 1, D)`."""
+        """`(B, C)` -> `(BH, 1, D)`."""
         return [x.view(seen.keys.size(0), 1, -1) for x in rows]
 
 
@@ -140,8 +140,8 @@ class SourceAttentionSteps(AttentionSteps):
         keep_probs: keep all probabilities, although no backward follows.
 
     Attributes:
-        probs: before dropout, `(N, 1, S)`.
-        probs_grads: `(T, N, 1, S)` from elsewhere, or None.
+        probs: before dropout, `(BH, 1, S)`.
+        probs_grads: `(T, BH, 1, S)` from elsewhere, or None.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class SourceAttentionSteps(AttentionSteps):
         )  # fmt: skip
 
     def add_source_gradients(self, chunk: range, sums: GradientSums) -> None:
-        """Add those of the source's `keys` and `values`, `(N, S, D)`, over a chunk."""
+        """Add those of the source's `keys` and `values`, `(BH, S, D)`, over a chunk."""
         if sums.want("keys"):
             scores, queries = self.scores_grads.cut(chunk), self.queries.cut(chunk)
             sums.add_products("keys", *self._by_row(scores, queries))
@@ -194,7 +194,7 @@ class SourceAttentionSteps(AttentionSteps):
             sums.add_products("values", *self._by_row(probs, self.context_grads.cut(chunk)))
 
     def _by_row(self, probs: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Probs `(t, N, 1, S)` -> `(N, S, t)`, x `(t, B, C)` -> `(N, t, D)`."""
+        """Probs `(t, BH, 1, S)` -> `(BH, S, t)`, x `(t, B, C)` -> `(BH, t, D)`."""
         rows = x.view(len(x), probs.size(1), -1)
         return probs.squeeze(2).permute(1, 2, 0), rows.transpose(0, 1)
 
@@ -203,14 +203,14 @@ class SourceAttentionSteps(AttentionSteps):
 
 
 def source_keys(source: CrossMemory, like: Tensor, may_ask: bool) -> Keys:
-    """A layer's source `(B, H, S, D)` as keys `(N, S, D)` in the dtype of `like`.
+    """A layer's source `(B, H, S, D)` as keys `(BH, S, D)` in the dtype of `like`.
 
     If the mask may be asked whether every sentence has a key, rows without any cost nothing.
     """
     keys, values = (x.flatten(0, 1).to(like.dtype) for x in (source.keys, source.values))
     if source.padding_mask is None:
         return Keys(keys, values)
-    # (B, S) -> (N, 1, S)
+    # (B, S) -> (BH, 1, S)
     hidden = source.padding_mask.repeat_interleave(source.keys.size(1), dim=0).unsqueeze(1)
     bias = like.new_zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
     all_have_keys = may_ask and not bool(source.padding_mask.all(dim=1).any())

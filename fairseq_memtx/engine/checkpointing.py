@@ -7,9 +7,9 @@ all there is at a time. The price is a second forward; values and gradients are 
 rounding. Chen et al. 2016 (arXiv 1604.06174) do so over layers, here it is over positions, since
 every layer needs the upper layers' states of all earlier positions.
 
-Size legend: T target positions, P carried ones before them, t positions of a piece, B sentences,
-G pairs of projections, C model dimension, H heads, D = C / H, S source positions, L layers, of
-which K are not left out by layer drop.
+Size legend: T target positions, P carried ones before them, t positions of a piece, B sentences, G
+pairs of projections, C model dimension, H heads, D = C / H, S source positions, L layers, of which
+kept are not left out by layer drop.
 """
 
 import math
@@ -66,7 +66,7 @@ def piece_length(num_steps: int) -> int:
 
 
 class PieceOutput(NamedTuple):
-    """K states `(t, B, C)`, the probabilities `(H, B, t, S)` or None, and t memories."""
+    """States of the layers kept, `(t, B, C)`, probabilities `(H, B, t, S)` or None, t memories."""
 
     states: list[Tensor]
     probs: Tensor | None
@@ -125,7 +125,7 @@ class Pieces:
 
 
 class _Recomputed(torch.autograd.Function):
-    """From `leaves` to K states `(T, B, C)` and the probabilities or None."""
+    """From `leaves` to the states of the layers kept `(T, B, C)` and the probabilities or None."""
 
     @staticmethod
     def forward(ctx, pieces, names, *tensors):
@@ -181,7 +181,7 @@ class Backward:
     Args:
         pieces: the recurrence.
         memory: its P + T memories.
-        grads: of the K states and of the probabilities, None for zero.
+        grads: of the kept states and of the probabilities, None for zero.
     """
 
     def __init__(self, pieces: Pieces, memory: CarriedMemory, grads: Sequence[Tensor | None]):

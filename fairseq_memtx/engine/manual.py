@@ -9,8 +9,8 @@ grows by one product over the chunk. Equal to `reference` up to rounding, for ev
 
 Limits: no second derivatives. A second backward through the same graph runs the forward again.
 
-Size legend: T target positions, B sentences, C model dimension, H heads, S source positions,
-L layers, of which K are not left out by layer drop.
+Size legend: T target positions, B sentences, C model dimension, H heads, S source positions, L
+layers, of which `kept` are not left out by layer drop.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,8 +37,11 @@ class Run(Protocol):
 class Begin(Protocol):
     """Runs a recurrence forward, from its weights by name.
 
-    Returns a run that can go back (or None, if not `keep`), its K + 1 states `(T, B, C)`, and the
-    probabilities or None. Products are in `dtype`.
+    Products are in `dtype`.
+
+    Returns:
+        A run that can go back (or None, if not `keep`), its kept + 1 states `(T, B, C)`, and the
+        probabilities or None.
     """
 
     def __call__(
@@ -115,7 +118,7 @@ def no_autocast(x: Tensor) -> torch.autocast:
 
 
 class _Feedback(torch.autograd.Function):
-    """From weights, inputs and sources to K + 1 states `(T, B, C)` and probabilities or None."""
+    """From weights, inputs and sources to kept + 1 states `(T, B, C)` and probabilities or None."""
 
     @staticmethod
     def forward(ctx, r, begin, dtype, names, *tensors):

@@ -5,8 +5,8 @@ values they are the probabilities and the gradients of the contexts. When the ba
 position, all later ones are done. Those beyond a block of positions are summed for the whole block
 in one product, so that their rows are fetched once a block and not once a position.
 
-Size legend: T target positions, B sentences, H heads, N = B * H, C model dimension, D = C / H,
-R layers that read the memories, W entries of the widest window.
+Size legend: T target positions, B sentences, H heads, BH = B * H, C model dimension, D = C / H,
+readers that read the memories, W entries of the widest window.
 """
 
 import torch
@@ -20,15 +20,15 @@ class MemoryGather:
     """Sums for the memories of positions, from the last to the first.
 
     Args:
-        weights: `(T, R, N, 1, W)`; column W - d of position t belongs to the memory at t - d.
-        rows: `(T, R, B, C)`.
+        weights: `(T, readers, BH, 1, W)`; column W - d of position t is of the memory at t - d.
+        rows: `(T, readers, B, C)`.
         reach: the largest distance at which a memory is read.
     """
 
     def __init__(self, weights: Tensor, rows: Tensor, reach: int):
         self._weights = weights
         self._num_steps, self._num_readers, self._num_rows = weights.shape[:3]
-        # (T, R, B, C) -> (N, T * R, D)
+        # (T, readers, B, C) -> (BH, T * readers, D)
         self._rows = rows.view(self._num_steps * self._num_readers, self._num_rows, -1)
         self._rows = self._rows.transpose(0, 1)
         self._reach = reach
@@ -36,7 +36,7 @@ class MemoryGather:
         self._beyond: tuple[int, Tensor | None] = -1, None
 
     def sum(self, t: int) -> Tensor:
-        """`(N, 1, D)`, for a position t that is not the last; positions must come in descent."""
+        """`(BH, 1, D)`, for a position t that is not the last; positions must come in descent."""
         if not self._blockwise:
             return self._sum(
                 range(t, t + 1), range(t + 1, min(t + self._reach + 1, self._num_steps))
@@ -55,7 +55,7 @@ class MemoryGather:
         return self._sum(range(t, t + 1), near, known)
 
     def sum_before(self, count: int) -> Tensor:
-        """`(N, count, D)`, for as many memories before position 0, in order."""
+        """`(BH, count, D)`, for as many memories before position 0, in order."""
         reached = min(count, self._reach)
         if self._reach >= reached + self._num_steps - 1:
             sums = self._sum(range(-reached, 0), range(self._num_steps))
@@ -68,13 +68,13 @@ class MemoryGather:
         return self._sum(range(-distance, 1 - distance), range(last))
 
     def _sum(self, memories: range, later: range, known: Tensor | None = None) -> Tensor:
-        """Over the positions `later`, for consecutive memories `(N, len(memories), D)`."""
+        """Over the positions `later`, for consecutive memories `(BH, len(memories), D)`."""
         weights = self._diagonals(memories, later)
         rows = self._rows[:, later.start * self._num_readers : later.stop * self._num_readers]
         return torch.bmm(weights, rows) if known is None else torch.baddbmm(known, weights, rows)
 
     def _diagonals(self, memories: range, later: range) -> Tensor:
-        """The weights of these memories, `(N, len(memories), len(later) * R)`.
+        """The weights of these memories, `(BH, len(memories), len(later) * readers)`.
 
         From one later position to the next, a memory's column moves by one: a diagonal.
         """

@@ -1,7 +1,7 @@
 """Keys and values of the memories, and the buffers of the layers that read them.
 
-Size legend: T target positions, P carried memories before them, B sentences, H heads, N = B * H,
-C model dimension, D = C / H, R layers that read the same keys and values, W entries of the widest
+Size legend: T target positions, P carried memories before them, B sentences, H heads, BH = B * H,
+C model dimension, D = C / H, readers that read the same keys and values, W entries of the widest
 window.
 """
 
@@ -86,12 +86,12 @@ class Windows:
         return x.narrow(dim, self.first + t - width, width)
 
     def bias(self, t: int) -> Tensor | None:
-        """`(N or 1, 1, width)`, -inf at what is not seen, or None."""
+        """`(BH or 1, 1, width)`, -inf at what is not seen, or None."""
         needed = self._padded or self.width(t) > self.count(t)
         return self.cut(t, self._bias, 2) if needed and self._bias is not None else None
 
     def hidden(self, t: int) -> Tensor | None:
-        """`(N, 1, width)`, True at what is not seen, or None where all see something."""
+        """`(BH, 1, width)`, True at what is not seen, or None where all see something."""
         return None if self._hidden is None else self.cut(t, self._hidden, 2)
 
 
@@ -114,7 +114,7 @@ class MemoryReads:
         keys, values: `(front + P + T, B, C)`, written by the memory step by step.
         windows: what a position sees.
         position_keys: `(W, D)`, the keys of the distances W .. 1, or None.
-        num_readers: R.
+        num_readers: readers.
         num_heads: H.
         tape: makes the buffers.
 
@@ -135,7 +135,7 @@ class MemoryReads:
         _, num_sentences, dim = keys.shape
         self.windows, self._positions = windows, position_keys
         self._num_rows, self._num_readers = num_sentences * num_heads, num_readers
-        # (front + P + T, B, C) -> (N, front + P + T, D): windows of it are views
+        # (front + P + T, B, C) -> (BH, front + P + T, D): windows of it are views
         self._keys, self._values = (
             x.view(len(x), self._num_rows, -1).transpose(0, 1) for x in (keys, values)
         )
@@ -174,15 +174,15 @@ class MemoryReads:
         return self._windows[t]
 
     def probs(self, reader: int, t: int) -> Tensor:
-        """`(N, 1, width)`: where a layer's probabilities at position t are kept."""
+        """`(BH, 1, width)`: where a layer's probabilities at position t are kept."""
         return self._columns(self._probs_of[reader][t], t)
 
     def scores(self, reader: int, t: int) -> Tensor:
-        """`(N, 1, width)`: where the gradients of its scores are kept."""
+        """`(BH, 1, width)`: where the gradients of its scores are kept."""
         return self._columns(self._scores_of[reader][t], t)
 
     def gather(self, t: int) -> tuple[Tensor, Tensor]:
-        """The gradients `(N, 1, D)` of position t's key and value, once all later steps are done.
+        """The gradients `(BH, 1, D)` of position t's key and value, once all later steps are done.
 
         There must be a later position, and positions must come from the last to the first.
         """
@@ -190,7 +190,7 @@ class MemoryReads:
         return keys.sum(t), values.sum(t)
 
     def gather_before(self, count: int) -> tuple[Tensor, Tensor]:
-        """The gradients `(N, count, D)` of the carried keys and values, once all steps are done."""
+        """The gradients `(BH, count, D)` of carried keys and values, once all steps are done."""
         keys, values = self._gathers
         return keys.sum_before(count), values.sum_before(count)
 

@@ -162,7 +162,7 @@ class MemoryRun:
         grads = [torch.zeros_like(x) for x in (past.keys, past.values)]
         for (number, _), reads in zip(self.groups, self.reads, strict=True):
             for total, found in zip(grads, reads.gather_before(len(past)), strict=True):
-                total[number] = found.view(total[number].shape)  # (N, P, D) -> (B, H, P, D)
+                total[number] = found.view(total[number].shape)  # (BH, P, D) -> (B, H, P, D)
         sums.add("keys", grads[0])
         sums.add("values", grads[1])
 

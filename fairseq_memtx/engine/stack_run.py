@@ -1,7 +1,7 @@
 """All layers and the memory through one run, forward and back.
 
-Size legend: T target positions, B sentences, C model dimension, H heads, S source positions,
-K layers that are not left out.
+Size legend: T target positions, B sentences, C model dimension, H heads, S source positions, layers
+kept, those that are not left out.
 """
 
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class StackRun:
         self.layers = [self._layer_run(number, i) for number, i in enumerate(self.kept)]
 
     def forward(self) -> tuple[list[Tensor], Tensor | None]:
-        """K + 1 states `(T, B, C)` and the chosen layer's probabilities `(H, B, T, S)` or None."""
+        """The kept + 1 states `(T, B, C)`; probabilities `(H, B, T, S)` of the layer asked for."""
         self.layers[0].ask_all()
         for t in range(self.tape.num_steps):
             states = [self.states[0][t]]
@@ -74,7 +74,7 @@ class StackRun:
         """The gradients of the wanted weights, as far as anything read them.
 
         Args:
-            state_grads: of the K + 1 states, None for zero.
+            state_grads: of the kept + 1 states, None for zero.
             probs_grad: of the probabilities, or None.
             wanted: names.
         """
@@ -128,14 +128,14 @@ class StackRun:
         source = self._aligned()
         if source is None:
             return None
-        # (T, N, 1, S) -> (T, B, H, S) -> (H, B, T, S)
+        # (T, BH, 1, S) -> (T, B, H, S) -> (H, B, T, S)
         probs = source.probs.all.squeeze(2).unflatten(1, (len(self.like), -1))
         return probs.permute(2, 1, 0, 3).clone()
 
     def _give_probs_grad(self, grad: Tensor | None) -> None:
         source = self._aligned()
         if source is not None and grad is not None:
-            # (H, B, T, S) -> (T, N, 1, S)
+            # (H, B, T, S) -> (T, BH, 1, S)
             grad = grad.permute(2, 1, 0, 3).flatten(1, 2).unsqueeze(2)
             source.probs_grads = grad.to(self.like.dtype)
 

@@ -1,7 +1,7 @@
 """fairseq's models as what `decoding.beam_search` steps through: one by one, and as ensembles.
 
-Size legend: B sentences, K beam, R rows a sentence (1 or K), N = B * R, S source positions, V
-vocabulary.
+Size legend: B sentences, beam (rows of a sentence at most), R rows a sentence (1 or beam), N = B *
+R, S source positions, V vocabulary.
 """
 
 import math
@@ -32,7 +32,7 @@ class HowToStep(NamedTuple):
     """What steppers are asked for.
 
     Attributes:
-        beam_size: K.
+        beam_size: rows of a sentence.
         temperature: that logits are divided by.
         attention: whether the attention to the source is wanted.
         words: `(n,)`, the words to choose from; steppers then count words by their place in it.

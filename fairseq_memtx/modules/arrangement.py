@@ -1,6 +1,6 @@
 """The order of an epoch's batches under a limit that grows: random, and exact about the limit.
 
-Size legend: N batches; position p = 0 .. N - 1 of an epoch.
+Size legend: n batches; position p = 0 .. n - 1 of an epoch.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ def arrange(
     or the shortest of all (`repeat` True).
 
     Args:
-        lengths: `(N,)`, of the batches.
-        limits: `(N,)`, the longest length allowed at each position; they never shrink.
+        lengths: `(n,)`, of the batches.
+        limits: `(n,)`, the longest length allowed at each position; they never shrink.
         random: where the chances come from.
         repeat: False: each batch once, every arrangement that keeps to the limits equally likely.
             True: begin again with the batches allowed whenever all of them were used, so that the
@@ -39,7 +39,7 @@ def arrange(
 
 
 def count_allowed(ascending: np.ndarray, limits: np.ndarray, repeat: bool) -> np.ndarray:
-    """How many batches of `ascending` length a position may choose from: `(N,)`, never shrinking.
+    """How many batches of `ascending` length a position may choose from: `(n,)`, never shrinking.
 
     At least one, and unless they repeat at least one more than were used before.
     """

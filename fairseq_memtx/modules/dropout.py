@@ -4,8 +4,8 @@ The loop over positions and the fast engines must agree to rounding, also in tra
 therefore do not draw random numbers themselves: the masks of all positions are drawn first and
 handed to them.
 
-Size legend: T target positions, M memories (those carried from an earlier text and T more), B
-sentences, S source positions, C model dimension, H heads, F feed-forward.
+Size legend: T target positions, M memories (carried ones included), B sentences, S source
+positions, C model dimension, H heads, F feed-forward.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Multi-head attention with relative positions, over keys that end where the queries end.
 
-Size legend: B sentences, K segments of Q positions, W keys of a segment, N rows of a search, t keys
-of a row, C model dimension, H heads, D = C / H.
+Size legend: B sentences, segs segments of Q positions, W keys of a segment, N rows of a search, t
+keys of a row, C model dimension, H heads, D = C / H.
 """
 
 import torch
@@ -52,17 +52,17 @@ class RelativeAttention(nn.Module):
         """Attention within segments.
 
         Args:
-            query: `(H, B, K, Q, D)`, scaled: the last Q of W positions.
-            keys, values: `(H, B, K, W, D)`.
-            hidden: True where a query does not see a key, broadcastable to `(B, K, Q, W)`; every
+            query: `(H, B, segs, Q, D)`, scaled: the last Q of W positions.
+            keys, values: `(H, B, segs, W, D)`.
+            hidden: True where a query does not see a key, broadcastable to `(B, segs, Q, W)`; every
                 query sees its own position.
             drop_probs: apply attention dropout.
 
         Returns:
-            The context `(H, B, K, Q, D)` and the probabilities before dropout `(H, B, K, Q, W)`.
+            The context `(H, B, segs, Q, D)` and probabilities before dropout `(H, B, segs, Q, W)`.
         """
         content, position = self._biased(query, (-1, 1, 1, 1))
-        # (H, B * K * Q, D) x (H, D, W): one product for all sentences
+        # (H, B * segs * Q, D) x (H, D, W): one product for all sentences
         table = self.positions(keys.size(-2)).transpose(1, 2)
         by_distance = torch.matmul(position.flatten(1, 3), table)
         scores = torch.matmul(content, keys.transpose(-1, -2))

@@ -10,8 +10,8 @@ is one, while the same states as keys of their own segment do not. Both teach th
 compressed states stand behind a stop-gradient too, unless the main loss is to teach the compression
 (BPTT); the compression is always given its states detached.
 
-Size legend: B sentences, T positions, K segments of Q positions, W keys of a segment, C model
-dimension, H heads, D = C / H, P blocks of n states, each compressed to m, M carried states.
+Size legend: B sentences, T positions, segs segments of Q positions, W keys of a segment, C model
+dimension, H heads, D = C / H, blocks of n states, each compressed to m, M carried states.
 """
 
 from collections.abc import Callable
@@ -77,8 +77,8 @@ class Blocks(NamedTuple):
     """The states that fall out of the memory in one pass.
 
     Attributes:
-        old: `(B, P, n, C)`, detached; old_hidden `(B, P, n)` is True where one does not exist.
-        new: `(B, P, m, C)`, compressed; new_hidden `(B, P, m)` likewise.
+        old: `(B, blocks, n, C)`, detached; old_hidden `(B, blocks, n)` is True where one is absent.
+        new: `(B, blocks, m, C)`, compressed; new_hidden `(B, blocks, m)` likewise.
     """
 
     old: Tensor
@@ -169,7 +169,7 @@ class SegmentAttention(RelativeAttention):
         keys, values = self.windows(y, norm, memory, older[0], plan)
         hidden = hidden_keys(plan, memory, older[1], x.device)
         context, probs = self.attend(query, keys, values, hidden, how.drop_probs)
-        # (H, B, K, Q, D) -> (B, T, C)
+        # (H, B, segs, Q, D) -> (B, T, C)
         context = context.permute(1, 2, 3, 0, 4).flatten(3).flatten(1, 2)[:, : x.size(1)]
         if needs_usage:
             memory = memory._replace(usage=add_usage(memory, probs.detach(), how.num_words, plan))
@@ -225,7 +225,7 @@ class SegmentAttention(RelativeAttention):
     def windows(
         self, y: Tensor, norm: Norm, memory: LayerMemory, older: Tensor, plan: SegmentPlan
     ) -> tuple[Tensor, Tensor]:
-        """Keys and values `(H, B, K, W, D)` of each segment's [compressed ; memory ; segment]."""
+        """Keys, values `(H, B, segs, W, D)` of each segment's [compressed ; memory ; segment]."""
         result = []
         carried = norm(memory.recent).detach() if plan.recent > 0 and plan.carried > 0 else None
         if plan.compressed > 0:
@@ -271,9 +271,9 @@ class SegmentAttention(RelativeAttention):
         )
 
     def entries(self, states: Tensor, hidden: Tensor, norm: Norm) -> Entries:
-        """Keys and values of blocks `(B, P, n, C)`, by projections that learn nothing from it."""
+        """Keys and values of blocks `(B, blocks, n, C)`; the projections learn nothing from it."""
         y = frozen(norm, states) if isinstance(norm, nn.Module) else norm(states)
-        # (B, P, n, C) -> (H, B, P, n, D)
+        # (B, blocks, n, C) -> (H, B, blocks, n, D)
         keys, values = (
             frozen(proj, y).unflatten(3, (self.num_heads, -1)).permute(3, 0, 1, 2, 4)
             for proj in (self.k_proj, self.v_proj)
@@ -295,7 +295,7 @@ def fitting(memory: LayerMemory, lengths: SegmentLengths) -> LayerMemory:
 
 
 def segments(x: Tensor, plan: SegmentPlan) -> Tensor:
-    """`(H, B, T, D)` -> `(H, B, K, Q, D)`, the last segment padded."""
+    """`(H, B, T, D)` -> `(H, B, segs, Q, D)`, the last segment padded."""
     lack = plan.count * plan.size - plan.target
     if lack > 0:
         x = nn.functional.pad(x, (0, 0, 0, lack))
@@ -310,7 +310,7 @@ def older_windows(memory: LayerMemory, plan: SegmentPlan) -> tuple[int, int, int
 def hidden_keys(
     plan: SegmentPlan, memory: LayerMemory, older_hidden: Tensor | None, device: torch.device
 ) -> Tensor:
-    """True where a query must not look, `(Q, W)` or `(1 or B, K, Q, W)`."""
+    """True where a query must not look, `(Q, W)` or `(1 or B, segs, Q, W)`."""
     hidden = plan.hidden(device)
     if plan.compressed + plan.recent == 0:
         return hidden
@@ -329,7 +329,7 @@ def hidden_keys(
         parts.insert(0, windows_of_mask(older_hidden, *older_windows(memory, plan)))
     rows = max(part.size(0) for part in parts)
     absent = torch.cat([part.expand(rows, -1, -1) for part in parts], dim=2)
-    # (1 or B, K, 1, W) | (Q, W)
+    # (1 or B, segs, 1, W) | (Q, W)
     return absent.unsqueeze(2) | hidden
 
 
@@ -340,7 +340,7 @@ def not_evicted(
     plan: SegmentPlan,
     where: tuple[int, int, int, int],
 ) -> Tensor:
-    """True at states of the blocks that do not exist or have not left the memory, `(B, P, n)`.
+    """True at the blocks' states that are absent or have not left the memory, `(B, blocks, n)`.
 
     Where the memory is kept, all have left it that do not fit into it any more. Where it is not,
     only those that a later segment of the same sentence sees in compressed form.
@@ -361,7 +361,7 @@ def not_evicted(
 
 
 def padded_queries(num_words: Tensor | None, query: Tensor, plan: SegmentPlan) -> Tensor:
-    """True where queries `(H, B, P, Q, D)` of the blocks' segments are padding, `(B, P, Q)`."""
+    """True at padding among the blocks' queries `(H, B, blocks, Q, D)`: `(B, blocks, Q)`."""
     _, rows, count, size, _ = query.shape
     position = torch.arange(count * size, device=query.device).view(1, count, size)
     position = position + plan.first_block * size

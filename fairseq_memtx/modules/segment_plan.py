@@ -11,8 +11,8 @@ can be computed at once, each with its windows over two streams:
 
 That is Algorithm 1 of Rae et al. 2019 (arXiv 1911.05507) with absent states in place of its zeros.
 
-Size legend: T positions, n_s segment, n_m memory, n_cm compressed memory, M and N carried states
-and compressed states, K segments, W keys of a segment.
+Size legend: T positions, n_s segment, n_m memory, n_cm compressed memory, M and Z carried states
+and compressed states, segs segments, W keys of a segment.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class SegmentPlan:
 
     Attributes:
         target: T.
-        carried, carried_compressed: M and N.
+        carried, carried_compressed: M and Z.
         lengths: what the options ask for.
         keep: the memory after the target is wanted.
     """
@@ -42,7 +42,7 @@ class SegmentPlan:
 
     @property
     def count(self) -> int:
-        """K."""
+        """How many segments."""
         return max(1, -(-self.target // self.lengths.segment))
 
     @property

@@ -1,6 +1,6 @@
 """The library's functions, with what they are given checked: a wrong call raises, never crashes.
 
-Size legend: B sentences, S source positions, P words of a prefix, h hypotheses, N rows, I inputs, O
+Size legend: B sentences, S source positions, p words of a prefix, h hypotheses, N rows, I inputs, O
 outputs.
 """
 

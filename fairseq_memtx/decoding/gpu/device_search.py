@@ -7,7 +7,7 @@ positions run out, all move to more room.
 Sizes are rounded up, so that a bounded number of graphs serves all batches. The states of all forms
 lie over each other in one block of memory, as large as the largest of them.
 
-Size legend: B sentences, K beam.
+Size legend: B sentences, beam (rows of a sentence at most).
 """
 
 import math

@@ -1,7 +1,7 @@
 """What a step of `device_search` reads and changes, in tensors of rounded sizes.
 
-Size legend: B sentences, K beam, T positions that there is room for, S source positions, P kinds of
-entries of the past, L layers, H heads, D head dimension.
+Size legend: B sentences, beam (rows of a sentence at most), T positions that there is room for, S
+source positions, kinds of entries of the past, L layers, H heads, D head dimension.
 """
 
 import math
@@ -25,15 +25,15 @@ class DeviceState(NamedTuple):
     Attributes:
         source: `(2L, B, H, S, D)`, see `fused.SourceCache`.
         source_bias: `(B, 1, S)`.
-        slots, bias: `(P, B, H, T, K, D)` and `(B, K, T, K)`, see `StaticCache`.
-        tokens: `(B, K)`, the newest words.
-        scores: `(B, K)`, sums of log-probabilities.
+        slots, bias: `(kinds, B, H, T, beam, D)` and `(B, beam, T, beam)`, see `StaticCache`.
+        tokens: `(B, beam)`, the newest words.
+        scores: `(B, beam)`, sums of log-probabilities.
         room: `(B,)`, how many more hypotheses a sentence may have.
         prefix: `(B, T)`, words that are forced; padding forces none.
         position, max_len, prefix_len: `(1,)`.
-        words: `(T, 4, B, K)`, of each step: the new words, the rows that they continue, which of
-            the K best candidates are hypotheses, and the rows that the candidates continue.
-        sums: `(T, 2, B, K)`, of each step the scores of the new words and of the candidates.
+        words: `(T, 4, B, beam)`, of each step: the new words, the rows that they continue, which of
+            the best `beam` candidates are hypotheses, and the rows that the candidates continue.
+        sums: `(T, 2, B, beam)`, of each step the scores of the new words and of the candidates.
     """
 
     source: Tensor

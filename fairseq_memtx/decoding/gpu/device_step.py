@@ -3,7 +3,7 @@
 The candidates, their order and the rules are those of `beam_search`; what differs from step to step
 is in the state (`device_state`), and the host is never asked. That is what a CUDA graph can hold.
 
-Size legend: B sentences, K beam, V vocabulary.
+Size legend: B sentences, beam (rows of a sentence at most), V vocabulary.
 """
 
 import torch
@@ -51,7 +51,7 @@ class DeviceStep:
         state.position.add_(1)
 
     def _continuations(self) -> Candidates:
-        """The best 2K continuations `(B, 2K)` that the rules allow."""
+        """The best continuations `(B, 2 * beam)` that the rules allow."""
         state, weights, table = self.state, self._weights, self._positions
         position = 0.0 if table is None else table.index_select(0, state.position)
         x = weights.embed(state.tokens.flatten(), position)

@@ -1,7 +1,7 @@
 """The loops of one form of batch, recorded once and replayed on the data of others.
 
-Size legend: T target positions, B sentences, S source positions, C model dimension, H heads,
-K layers that are not left out.
+Size legend: T target positions, B sentences, S source positions, C model dimension, H heads, layers
+kept, those that are not left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from ..tape import Make
 from .rounded_sizes import Batch, axes, cut, fill
 
 Work = Callable[[], object]
-# Which outputs have a gradient: states by their number minus K + 1, the probabilities as 0.
+# Which outputs have a gradient: states by their number less kept + 1, the probabilities as 0.
 Outputs = frozenset[int]
 LAST_STATE, PROBS = -1, 0
 
