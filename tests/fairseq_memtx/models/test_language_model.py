@@ -200,7 +200,7 @@ def test_the_rows_of_a_text_follow_each_other():
 @torch.no_grad()
 def test_evaluation_in_blocks_scores_the_text_as_in_one_piece(model):
     lm, task, text = build(model), task_of(block=8), words(30)
-    whole = task._batches(text, 1, 1, 0, block=30)
+    whole = task._batches((text, None), 1, 1, 0, block=30)
     scorer = SequenceScorer(tiny_dictionary())
     (expected,) = scorer.generate([lm], whole[0])[0]
     found = [
@@ -218,7 +218,7 @@ def test_evaluation_in_blocks_scores_the_text_as_in_one_piece(model):
 
 def test_validation_does_not_disturb_the_memory_of_training():
     task, seen = task_of(block=4), []
-    samples = [task._batches(words(16), 1, 1, 0)[i] for i in range(4)]
+    samples = [task._batches((words(16), None), 1, 1, 0)[i] for i in range(4)]
 
     def criterion(model, sample):
         stream = sample["net_input"].get("stream")
@@ -231,6 +231,8 @@ def test_validation_does_not_disturb_the_memory_of_training():
         def train(self): ...
         def eval(self): ...
         def set_num_updates(self, number): ...
+        def parameters(self):
+            return [torch.zeros(1)]
 
     optimizer = SimpleNamespace(backward=lambda loss: None)
 
@@ -288,9 +290,11 @@ def test_a_search_continues_prefixes_as_recomputing_does(model, kind):
 
 def test_the_number_of_rows_must_be_given():
     with pytest.raises(UserError, match="--batch-size must be the number of rows"):
-        task_of(4).get_batch_iterator(task_of(4)._batches(words(16), 1, 1, 0))
+        task_of(4).get_batch_iterator(task_of(4)._batches((words(16), None), 1, 1, 0))
     with pytest.raises(UserError, match="--context-window must be 0"):
-        task_of(4).eval_lm_dataloader(task_of(4)._batches(words(9), 1, 1, 0), context_window=3)
+        task_of(4).eval_lm_dataloader(
+            task_of(4)._batches((words(9), None), 1, 1, 0), context_window=3
+        )
 
 
 @pytest.mark.parametrize("option", ["character_embeddings", "adaptive_input"])
