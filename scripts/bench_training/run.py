@@ -101,6 +101,11 @@ def bench(case: Case, rounds: int, threads: int, place: Place) -> dict:
     return {**told, "contenders": measured, **made}
 
 
+EQUAL_PRODUCTS = (
+    "Here ours multiplies through oneDNN and fairseq's through MKL, as torch chooses: where oneDNN"
+    " is the faster one, a part of the ratio is the library's merit. `updates.md` has whole updates"
+    " of both with equal products."
+)
 HEADER = ("timed", "layers", "dim", "B x T", "decoder", "seconds", "of fairseq's", "peak MiB")
 
 
@@ -153,6 +158,7 @@ def conditions(found: Sequence[dict]) -> list[str]:
         "Seconds of a step: median (least-most) of rounds in which the contenders take turns.",
         "What is timed, and what not, says `scripts/bench_training.py`."
         f" **{ours(found[0])}** is ours.",
+        *([] if "gpu" in found[0] else ["", EQUAL_PRODUCTS]),
         "",
         *(f"- {line}; commits {', '.join(sorted(names))}" for line, names in commits.items()),
     ]

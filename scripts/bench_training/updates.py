@@ -51,6 +51,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "memtx_compressive": {**SEGMENTS, "memtx_compression_rate": 4},
 }
 TRANSFORMER = "transformer"
+#: torch's names of what multiplies matrices.
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", "mkldnn::_linear_pointwise")
 
 
 def make_case(size: str) -> Case:
@@ -114,10 +116,22 @@ def bench(size: str, archs: Sequence[str], rounds: int, threads: int) -> dict:
         f"{arch} {math}": update_step(case, arch, math, batch) for arch in archs for math in maths
     }
     measured = measure(steps, rounds, benchmark.clock(threads))
+    for name, step in steps.items():
+        measured[name]["products_share"] = round(products_share(step), 3)
     for name, found in measured.items():
         logger.info("%s: %.4f s", name, median(found["seconds"]))
     told = {"schema": SCHEMA, "size": size, "case": asdict(case), "tokens": batch["ntokens"]}
     return {**told, "bfloat16": has_bfloat16(), "contenders": measured, **made}
+
+
+def products_share(step: Step) -> float:
+    """The share of products of matrices in the time of all of a step's operations."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        step()
+    times = {event.key: event.self_cpu_time_total for event in seen.key_averages()}
+    return sum(times.get(name, 0.0) for name in PRODUCTS) / sum(times.values())
 
 
 HEADER = (
@@ -159,6 +173,17 @@ def findings(found: Sequence[dict]) -> list[str]:
         " those of the target that are no padding. The last ratio is to the Transformer computed"
         " in the same way, so with equal products."
     ]
+    shares = [
+        f"{100 * one['products_share']:.0f} % of {name.split(' ')[0]}'s ({record['size']})"
+        for record in found
+        for name, one in record["contenders"].items()
+        if name.endswith(f" {STOCK}") and "products_share" in one
+    ]
+    if shares:
+        lines.append(
+            f"Matrix products take {', '.join(shares)} stock update by torch's profiler: where no"
+            " library multiplies faster, an update cannot become faster than all the rest allows."
+        )
     without = sorted({record["hardware"]["cpu"] for record in found if not record["bfloat16"]})
     if without:
         lines.append(

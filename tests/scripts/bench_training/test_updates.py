@@ -56,9 +56,11 @@ def test_records_and_page(tmp_path: Path) -> None:
         assert updates.main([*line, "--out", str(tmp_path)]) == 0
     (record,) = read_records(tmp_path / "updates.jsonl")
     assert record["size"] == "tiny" and record["tokens"] > 0
-    assert all(len(one["seconds"]) == 2 for one in record["contenders"].values())
+    for one in record["contenders"].values():
+        assert len(one["seconds"]) == 2 and 0.0 < one["products_share"] < 1.0
     page = (tmp_path / "updates.md").read_text()
     assert page.count("| tiny |") == len(record["contenders"])
+    assert "stock update by torch's profiler" in page
     assert ("No row for bfloat16" in page) != record["bfloat16"]
     (tmp_path / "updates.md").unlink()
     assert updates.main(["--table-only", "--out", str(tmp_path)]) == 0
