@@ -67,7 +67,7 @@ def _compressions() -> Registry[Any]:
 
 @dataclass(frozen=True)
 class FeedbackOptions:
-    """Of the Feedback decoder (Fan et al. 2020, arXiv 2002.09402, section 3 and ablations)."""
+    """What the Feedback decoder can be told (Fan et al. 2020, arXiv 2002.09402)."""
 
     memory_mixture: str = option(
         "softmax",
@@ -135,7 +135,10 @@ class FeedbackOptions:
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """Of the Transformer-XL decoder (Dai et al. 2019, arXiv 1901.02860); lengths in subwords."""
+    """What the Transformer-XL decoder can be told (Dai et al. 2019, arXiv 1901.02860).
+
+    Lengths are in subwords.
+    """
 
     segment_len: int = option(
         32, "positions of a segment; a target longer than that is processed segment by segment"
@@ -187,7 +190,7 @@ class SegmentOptions:
 
 @dataclass(frozen=True)
 class CompressiveOptions(SegmentOptions):
-    """Of the Compressive decoder (Rae et al. 2019, arXiv 1911.05507)."""
+    """What the Compressive decoder can be told (Rae et al. 2019, arXiv 1911.05507)."""
 
     cmem_len: int = option(16, "compressed states that a segment sees before its memory")
     eval_cmem_len: int = option(-1, "the same outside of training; -1: as in training")
@@ -252,7 +255,7 @@ class CompressiveOptions(SegmentOptions):
 
 @dataclass(frozen=True)
 class LengthOptions:
-    """Of the curriculum over sequence lengths, the end symbol included."""
+    """The curriculum over sequence lengths, which count the end symbol."""
 
     length_schedule: str = option(
         "none",
@@ -357,7 +360,7 @@ class ComputeOptions:
 
 @dataclass(frozen=True)
 class GeneratorOptions:
-    """Of decoding."""
+    """How translations are searched for, and with which weights."""
 
     generator: str = option(
         "fairseq",
@@ -391,7 +394,7 @@ class GeneratorOptions:
 
 @dataclass(frozen=True)
 class WarmStartOptions:
-    """Of starting from the weights of a Transformer that was trained in parallel."""
+    """Which weights of a trained Transformer a training starts from."""
 
     init_from: str = option(
         "", "checkpoint of a fairseq Transformer whose weights this model starts from"

@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Point:
     """The state of a schedule: ``length`` in subwords, ``share`` of the pairs (in the mode prefix
-    of the target tokens) that are trained on."""
+    of the target tokens) that are trained on.
+    """
 
     update: int
     length: int

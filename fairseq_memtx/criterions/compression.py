@@ -35,7 +35,7 @@ class CompressionCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
 @register_criterion("memtx_compression", dataclass=CompressionCriterionConfig)
 class CompressionCriterion(LabelSmoothedCrossEntropyCriterion):
-    """See the module; `memtx_compression_weight` is the factor of the compression's loss.
+    """Label smoothed cross entropy and the compression's own loss, by a factor.
 
     Raises:
         UserError: for a negative factor, which would teach the opposite.

@@ -75,7 +75,8 @@ class Pairs:
 @dataclass(frozen=True)
 class Batching:
     """fairseq's flags on the size of a batch: `--max-tokens` (padding included), `--batch-size`
-    (pairs) and `--required-batch-size-multiple`."""
+    (pairs) and `--required-batch-size-multiple`.
+    """
 
     max_tokens: int | None
     max_sentences: int | None

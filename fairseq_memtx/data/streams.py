@@ -122,7 +122,8 @@ class StreamBatchIterator(EpochBatchIterator):
 
     def load_state_dict(self, state_dict: State) -> None:
         """Go on in the middle of an epoch, with the memory of then where the streams are the
-        same."""
+        same.
+        """
         super().load_state_dict(state_dict)
         saved = state_dict.get("memtx")
         if saved is None:

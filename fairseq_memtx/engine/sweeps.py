@@ -46,7 +46,8 @@ class Sweeps:
 
     def __call__(self, r: Recurrence) -> RecurrenceOutput:
         """Run the recurrence; a gradient needs memory in proportion to the sweeps it goes
-        through."""
+        through.
+        """
         past = BlockPast(r)
         steps = [self._run_block(r, past, block) for block in self._blocks(len(r.inputs))]
         states, num_sentences = [r.inputs], r.inputs.size(1)

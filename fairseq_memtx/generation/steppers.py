@@ -211,7 +211,8 @@ def is_final(model: Any) -> bool:
 
 def weights_of(module: nn.Module) -> Iterator[tuple[int, int]]:
     """Where each parameter lies and how often it was changed; quicker than `module.parameters()`,
-    which would take several hundredths of the time of translating a sentence."""
+    which would take several hundredths of the time of translating a sentence.
+    """
     for parameter in module._parameters.values():
         if parameter is not None:
             yield parameter.data_ptr(), parameter._version

@@ -159,7 +159,8 @@ def run_visibly(command: Sequence[str], threads: int = 1) -> int:
 
 def stop(jobs: Sequence[Job], grace: float = GRACE_SECONDS) -> None:
     """End the jobs that still run: ask first (fairseq-train then saves), insist after ``grace``
-    seconds or when interrupted once more."""
+    seconds or when interrupted once more.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         for job in jobs:
             job.signal(number)

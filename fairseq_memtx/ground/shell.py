@@ -38,7 +38,8 @@ def shell_line(command: list[str]) -> str:
 
 def relative(word: str) -> str:
     """``word`` without this machine's folders: a path below it is told from there on,
-    another one by its last name."""
+    another one by its last name.
+    """
     name, equals, value = word.partition("=")  # such as NAME=CHECKPOINT
     if equals and Path(value).is_absolute():
         return f"{name}={relative(value)}"

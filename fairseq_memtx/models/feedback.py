@@ -111,11 +111,11 @@ class FeedbackDecoder(MemoryDecoder):
 
     @classmethod
     def counts_distances(cls, args) -> bool:
-        """See the base class."""
+        """Whether it has relative positions under these settings."""
         return from_namespace(args, FeedbackOptions).relative_positions > 0
 
     def why_not_fused(self) -> str | None:
-        """See the base class."""
+        """What about it the fast generator's fused steps cannot do; None if they can."""
         bounded = self.options.memory_span > 0 or self.options.relative_positions > 0
         return "its memory has a span or relative positions" if bounded else None
 

@@ -19,7 +19,7 @@ from ..compute.dropout import scaled_mask
 
 @dataclass(frozen=True)
 class DropoutRates:
-    """Probabilities, in [0, 1).
+    """How often a number is dropped, in [0, 1).
 
     Attributes:
         hidden: on the output of each sublayer, before the residual sum (`--dropout`).
@@ -86,7 +86,7 @@ class PackedMasks:
         return cls(LayerMasks(*(None if x is None else x.ne(0) for x in masks)), rates, dtype)
 
     def cut(self, positions: range, memories: range) -> LayerMasks:
-        """See `LayerMasks.cut`; bit for bit what was packed."""
+        """The masks of consecutive positions and memories, bit for bit those that were packed."""
         attention, hidden = self.rates.attention, self.rates.hidden
         rates = (attention, hidden, attention, hidden, self.rates.activation, hidden)
         kept = self.kept.cut(positions, memories)

@@ -1,7 +1,8 @@
 """One step of the Feedback decoder: a position through all layers, then into the memory.
 
-Fan et al. 2020 (arXiv 2002.09402), section 3. The same step serves training and decoding; `engine`
-says how the steps of a whole target are run.
+Fan et al. 2020 (arXiv 2002.09402), section 3. A search with the decoder's own state runs this step,
+and so do the engines `reference` and `parallel`. By default a training runs the engine `manual` and
+the fast generator its fused steps: the same sums written again, which tests hold to this step.
 
 Size legend: N rows, C model dimension, H heads, S source positions, L layers.
 """

@@ -170,7 +170,8 @@ def linear_dynamic(x: Tensor, packed: Any) -> Tensor:
 @cache
 def _operator() -> Callable[..., Tensor]:
     """The operator itself: what torch puts before it for the sake of tracing takes twice as long
-    as the product of a small model."""
+    as the product of a small model.
+    """
     operator = torch.ops.quantized.linear_dynamic.default
     return getattr(operator, "_op", operator)
 

@@ -90,7 +90,7 @@ class SegmentMemory:
 
     @property
     def num_rows(self) -> int:
-        """B."""
+        """How many rows, B."""
         return self.layers[0].recent.size(0)
 
     def detach(self) -> "SegmentMemory":

@@ -63,7 +63,7 @@ class SegmentPlan:
 
     @property
     def keys(self) -> int:
-        """W."""
+        """Keys of a segment, W."""
         return self.compressed + self.recent + self.size
 
     @property

@@ -33,7 +33,8 @@ class StreamMemory:
 
     def read(self, reader: Hashable, block: int) -> Memory | None:
         """The memory before `block` (from 0); None at the start, or where the block before is not
-        known."""
+        known.
+        """
         place = self._places.get(reader, self._restored)
         if place is None or block == 0:
             return None
@@ -47,7 +48,8 @@ class StreamMemory:
 
     def state(self, block: int) -> dict[str, Any] | None:
         """What its only reader has to find before `block`, as plain containers of tensors on the
-        CPU; None where that is nothing or there are several readers."""
+        CPU; None where that is nothing or there are several readers.
+        """
         if len(self._places) != 1:
             return None
         memory = self.read(next(iter(self._places)), block)
@@ -86,7 +88,8 @@ def _with_flags(layer: LayerMemory) -> LayerMemory:
 
 def _packed(tensors: Iterable[Tensor | None]) -> list[Tensor | None]:
     """Copies on the CPU, each one block of memory of its own: fairseq sends those of a checkpoint
-    to other ranks by their storage."""
+    to other ranks by their storage.
+    """
     contiguous = torch.contiguous_format
     return [None if x is None else x.cpu().clone(memory_format=contiguous) for x in tensors]
 

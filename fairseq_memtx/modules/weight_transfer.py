@@ -67,6 +67,8 @@ def choose_layers(choice: str, num_theirs: int, num_ours: int) -> tuple[int, ...
         choice: "spread" (every second of a decoder twice as deep, and so on, always with the last
             one, whose output the output projection was trained for), "first", "last", or numbers
             from 0, separated by commas.
+        num_theirs: layers of the Transformer's decoder.
+        num_ours: layers of ours.
 
     Raises:
         ValueError: where there are too few layers, or the numbers do not fit.
@@ -131,6 +133,7 @@ def transfer(
     Args:
         theirs: the Transformer's weights by name.
         ours: all names and weights of our model; a shared weight comes under each of its names.
+        plan: which layers feed which.
 
     Raises:
         ValueError: where a weight is missing, has another shape, would be lost although we have no

@@ -52,7 +52,7 @@ MemtxLanguageModelingConfig = dataclasses.make_dataclass(
 
 @register_task("memtx_language_modeling", dataclass=MemtxLanguageModelingConfig)
 class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
-    """See the module."""
+    """A text in order: each row of a batch goes on where it ended in the batch before."""
 
     def __init__(self, args, dictionary, output_dictionary=None, targets=None):
         super().__init__(args, dictionary, output_dictionary, targets)
@@ -173,7 +173,7 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def valid_step(self, sample, model, criterion):
-        """fairseq's hook."""
+        """fairseq's hook: validation has a memory of its own."""
         return super().valid_step(self._with_stream(sample, "valid"), model, criterion)
 
     def eval_lm_dataloader(self, dataset, batch_size=None, **settings):

@@ -59,7 +59,11 @@ MemtxTranslationConfig = dataclasses.make_dataclass(
 
 @register_task("memtx_translation", dataclass=MemtxTranslationConfig)
 class MemtxTranslationTask(ComputingTask, TranslationTask):
-    """See the module. Raises `UserError` for options that are impossible, alone or together."""
+    """fairseq's translation task with a curriculum, a warm start and our generators.
+
+    Raises:
+        UserError: for options that are impossible, alone or together.
+    """
 
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
@@ -109,7 +113,7 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
         return os.path.exists(path)
 
     def load_dataset(self, split, *args, **kwargs):
-        """fairseq's hook."""
+        """fairseq's hook: with targets that can be cut, where the curriculum cuts them."""
         super().load_dataset(split, *args, **kwargs)
         prefixes = self.has_curriculum and self.length_options.length_mode == "prefix"
         if split == self.cfg.train_subset and prefixes:

@@ -35,7 +35,8 @@ class Sizes(NamedTuple):
 
 class Inputs(NamedTuple):
     """Embedded words `(N, C)`; the past's keys and values `(B, H, s, D)` with their bias
-    `(B, 1, R, s)`; the source's `(L, B, H, S, D)`."""
+    `(B, 1, R, s)`; the source's `(L, B, H, S, D)`.
+    """
 
     x: Tensor
     keys: Tensor

@@ -1,5 +1,6 @@
 """Memory of systems that decode: what is held when one is loaded, how much more while it
-translates, and what it keeps for each token."""
+translates, and what it keeps for each token.
+"""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ def differences(
 def pairs(facts: Sequence[dict]) -> list[tuple[dict, dict]]:
     """What is compared: each architecture with the Transformer of its depth in the same mode (the
     first of several with the first, and so on), and each mode with the first that the same model
-    has in float."""
+    has in float.
+    """
     found = []
     for fact in facts:
         if fact["architecture"] != BASELINE:
@@ -119,7 +120,8 @@ def pairs(facts: Sequence[dict]) -> list[tuple[dict, dict]]:
 
 def partner(facts: Sequence[dict], fact: dict, mode: str) -> list[tuple[dict, dict]]:
     """A system beside the Transformer of its depth in a mode, if there is one: the first of several
-    beside the first, and so on."""
+    beside the first, and so on.
+    """
     place = alike(facts, fact, fact["architecture"], fact["mode"]).index(fact)
     others = alike(facts, fact, BASELINE, mode)
     return [(fact, other) for other in others[place : place + 1]]

@@ -85,7 +85,8 @@ def rate_pairs(systems: Sequence[dict]) -> list[tuple[dict, dict]]:
     """Whose rates are set against each other: each architecture's against the Transformer's in the
     same mode, and that of each mode of our own against the rival's, in eight bits where ours is,
     with a shortlist and without where ours has one. Always of one depth, the first of several seeds
-    against the first, and so on."""
+    against the first, and so on.
+    """
     found = []
     for system in systems:
         words = system["mode"].split("+")
@@ -285,7 +286,8 @@ def points_of(systems: Sequence[dict], index: int) -> list[plots.Point]:
 def style(architecture: str, mode: str) -> tuple[dict[str, Any], bool]:
     """How a curve looks, and whether its markers are hollow: the rival has a colour of its own,
     otherwise colour and marker tell the architecture, and the line and the hollow markers the
-    mode."""
+    mode.
+    """
     words = mode.split("+")
     look = RIVAL if words[0] == "ct2" else plots.look(architecture)
     line = ":" if words[0] == "plain" else "--" if words[0] == "graph" else "-"

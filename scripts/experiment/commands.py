@@ -120,7 +120,8 @@ def generate_command(
     experiment: Experiment, data_bin: Path, checkpoint: Path, tokenizer: str = "none"
 ) -> list[str]:
     """``fairseq-generate`` with subwords (and Moses' tokens, where ``tokenizer`` is ``moses``)
-    undone: its D- lines are detokenised text."""
+    undone: its D- lines are detokenised text.
+    """
     data = experiment.data
     command = ["fairseq-generate", str(data_bin), *_user_dir(), "--task", "translation"]
     command += ["--source-lang", data.source_lang, "--target-lang", data.target_lang]
@@ -174,7 +175,8 @@ def without(words: list[str], flag: str) -> list[str]:
 
 def told(words: Sequence[str], folder: Path) -> list[str]:
     """A command line as it is published and compared: wherever the experiment's ``folder`` is, its
-    files are told as below ``runs/``; of other places only the last name."""
+    files are told as below ``runs/``; of other places only the last name.
+    """
     return [_told_word(word, folder) for word in words]
 
 

@@ -52,7 +52,8 @@ class Model:
 
     def at_width(self, width: int) -> Model:
         """The same at another embedding dimension: heads keep their size, the feed-forward
-        networks their proportion. 0 for its own."""
+        networks their proportion. 0 for its own.
+        """
         if width in (0, self.embed_dim):
             return self
         heads = max(1, self.heads * width // self.embed_dim)

@@ -27,7 +27,8 @@ class Run:
     @property
     def name(self) -> str:
         """The run's folder and record, such as ``feedback-d2-s1`` or
-        ``feedback-d2-w128-curriculum-s1``."""
+        ``feedback-d2-w128-curriculum-s1``.
+        """
         recipe = "" if self.recipe == PLAIN else f"-{self.recipe}"
         return f"{self.shape}{recipe}-s{self.seed}"
 

@@ -176,7 +176,8 @@ class Loader:
 
 def make_batches(system: System, size: int, lines: int) -> list[dict]:
     """fairseq-generate's batches for the first ``lines`` of the test set, of sentences of like
-    length; all but the last have ``size``, also where that is no multiple of 8."""
+    length; all but the last have ``size``, also where that is no multiple of 8.
+    """
     from fairseq import utils
 
     dataset = system.task.dataset("test")

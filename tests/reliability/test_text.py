@@ -62,7 +62,8 @@ def assert_the_same(lines: list[str], translator: Translator, data_bin: Path) ->
 
 def test_all_characters_of_the_first_plane(translator: Translator, data_bin: Path) -> None:
     """Each within a word, alone and at the end; with Moses' slow tokens every ninth, and all of
-    the first that matter most."""
+    the first that matter most.
+    """
     step = 9 if translator.steps.tokenizer == "moses" else 1
     codes = {*range(0x250), *range(0x2000, 0x2070), *range(0, 0x10000, step)} - {0x0A}
     lines = lines_with(chr(code) for code in sorted(codes) if not 0xD800 <= code < 0xE000)

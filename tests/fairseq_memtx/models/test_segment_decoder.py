@@ -81,7 +81,8 @@ def test_padding_on_either_side_changes_nothing(case):
 @torch.no_grad()
 def test_a_search_with_padding_on_the_left_of_its_prefixes(case):
     """Within a segment it equals the whole; beyond it the rows' segments would end at once, though
-    they began one after the other: that is refused rather than computed otherwise."""
+    they began one after the other: that is refused rather than computed otherwise.
+    """
     decoder, source, state = build(case).decoder, random_source([4, 5, 1]), {}
     tokens = random_tokens([5, 2, 4], "left")
     whole, _ = decoder(tokens[:, :4], source)

@@ -332,7 +332,8 @@ def test_feedback_transformer_of_labml(shared_kv, engine):
 
 def geglu(x: Tensor) -> Tensor:
     """Their gated activation `(..., 2 F)` -> `(..., 2 F)`, the second half zeros: fc2 keeps its
-    width."""
+    width.
+    """
     value, gate = x.chunk(2, dim=-1)
     return torch.cat([F.gelu(gate) * value, torch.zeros_like(value)], dim=-1)
 

@@ -133,7 +133,8 @@ def test_the_sources_have_no_warnings(name: str) -> None:
 @pytest.mark.slow
 def test_no_instruction_of_a_level_gets_into_code_for_all(engine: Any) -> None:
     """All code of a level has internal linkage: one function compiled for two levels under one
-    name would be one of the two for all."""
+    name would be one of the two for all.
+    """
     if shutil.which("nm") is None:
         pytest.skip("there is no nm")
     program = build.compiler()

@@ -150,7 +150,8 @@ def test_one_layer_differs_only_in_seeing_itself(
     pre_norm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit case: with the embedding as memory, Feedback of one layer is a Transformer that
-    attends to the positions before the current one, which a Transformer's mask can express."""
+    attends to the positions before the current one, which a Transformer's mask can express.
+    """
     # fairseq's softmax is in float32 even where all else is in float64
     monkeypatch.setattr(utils, "softmax", lambda x, dim, onnx_trace=False: x.softmax(dim))
     theirs, ours = tiny_pair(decoder_normalize_before=pre_norm, memtx_memory_mixture="first")
