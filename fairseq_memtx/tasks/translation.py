@@ -117,7 +117,8 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
 
     def load_dataset(self, split, *args, **kwargs):
         """fairseq's hook: data as data_prep wrote it, with targets that can be cut where the
-        curriculum cuts them."""
+        curriculum cuts them.
+        """
         for folder in utils.split_paths(self.cfg.data):
             check_split(Path(folder), split)
         super().load_dataset(split, *args, **kwargs)
