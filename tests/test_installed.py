@@ -1,8 +1,8 @@
 """The wheel in a fresh environment: raw text to raw text by `memtx` and `fairseq-train` alone.
 
 The environment holds our wheel and sees the libraries of the running interpreter, but not the
-checkout; everything runs from an empty folder. The text is English numbers and their German names,
-so that a model of some thousand weights learns in a few updates what can be checked.
+checkout; everything runs from an empty folder. A line of text is an English number, or its German
+name, so that a model of some thousand weights learns in a few updates what can be checked.
 """
 
 import importlib.metadata
@@ -25,11 +25,12 @@ NUMBERS = {
 }  # fmt: skip
 #: Lines of each split.
 LINES = {"train": 300, "valid": 10, "test": 12}
+ENOUGH = 9  # right lines of the test set; by chance there would be one or two
 SIZES = "--encoder-layers 1 --decoder-layers 1"
 SIZES += "".join(
     f" --{side}-{part}embed-dim 32" for side in ("encoder", "decoder") for part in ("", "ffn-")
 )
-LEARNING = "--optimizer adam --lr 0.02 --dropout 0 --max-tokens 400 --cpu --num-workers 0"
+LEARNING = "--optimizer adam --lr 0.01 --dropout 0 --max-tokens 400 --cpu --num-workers 0"
 LEARNING += " --disable-validation --no-epoch-checkpoints --log-format json --log-interval 20"
 TRAIN = f"data/bin --arch memtx_feedback_tiny {SIZES} {LEARNING} --save-interval-updates 20"
 
@@ -74,12 +75,12 @@ class Installed:
 
 
 def write_text(folder: Path) -> None:
-    """One or two numbers a line."""
+    """A number a line."""
     drawn = random.Random(1)
     for split, lines in LINES.items():
-        text = [drawn.choices(list(NUMBERS), k=drawn.randint(1, 2)) for _ in range(lines)]
-        english = "".join(" ".join(words) + "\n" for words in text)
-        german = "".join(" ".join(NUMBERS[word] for word in words) + "\n" for words in text)
+        words = drawn.choices(list(NUMBERS), k=lines)
+        english = "".join(f"{word}\n" for word in words)
+        german = "".join(f"{NUMBERS[word]}\n" for word in words)
         (folder / f"{split}.en").write_text(english, encoding="utf-8")
         (folder / f"{split}.de").write_text(german, encoding="utf-8")
 
@@ -92,7 +93,14 @@ def make_environment(folder: Path, wheel: Path) -> None:
     it looks for a user-dir that is a bare name.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", folder / "bin" / "python", "install"]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        folder / "bin" / "python",
+        "install",
+    ]
     subprocess.run([*pip, "--quiet", "--no-deps", "--no-index", wheel], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
     libraries = [path for path in sys.path if path.endswith(("site-packages", "dist-packages"))]
@@ -159,7 +167,7 @@ def test_the_environment_has_our_package_and_none_of_the_checkout_s(installed: I
 def test_raw_text_to_raw_text(trained: Installed) -> None:
     trained.run("memtx average --last 2 --out averaged.pt run")
     trained.run("memtx translate averaged.pt --input test.en --output translated.de")
-    assert trained.right(trained.lines("translated.de")) >= LINES["test"] // 2
+    assert trained.right(trained.lines("translated.de")) >= ENOUGH
     score = trained.run("memtx score --hypotheses translated.de --references test.de")
     assert float(re.search(r'"chrf": \{\s+"score": ([\d.]+)', score)[1]) > 60
 
@@ -185,14 +193,14 @@ def test_a_model_in_eight_bits_is_smaller_and_translates(trained: Installed) -> 
     trained.run("memtx quantize run/checkpoint_last.pt --out small.pt")
     small, whole = (trained.folder / x for x in ("small.pt", "run/checkpoint_last.pt"))
     assert small.stat().st_size < whole.stat().st_size / 2
-    assert trained.right(trained.translated("small.pt")) >= LINES["test"] // 2
+    assert trained.right(trained.translated("small.pt")) >= ENOUGH
 
 
 @pytest.mark.slow
 def test_a_shortlist_is_searched_with(trained: Installed) -> None:
     trained.run("memtx shortlist data/bin --out list.npz --translations 10 --frequent 10")
     found = trained.translated("run/checkpoint_last.pt --shortlist list.npz")
-    assert trained.right(found) >= LINES["test"] // 2
+    assert trained.right(found) >= ENOUGH
 
 
 @pytest.mark.slow
@@ -215,7 +223,7 @@ def test_a_teacher_s_translations_train_a_student(trained: Installed) -> None:
     assert (trained.folder / "distilled" / "checkpoints" / "checkpoint_last.pt").exists()
     taught = trained.lines("distilled/text/train.de")
     assert len(taught) > LINES["train"] // 2
-    assert {word for line in taught for word in line.split()} <= set(NUMBERS.values())
+    assert sum(line in NUMBERS.values() for line in taught) > 0.7 * len(taught)
 
 
 @pytest.mark.slow
@@ -224,4 +232,4 @@ def test_a_transformer_becomes_a_memory_decoder(trained: Installed) -> None:
         "memtx train-staged data/bin --save-dir staged --parallel-updates 40"
         f" --train-args {SIZES} {LEARNING} --max-update 60"
     )
-    assert trained.right(trained.translated("staged/checkpoint_last.pt")) >= LINES["test"] // 2
+    assert trained.right(trained.translated("staged/checkpoint_last.pt")) >= ENOUGH
