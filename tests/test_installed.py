@@ -25,14 +25,16 @@ NUMBERS = {
 }  # fmt: skip
 #: Lines of each split.
 LINES = {"train": 300, "valid": 10, "test": 12}
-ENOUGH = 9  # right lines of the test set; by chance there would be one or two
+ENOUGH = 10  # right lines of the test set; by chance there would be one or two
+# With more beams than words are likely, fairseq's search would end before the long words do.
+SEARCH = "--beam 1"
 SIZES = "--encoder-layers 1 --decoder-layers 1"
 SIZES += "".join(
     f" --{side}-{part}embed-dim 32" for side in ("encoder", "decoder") for part in ("", "ffn-")
 )
-LEARNING = "--optimizer adam --lr 0.01 --dropout 0 --max-tokens 400 --cpu --num-workers 0"
-LEARNING += " --disable-validation --no-epoch-checkpoints --log-format json --log-interval 20"
-TRAIN = f"data/bin --arch memtx_feedback_tiny {SIZES} {LEARNING} --save-interval-updates 20"
+LEARNING = "--optimizer adam --lr 0.005 --dropout 0 --batch-size 60 --cpu --num-workers 0"
+LEARNING += " --disable-validation --log-format json --log-interval 20"
+TRAIN = f"data/bin --arch memtx_feedback_tiny {SIZES} {LEARNING} --keep-last-epochs 2"
 
 
 @dataclass
@@ -63,7 +65,7 @@ class Installed:
 
     def translated(self, how: str) -> list[str]:
         """The test set's translations by `memtx translate`."""
-        self.run(f"memtx translate {how} --input test.en --output found.de")
+        self.run(f"memtx translate {how} {SEARCH} --input test.en --output found.de")
         found = self.lines("found.de")
         (self.folder / "found.de").unlink()
         assert len(found) == LINES["test"]
@@ -144,10 +146,10 @@ def trained(installed: Installed) -> Installed:
             )
             log = ""
             place = installed.run("memtx user-dir").strip()
-            for user_dir, updates in ((place, 40), ("fairseq_memtx", 60)):
+            for user_dir, epochs in ((place, 6), ("fairseq_memtx", 10)):  # of 5 updates
                 log += installed.run(
                     f"fairseq-train {TRAIN} --user-dir {user_dir} --task memtx_translation"
-                    f" --save-dir run --max-update {updates}"
+                    f" --save-dir run --max-epoch {epochs}"
                 )
             (installed.folder / "train.log").write_text(log, encoding="utf-8")
     return installed
@@ -166,10 +168,10 @@ def test_the_environment_has_our_package_and_none_of_the_checkout_s(installed: I
 
 def test_raw_text_to_raw_text(trained: Installed) -> None:
     trained.run("memtx average --last 2 --out averaged.pt run")
-    trained.run("memtx translate averaged.pt --input test.en --output translated.de")
+    trained.run(f"memtx translate averaged.pt {SEARCH} --input test.en --output translated.de")
     assert trained.right(trained.lines("translated.de")) >= ENOUGH
     score = trained.run("memtx score --hypotheses translated.de --references test.de")
-    assert float(re.search(r'"chrf": \{\s+"score": ([\d.]+)', score)[1]) > 60
+    assert float(re.search(r'"chrf": \{\s+"score": ([\d.]+)', score)[1]) > 90
 
 
 @pytest.mark.slow
@@ -183,7 +185,7 @@ def test_the_length_schedule_and_the_mixture_are_shown(trained: Installed) -> No
     shown = trained.run("memtx mixture train.log run/checkpoint_last.pt --out mixture")
     header, log, checkpoint = (line.split() for line in shown.rstrip("\n").split("\n"))
     assert header == ["file", "updates", "embedding", "layer", "1"]
-    assert (log[1], checkpoint[1]) == ("60", "60")
+    assert (log[1], checkpoint[1]) == ("50", "50")
     assert sum(map(float, checkpoint[2:])) == pytest.approx(1.0, abs=1e-3)
     assert (trained.folder / "mixture.svg").stat().st_size > 1000
 
@@ -207,7 +209,7 @@ def test_a_shortlist_is_searched_with(trained: Installed) -> None:
 def test_the_output_of_fairseq_generate_becomes_text(trained: Installed) -> None:
     log = trained.run(
         "fairseq-generate data/bin --path run/checkpoint_last.pt --cpu --user-dir fairseq_memtx"
-        " --remove-bpe sentencepiece --batch-size 5"
+        f" --remove-bpe sentencepiece --batch-size 5 {SEARCH}"
     )
     found = trained.run(f"memtx hypotheses --lines {LINES['test']}", stdin=log)
     assert found == "\n".join(trained.translated("run/checkpoint_last.pt")) + "\n"
@@ -215,21 +217,21 @@ def test_the_output_of_fairseq_generate_becomes_text(trained: Installed) -> None
 
 @pytest.mark.slow
 def test_a_teacher_s_translations_train_a_student(trained: Installed) -> None:
-    student = f"--arch transformer_tiny {SIZES} {LEARNING} --max-update 2"
+    student = f"--arch transformer_tiny {SIZES} {LEARNING} --max-epoch 1"
     trained.run(
         "memtx distil --data data --teacher run/checkpoint_last.pt --out distilled --shards 1"
-        f" --generate-args=--cpu --train-args {student}"
+        f" {SEARCH} --generate-args=--cpu --train-args {student}"
     )
     assert (trained.folder / "distilled" / "checkpoints" / "checkpoint_last.pt").exists()
     taught = trained.lines("distilled/text/train.de")
     assert len(taught) > LINES["train"] // 2
-    assert sum(line in NUMBERS.values() for line in taught) > 0.7 * len(taught)
+    assert sum(line in NUMBERS.values() for line in taught) > 0.9 * len(taught)
 
 
 @pytest.mark.slow
 def test_a_transformer_becomes_a_memory_decoder(trained: Installed) -> None:
     trained.run(
         "memtx train-staged data/bin --save-dir staged --parallel-updates 40"
-        f" --train-args {SIZES} {LEARNING} --max-update 60"
+        f" --train-args {SIZES} {LEARNING} --no-epoch-checkpoints --max-update 60"
     )
     assert trained.right(trained.translated("staged/checkpoint_last.pt")) >= ENOUGH
