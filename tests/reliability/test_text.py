@@ -17,13 +17,13 @@ from data_prep.options import Options
 from fairseq_memtx.ground.files import sha256_of
 from fairseq_memtx.ground.layout import SUBWORD_MODEL
 from fairseq_memtx.ground.text import TextSteps, load_subwords, symbols
-from fairseq_memtx.translator import Search, Translator
+from fairseq_memtx.translator import SearchSettings, Translator
 
 
 @pytest.fixture(scope="module", params=["none", "moses"])
 def translator(request: pytest.FixtureRequest, scattered: Path) -> Translator:
     steps = TextSteps(request.param, normalize=request.param == "moses")
-    return Translator.from_pretrained(scattered, search=Search(beam=1), steps=steps)
+    return Translator.from_pretrained(scattered, search=SearchSettings(beam=1), steps=steps)
 
 
 def options_of(translator: Translator) -> Options:

@@ -11,7 +11,7 @@ import pytest
 from fairseq_memtx.commands import translate
 from fairseq_memtx.ground import cores
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.translator import Search, Translator, checked_lines
+from fairseq_memtx.translator import SearchSettings, Translator, checked_lines
 
 WORDS = ["the", "old", "dog", "sees", "a", "cat", "and", "reads", "no", "book"]
 
@@ -154,7 +154,7 @@ def test_fairseqs_generate_has_the_same_bound(scattered: Path) -> None:
     ],
 )
 def test_what_is_no_text_is_told_before_the_work(lines, says: str, scattered: Path) -> None:
-    translator = Translator.from_pretrained(scattered, search=Search(beam=1))
+    translator = Translator.from_pretrained(scattered, search=SearchSettings(beam=1))
     translator._translate_batch = None  # type: ignore[method-assign, assignment]
     with pytest.raises(UserError, match=says):
         translator.translate(lines)
@@ -171,7 +171,7 @@ def test_lines_may_come_one_by_one() -> None:
 )  # fmt: skip
 def test_options_of_the_api_have_types_and_bounds(name: str, value: object) -> None:
     with pytest.raises(UserError, match=f"`{name}` must be "):
-        Search(**{name: value})  # type: ignore[arg-type]
+        SearchSettings(**{name: value})  # type: ignore[arg-type]
 
 
 def test_the_environment_and_the_limits_of_a_container_count(
