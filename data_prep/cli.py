@@ -10,6 +10,7 @@ from typing import Any
 
 from fairseq_memtx.ground.command_line import describe_os_error, terminable
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.prepared import check_folder
 from fairseq_memtx.ground.versions import versions
 
 from .options import Options
@@ -149,6 +150,7 @@ def run_sample(args: argparse.Namespace) -> None:
     from .pipeline import Corpora, Preparation, locked, stamps_of
 
     options = options_of(args)
+    check_folder(args.out, "--out")
     folder = args.out / "work" / "sample"
     documents = args.documents if args.documents is not None else sample.DEFAULT_DOCUMENTS
     made = {"seed": args.seed, "documents": documents, "version": sample.GENERATOR_VERSION}
@@ -179,6 +181,7 @@ def run_parallel(args: argparse.Namespace) -> None:
     from .pipeline import Corpora, Preparation, locked
 
     options = options_of(args)
+    check_folder(args.out, "--out")
     langs = options.source_lang, options.target_lang
     held_out = []
     for split in ("valid", "test"):
@@ -198,11 +201,13 @@ def run_wmt14(args: argparse.Namespace) -> None:
     from .pipeline import Preparation, locked
     from .wmt14 import fetch_corpora
 
+    options = options_of(args)
+    check_folder(args.out, "--out")
     folder = args.download_dir or args.out / "downloads"
     source = Source(folder, args.local_dir, args.mirror or MIRRORS)
     with locked(args.out):
         corpora, origin = fetch_corpora(args.out, source)
-        tell(Preparation(args.out, corpora, options_of(args), origin).run(), args.out)
+        tell(Preparation(args.out, corpora, options, origin).run(), args.out)
 
 
 def run_programs(args: argparse.Namespace) -> None:

@@ -24,6 +24,9 @@ MAX_EXPANSION = 20
 ALWAYS_ALLOWED_BYTES = 64 << 20
 MAX_MEMBERS = 100_000
 CHUNK_BYTES = 1 << 20
+# What tarfile lets through of headers that make no sense.
+DAMAGE = (ValueError, OverflowError, RecursionError, LookupError, TypeError, AttributeError)
+READS_AT_END = 100  # of a whole archive it is a handful
 
 
 class BoundedReader:
@@ -31,14 +34,19 @@ class BoundedReader:
 
     def __init__(self, file: BinaryIO, limit: int, name: str) -> None:
         self.file, self.left, self.name = file, limit, name
+        self.reads_at_end = 0
 
     def read(self, size: int) -> bytes:
         """Read at most ``size`` bytes.
 
         Raises:
-            UserError: the limit is passed.
+            UserError: the limit is passed, or the end has been read again and again: tarfile would
+                look for what an archive claims to hold for ever.
         """
         content = self.file.read(size)
+        self.reads_at_end += not content
+        if self.reads_at_end > READS_AT_END:
+            raise UserError(f"`{self.name}` must hold what its members claim, but ends before")
         self.left -= len(content)
         if self.left < 0:
             raise UserError(f"`{self.name}` must not expand beyond its bound, but does: a bomb?")
@@ -69,10 +77,13 @@ def extract(archive: Path, wanted: Mapping[str, Path], limit: int | None = None)
         ):
             bounded = BoundedReader(file, limit, str(archive))  # type: ignore[arg-type]
             temporary = {member: name(path) for member, path in wanted.items()}
-            _write_wanted(bounded, archive, temporary, raw, progress)
-    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+            _write_wanted(bounded, archive, temporary, raw, progress, limit)
+    except UserError:
+        raise
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, *DAMAGE) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"`{archive}` must be a whole .tgz file, but is damaged ({error}): fetch it again"
+            f"`{archive}` must be a whole .tgz file, but is damaged ({reason}): fetch it again"
         ) from error
 
 
@@ -82,6 +93,7 @@ def _write_wanted(
     wanted: Mapping[str, Path],
     raw: BinaryIO,
     progress: Progress,
+    limit: int,
 ) -> None:
     missing = dict(wanted)
     with tarfile.open(fileobj=file, mode="r|") as tar:  # type: ignore[call-overload]
@@ -91,9 +103,10 @@ def _write_wanted(
                     f"`{archive}` must have at most {MAX_MEMBERS} members, but has more"
                 )
             name = check_member(member, archive)
+            check_size(member, archive, limit)
             if name in wanted:
                 path = missing.pop(name, None)
-                if path is None or not member.isreg() or member.issparse():
+                if path is None or not member.isreg():
                     raise UserError(f"`{archive}` must hold `{name}` once, as a plain file")
                 _copy(tar, member, path)
             progress.add(raw.tell() - progress.done)
@@ -109,6 +122,23 @@ def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
     with path.open("wb") as out:
         while chunk := source.read(CHUNK_BYTES):
             out.write(chunk)
+
+
+def check_size(member: tarfile.TarInfo, archive: Path, limit: int) -> None:
+    """Refuse a member that claims more bytes than there can be, or to be full of holes.
+
+    Raises:
+        UserError: it does.
+    """
+    if not 0 <= member.size <= limit:
+        raise UserError(
+            f"`{archive}` must hold at most {limit} bytes, but `{member.name}` claims"
+            f" {member.size}: refused"
+        )
+    if member.issparse():
+        raise UserError(
+            f"`{archive}` must hold plain files, but `{member.name}` is sparse: refused"
+        )
 
 
 def check_member(member: tarfile.TarInfo, archive: Path) -> str:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.prepared import is_language
+
+MOST_PIECES = 1_000_000
+MOST_WORKERS = 512
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,21 @@ class Options:
     workers: int = 2
 
     def __post_init__(self) -> None:
+        for name in ("source_lang", "target_lang"):
+            rule = "of letters, digits and _ only (fairseq splits file names at - and .)"
+            self._require(name, is_language(getattr(self, name)), rule)
         for name in ("min_words", "max_words", "max_subwords", "vocab_size", "spm_sample"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        self._require("workers", self.workers >= 1, "at least 1")
+        self._require("vocab_size", self.vocab_size <= MOST_PIECES, f"at most {MOST_PIECES}")
+        self._require("seed", 0 <= self.seed < 1 << 63, "at least 0 and below 2^63")
+        self._require("workers", 1 <= self.workers <= MOST_WORKERS, f"from 1 to {MOST_WORKERS}")
         self._require("max_words", self.max_words >= self.min_words, "at least `--min-words`")
         self._require("max_ratio", self.max_ratio >= 1, "at least 1")
-        self._require("character_coverage", 0 < self.character_coverage <= 1, "in (0, 1]")
+        self._require(
+            "character_coverage",
+            0.98 <= self.character_coverage <= 1,
+            "from 0.98 to 1, which sentencepiece takes",
+        )
         self._require("target_lang", self.target_lang != self.source_lang, "another language")
 
     def _require(self, name: str, holds: bool, rule: str) -> None:

@@ -12,12 +12,23 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fairseq_memtx.ground import writing
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.ground.files import atomic_writers, renamed_together, sha256_of, write_json
-from fairseq_memtx.ground.layout import HELD_OUT, SPLITS, Layout
+from fairseq_memtx.ground.files import (
+    atomic_writers,
+    open_bytes,
+    renamed_together,
+    sha256_of,
+    write_json,
+)
+from fairseq_memtx.ground.layout import HELD_OUT, PREPARED, SPLITS, Layout
+from fairseq_memtx.ground.prepared import read_report
 from fairseq_memtx.ground.progress import Progress
 from fairseq_memtx.ground.stamps import Stamp, Stamps, digest
+from fairseq_memtx.ground.text import looks_like_utf16
+from fairseq_memtx.ground.writing import check_output
 
 from . import __version__, duplicates, sgm, spm
 from .clean import KEPT, REPLACED, Cleaner
@@ -29,6 +40,7 @@ from .workers import ordered_map
 
 logger = logging.getLogger(__name__)
 
+POSITIONS = 1024  # of fairseq's models unless told otherwise, the end symbol included
 TEXT_OPTIONS = ("source_lang", "target_lang", "tokenizer", "normalize")
 CLEAN_OPTIONS = (*TEXT_OPTIONS, "min_words", "max_words", "control", "invalid_utf8")
 SPM_OPTIONS = (
@@ -176,7 +188,25 @@ class Preparation:
         _require_pairs(result["pairs"], f"reading the {split} set", {})
         text.warn()
         del result["tokens"]
-        return {**result, "blank": len(text.blank)}
+        too_long = self._too_long(split)
+        return {**result, "blank": len(text.blank), "too long": len(too_long)}
+
+    def _too_long(self, split: str) -> list[int]:
+        """The numbers, from 1, of the lines with more subwords than fairseq's models take; told."""
+        ids = self.layout.ids(split)
+        sizes = [np.fromfile(path, "<i4") for path in (ids.source_sizes, ids.target_sizes)]
+        longest = np.maximum(*sizes)
+        numbers = (np.nonzero(longest >= POSITIONS)[0] + 1).tolist()
+        if numbers:
+            logger.warning(
+                "`%s`: %d lines have more than %d subwords (the first is line %d, with %d), which"
+                " is what fairseq's models take: fairseq-train leaves them out of validation,"
+                " fairseq-generate needs --skip-invalid-size-inputs-valid-test, `memtx translate`"
+                " translates them in parts",
+                self.corpora[split][0].name, len(numbers), POSITIONS - 1, numbers[0],
+                longest[numbers[0] - 1],
+            )  # fmt: skip
+        return numbers
 
     def _binarise(self) -> dict[str, Any]:
         """Turn the ids of all splits into fairseq's files."""
@@ -225,6 +255,9 @@ class Preparation:
         """Checksums and line counts of a split's files, which must agree."""
         told = []
         for files in self.corpora[split]:
+            self._refuse_own_outputs(files)
+            for path in (files.source, files.target):
+                refuse_utf16(path)
             facts = {path: self.stamps.facts(path) for path in files.paths()}
             counts = {path: fact["lines"] for path, fact in facts.items()}
             if len(set(counts.values())) > 1:
@@ -234,6 +267,16 @@ class Preparation:
             hashes = {path.name: fact["sha256"] for path, fact in facts.items()}
             told.append({"name": files.name, "lines": lines, "sha256": hashes})
         return told
+
+    def _refuse_own_outputs(self, files: ParallelFiles) -> None:
+        """An input that the preparation would write over is refused."""
+        own = [*self.layout.bin_files(list(SPLITS)), *self._clean_outputs()]
+        own += [path for split in HELD_OUT for path in self.layout.references(split, True)]
+        own += [self.layout.keep, self.layout.model, self.layout.pieces, self.layout.report]
+        own += [path for split in SPLITS for path in self.layout.ids(split).all()]
+        for path in own:
+            if path.exists():
+                check_output(path, inputs=files.paths())
 
     def _encode_blocks(
         self,
@@ -305,17 +348,30 @@ def verify(out: Path) -> list[str]:
     Raises:
         UserError: there is no whole preparation in ``out``.
     """
-    report = out / "prepared.json"
-    if not report.is_file():
+    if not (out / PREPARED).is_file():
         raise UserError(f"`{out}` must hold a prepared.json, but does not: prepare it first")
     differences = []
-    for name, sha256 in json.loads(report.read_bytes())["outputs"].items():
+    for name, sha256 in read_report(out)["outputs"].items():
         path = out / name
         if not path.is_file():
             differences.append(f"`{path}` is missing")
         elif sha256_of(path) != sha256:
             differences.append(f"`{path}` does not have its recorded SHA-256")
     return differences
+
+
+def refuse_utf16(path: Path) -> None:
+    """Refuse a text in UTF-16, of which every other character would be a NUL.
+
+    Raises:
+        UserError: it looks like one.
+    """
+    with open_bytes(path) as file:
+        if looks_like_utf16(file.read(4096)):
+            raise UserError(
+                f"`{path}` must be UTF-8, but looks like UTF-16: convert it, for example with"
+                " `iconv -f UTF-16 -t UTF-8`"
+            )
 
 
 def _require_pairs(pairs: int, doing: str, dropped: dict[str, int]) -> None:

@@ -52,7 +52,8 @@ class SearchSettings:
     Attributes:
         beam: hypotheses kept for each sentence.
         lenpen: exponent of the length by which a score is divided.
-        max_len_a, max_len_b: a translation has at most `a * source subwords + b` subwords.
+        max_len_a, max_len_b: a translation has at most `a * source subwords + b` subwords; the
+            source is the longest of its batch, as in fairseq.
         batch_size: sentences translated at once, at most.
         max_tokens: source subwords at once, at most, padding included.
         generator: `fast` (ours), `cuda-graphs` (the same, which a GPU runs alone) or `fairseq` (its
@@ -193,7 +194,7 @@ class Translator:
         """
         (ids,) = text.encode(self.subwords, [self._before(line)])
         pieces = [self._symbols[number] for number in ids]
-        parts = list(cut_between_words(pieces, self.max_source))
+        parts = list(text.cut_between_words(pieces, self.max_source))
         if len(parts) > 1:
             logger.warning("line %d: %d subwords are more than the model takes (%d): translated"
                            " in %d parts", number + 1, len(pieces), self.max_source,
@@ -323,17 +324,6 @@ def _trained_on(checkpoint: Path) -> Path:
     with in_one_line(checkpoint, "a checkpoint of fairseq's"):
         state = checkpoints.load(checkpoint)
         return Path(str(checkpoints.settings.of(state)["task"]["data"]).split(":")[0])
-
-
-def cut_between_words(pieces: list[str], most: int) -> Iterator[list[str]]:
-    """Parts of at most `most` pieces, cut before a word where one begins in the latter half."""
-    while len(pieces) > most:
-        starts = [i for i in range(most // 2, most + 1) if pieces[i].startswith(text.WORD_START)]
-        at = starts[-1] if starts and starts[-1] > 0 else most
-        yield pieces[:at]
-        pieces = pieces[at:]
-    if pieces:
-        yield pieces
 
 
 def _generator(models: list[Any], task: Any, cfg: Any, search: SearchSettings) -> Any:

@@ -124,7 +124,6 @@ def test_a_wrong_arrow_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyP
 #: what is no file of ours at all.
 WRITERS = {
     "fairseq_memtx/ground/writing.py",
-    "fairseq_memtx/training/whole_checkpoints.py",  # fairseq's own saves
     "data_prep/extract.py",  # a name of `renamed_together`
     "scripts/shared/benchmark.py",  # the kernel's /proc
 }

@@ -10,29 +10,32 @@ the command is interrupted.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fairseq_memtx.commands import train_staged
-from fairseq_memtx.commands.hypotheses import LineCounter
-from fairseq_memtx.ground import command_line, cores, processes, shell, text
+from fairseq_memtx.commands.hypotheses import LineCounter, numbered
+from fairseq_memtx.ground import command_line, cores, processes, shell, text, writing
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import (
     atomic_writers,
+    in_one_line,
+    read_json,
     renamed_together,
     sha256_of,
     write_bytes,
     write_json,
 )
-from fairseq_memtx.ground.layout import Layout
+from fairseq_memtx.ground.layout import PREPARED, Layout
+from fairseq_memtx.ground.prepared import check_folder, read_report
 from fairseq_memtx.ground.progress import Progress
 from fairseq_memtx.ground.stamps import Stamps
-from fairseq_memtx.ground.writing import publish_growing
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +46,13 @@ class Distillation:
     Args:
         args: of the command line.
         report: ``prepared.json`` of the data.
+        lock: the lock of the output, which the children inherit: it lasts as long as they do.
     """
 
-    def __init__(self, args: argparse.Namespace, report: dict[str, Any]) -> None:
-        self.args, self.report = args, report
+    def __init__(
+        self, args: argparse.Namespace, report: dict[str, Any], lock: BinaryIO | None = None
+    ) -> None:
+        self.args, self.report, self.lock = args, report, lock
         languages = report["source_lang"], report["target_lang"]
         self.old, self.new = Layout(args.data, *languages), Layout(args.out, *languages)
 
@@ -113,13 +119,13 @@ class Distillation:
         log = output.with_suffix(".log")
         log.unlink(missing_ok=True)
         command = shell.executable(self.generate_command(shard))
-        job = processes.Job(f"shard {shard + 1}", command, log, self.args.threads)
+        job = processes.Job(f"shard {shard + 1}", command, log, self.args.threads, self.lock)
         counter = LineCounter(log, progress)
 
         def poll() -> None:
             counter.poll()
             if job.ended() and not job.failed():
-                publish_growing(log, output)
+                writing.publish_growing(log, output)
 
         job.on_poll = poll
         return job
@@ -157,6 +163,9 @@ class Distillation:
         for name in self.copied():
             copy_whole(self.old.out / name, self.new.out / name)
         found = collect(line for shard in shards for line in read_lines(shard))
+        beyond = sum(number >= self.report["pairs"]["train"] for number in found)
+        if beyond:
+            raise UserError(f"{beyond} translations are of sentences that the data does not have")
         result = self.write_training_set(found)
         outputs = [path for path in self.outputs() if "text" not in path.parts]
         sha256 = {path.relative_to(self.new.out).as_posix(): sha256_of(path) for path in outputs}
@@ -170,7 +179,11 @@ class Distillation:
         from fairseq.data import Dictionary
         from fairseq.data.indexed_dataset import MMapIndexedDataset
 
+        from fairseq_memtx import plugin  # noqa: F401  (says what is wrong with damaged files)
+        from fairseq_memtx.data.binarised import check_pair
+
         source_lang, target_lang = self.new.languages
+        check_pair(str(self.old.prefix("train", source_lang)))
         sources = MMapIndexedDataset(str(self.old.prefix("train", source_lang)))
         dictionary = Dictionary.load(str(self.old.dictionary(target_lang)))
         kept = [number for number in range(len(sources)) if found.get(number)]
@@ -204,8 +217,12 @@ def as_lines(lines: Iterable[str]) -> bytes:
 def keep_for(folder: Path, decided: dict[str, Any]) -> None:
     """Make the folder of decoded shards, empty unless it was made for the same decisions."""
     note = folder / "decoding.json"
-    if note.exists() and json.loads(note.read_bytes()) == decided:
-        return
+    if note.exists():
+        with contextlib.suppress(UserError):
+            if read_json(note, "a note of ours") == decided:
+                return
+    elif folder.exists() and any(folder.iterdir()):
+        raise UserError(f"`{folder}` must be ours, but has no {note.name}: move it away")
     if folder.exists():
         logger.info("decoding anew: the teacher, the data or the search is another one")
         shutil.rmtree(folder)
@@ -214,21 +231,29 @@ def keep_for(folder: Path, decided: dict[str, Any]) -> None:
 
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a text file, split at line feeds only."""
-    with path.open(encoding="utf-8", newline="\n") as file:
+    with path.open(encoding="utf-8", newline="\n") as file, in_one_line(path, "UTF-8"):
         for line in file:
             yield line.removesuffix("\n")
 
 
 def collect(lines: Iterable[str]) -> dict[int, str]:
-    """The best hypothesis of each sentence, as subwords, from fairseq-generate's output."""
+    """The best hypothesis of each sentence, as subwords, from fairseq-generate's output.
+
+    Raises:
+        UserError: a sentence was decoded twice, or a line is none of fairseq-generate's.
+    """
     found: dict[int, str] = {}
+    sources: set[int] = set()
     for line in lines:
-        if not line.startswith("H-"):
-            continue
-        label, _, rest = line.partition("\t")
-        number = int(label[2:])
-        # with --nbest they come best first
-        found.setdefault(number, rest.partition("\t")[2].strip(" "))
+        if line.startswith("S-"):
+            number, _ = numbered(line)
+            if number in sources:
+                raise UserError(f"sentence {number} must be decoded once, but was decoded twice")
+            sources.add(number)
+        if line.startswith("H-"):
+            number, fields = numbered(line)
+            # with --nbest they come best first
+            found.setdefault(number, fields[-1].strip(" ") if len(fields) == 2 else "")
     return found
 
 
@@ -260,24 +285,19 @@ def copy_whole(source: Path, target: Path) -> None:
 
 def distil(args: argparse.Namespace) -> None:
     """Check what is given, then do the work."""
+    for folder, flag in ((args.data, "--data"), (args.out, "--out")):
+        check_folder(folder, flag)
+    if not (args.data / PREPARED).is_file():
+        raise UserError(f"`--data {args.data}` must hold a prepared.json, but does not")
     report = read_report(args.data)
     for teacher in args.teacher:
         if not teacher.is_file():
             raise UserError(f"`--teacher {teacher}` must be a checkpoint, but there is no file")
     if args.out.resolve() == args.data.resolve():
         raise UserError("`--out` must be another folder than `--data`, but is the same")
-    Distillation(args, report).run()
-
-
-def read_report(data: Path) -> dict[str, Any]:
-    """``prepared.json`` of the data."""
-    path = data / "prepared.json"
-    if not path.is_file():
-        raise UserError(f"`--data {data}` must hold a prepared.json, but does not")
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(f"`{path}` must be JSON, but is damaged: {error}") from error
+    busy = f"`--out {args.out}` is being written by another distillation: wait for it"
+    with writing.locked(args.out / ".lock", busy) as lock:
+        Distillation(args, report, lock).run()
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.progress import Progress
 
@@ -39,16 +42,38 @@ def extract(output: Iterable[str], count: int) -> list[str]:
     for line in output:
         if not line.startswith("D-"):
             continue
-        label, _, rest = line.rstrip("\n").partition("\t")
-        number = int(label[2:])
+        number, fields = numbered(line)
+        if len(fields) != 2:
+            raise UserError(
+                f"line `{shortened(line)}` must be D-NUMBER, a tab, a score, a tab and a text, but"
+                " is not: is this the output of fairseq-generate?"
+            )
         if number in found:
             raise UserError(f"sentence {number} must be translated once, but is there twice")
-        found[number] = rest.partition("\t")[2]
+        found[number] = fields[1]
     missing = [number for number in range(count) if number not in found]
     if missing or len(found) != count:
         first = f", the first missing is {missing[0]}" if missing else ""
         raise UserError(f"there must be {count} translations, but are {len(found)}{first}")
     return [found[number] for number in range(count)]
+
+
+def numbered(line: str) -> tuple[int, list[str]]:
+    """The sentence's number and the fields, at most two, of a line of fairseq-generate's output.
+
+    Raises:
+        UserError: it has no number.
+    """
+    label, *fields = line.rstrip("\n").split("\t", 2)
+    if not (label[2:].isascii() and label[2:].isdecimal()):
+        raise UserError(f"line `{shortened(line)}` must begin with a sentence's number, but does"
+                        " not: is this the output of fairseq-generate?")  # fmt: skip
+    return int(label[2:][:18]), fields
+
+
+def shortened(line: str) -> str:
+    """A line for a message."""
+    return ascii(line.rstrip("\n"))[1:-1][:60]
 
 
 class LineCounter:
@@ -69,7 +94,9 @@ class LineCounter:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``memtx hypotheses``."""
     parser = argparse.ArgumentParser(prog="memtx hypotheses", description=__doc__.split("\n")[0])
-    parser.add_argument("--lines", type=int, required=True, help="lines of the test set")
+    parser.add_argument(
+        "--lines", type=command_line.positive_int, required=True, help="lines of the test set"
+    )
     return parser.parse_args(argv)
 
 
@@ -77,10 +104,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``memtx hypotheses``: standard input to standard output."""
     args = parse_args(argv)
     try:
-        output = sys.stdin.buffer.read().decode("utf-8").split("\n")
-        lines = extract(output, args.lines)
+        write(args.lines)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
+    except OSError as error:
+        print(f"error: {command_line.describe_os_error(error)}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # Python would write what is left when it exits
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
+
+
+def write(count: int) -> None:
+    """The work of the command.
+
+    Raises:
+        UserError: for an input that is no whole output of fairseq-generate.
+    """
+    try:
+        output = sys.stdin.buffer.read().decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise UserError(f"the input must be UTF-8, but is not at byte {error.start}") from None
+    lines = extract(output, count)
+    sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
+    sys.stdout.buffer.flush()

@@ -92,6 +92,7 @@ def read_pairs(folder: Path, source_lang: str | None, target_lang: str | None) -
     from fairseq.data.data_utils import infer_language_pair
     from fairseq.data.indexed_dataset import MMapIndexedDataset
 
+    from fairseq_memtx.data.binarised import check_pair
     from fairseq_memtx.data.curriculum import Pairs
 
     if not folder.is_dir():
@@ -103,6 +104,7 @@ def read_pairs(folder: Path, source_lang: str | None, target_lang: str | None) -
     for language in (source_lang, target_lang):
         if not Path(f"{prefix}.{language}.idx").is_file():
             raise UserError(f"`{prefix}.{language}.idx` must be there, but is not")
+        check_pair(f"{prefix}.{language}")
         dataset = MMapIndexedDataset(f"{prefix}.{language}")  # unmaps its sizes when it goes
         sizes.append(dataset.sizes.astype(np.int64))
     return Pairs(np.arange(len(sizes[0]), dtype=np.int64), *sizes)

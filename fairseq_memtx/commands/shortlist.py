@@ -39,6 +39,9 @@ class Corpus:
     def __init__(self, data: Path, split: str):
         from fairseq.data.indexed_dataset import MMapIndexedDataset, infer_dataset_impl
 
+        from fairseq_memtx import plugin  # noqa: F401  (says what is wrong with damaged files)
+        from fairseq_memtx.data.binarised import check_numbers
+
         languages, prefix = find_split(data, split)
         paths = [f"{prefix}.{language}" for language in languages]
         for path in paths:
@@ -47,6 +50,8 @@ class Corpus:
                     f"`{path}.idx` must be an index of fairseq's (mmap), but is another file"
                 )
         self.sources, self.targets = map(MMapIndexedDataset, paths)
+        for path, language in zip(paths, languages, strict=True):
+            check_numbers(path, len(load_dictionary(data, language)))
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -72,14 +77,25 @@ def find_split(data: Path, split: str) -> tuple[tuple[str, str], str]:
 
 def dictionaries(data: Path) -> tuple[Any, Any]:
     """The dictionaries of source and target."""
+    languages, _ = find_split(data, "train")
+    source, target = (load_dictionary(data, language) for language in languages)
+    return source, target
+
+
+def load_dictionary(data: Path, language: str) -> Any:
+    """The dictionary of a language.
+
+    Raises:
+        UserError: where it is missing or damaged.
+    """
     from fairseq.data import Dictionary
 
-    languages, _ = find_split(data, "train")
-    for language in languages:
-        if not (data / f"dict.{language}.txt").exists():
-            raise UserError(f"`{data}` must hold dict.{language}.txt, but does not")
-    source, target = (Dictionary.load(str(data / f"dict.{side}.txt")) for side in languages)
-    return source, target
+    from fairseq_memtx import plugin  # noqa: F401  (says what is wrong with a damaged one)
+
+    path = data / f"dict.{language}.txt"
+    if not path.exists():
+        raise UserError(f"`{data}` must hold dict.{language}.txt, but does not")
+    return Dictionary.load(str(path))
 
 
 def build(args: argparse.Namespace) -> Shortlist:

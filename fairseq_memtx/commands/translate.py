@@ -24,6 +24,7 @@ from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import atomic_writers, hash_of, sha256_of, write_json
 from fairseq_memtx.ground.layout import SUBWORD_MODEL, told_in
 from fairseq_memtx.ground.progress import Progress
+from fairseq_memtx.ground.text import TextSteps, read_lines
 
 if TYPE_CHECKING:
     from fairseq_memtx.translator import Translator
@@ -239,7 +240,6 @@ def load(args: argparse.Namespace) -> Translator:
     """The translator that the command line describes."""
     import torch
 
-    from fairseq_memtx.ground.text import TextSteps
     from fairseq_memtx.translator import SearchSettings, Translator
 
     torch.set_num_threads(args.threads)
@@ -254,20 +254,6 @@ def load(args: argparse.Namespace) -> Translator:
 def open_input(path: Path | None) -> BinaryIO:
     """The file, or standard input."""
     return sys.stdin.buffer if path is None else path.open("rb")
-
-
-def read_lines(file: BinaryIO) -> Iterator[str]:
-    """Lines split at line feeds only.
-
-    Raises:
-        UserError: at invalid UTF-8, with the line's number.
-    """
-    for number, line in enumerate(file, start=1):
-        try:
-            yield line.removesuffix(b"\n").decode()
-        except UnicodeDecodeError as error:
-            raise UserError(f"line {number} of the input must be UTF-8, but is not: {error.reason}"
-                            f" at byte {error.start}") from None  # fmt: skip
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -75,19 +75,17 @@ class Stamps:
             "seconds": round(time.monotonic() - started, 3),
             "processor_seconds": round(processor_seconds() - processor, 3),
         }
-        write_json(self._path(name), stamp)
+        write_json(self._path(name), {**stamp, "sha256": hash_of(stamp)})
         return stamp
 
     def facts(self, path: Path) -> dict[str, Any]:
         """SHA-256 and line count of an input file, remembered while its size and time stay."""
-        remembered = self._read("inputs") or {}
+        remembered = self._read_json("inputs") or {}
         key = str(path.resolve())
         status = path.stat()
         known = remembered.get(key)
-        if known is None or (known["size"], known["mtime_ns"]) != (
-            status.st_size,
-            status.st_mtime_ns,
-        ):
+        now = {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        if known is None or not _is_fact(known) or {**known, **now} != known:
             known = {**describe(path), "lines": count_lines(path)}
             write_json(self._path("inputs"), {**remembered, key: known})
         return known
@@ -95,7 +93,7 @@ class Stamps:
     def _reason_to_run(self, stamp: Stamp | None, inputs_hash: str) -> str | None:
         if stamp is None:
             return "not done yet"
-        if stamp.get("inputs_hash") != inputs_hash:
+        if stamp["inputs_hash"] != inputs_hash:
             return "its options or inputs changed"
         for name, known in stamp["outputs"].items():
             if difference := differs(self.out / name, known):
@@ -103,16 +101,32 @@ class Stamps:
         return None
 
     def _read(self, name: str) -> Stamp | None:
-        try:
-            return json.loads(self._path(name).read_bytes())
-        except (FileNotFoundError, ValueError):
+        """The stamp of a stage; None where there is none, or one that was not written by us."""
+        stamp = self._read_json(name)
+        if stamp is None or stamp.pop("sha256", None) != hash_of(stamp):
             return None
+        return stamp
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self._path(name).read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) else None
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.out).as_posix()
+
+
+def _is_fact(known: object) -> bool:
+    """Whether something has the shape of what `Stamps.facts` remembers."""
+    if not isinstance(known, dict):
+        return False
+    whole = all(type(known.get(name)) is int for name in ("size", "mtime_ns", "lines"))
+    return whole and isinstance(known.get("sha256"), str)
 
 
 def processor_seconds() -> float:

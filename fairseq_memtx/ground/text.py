@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from .errors import UserError
 from .files import in_one_line, read_json
@@ -167,6 +167,17 @@ def _spelled(pieces: Sequence[str]) -> Iterator[str]:
             yield from run
 
 
+def cut_between_words(pieces: list[str], most: int) -> Iterator[list[str]]:
+    """Parts of at most `most` pieces, cut before a word where one begins in the latter half."""
+    while len(pieces) > most:
+        starts = [i for i in range(most // 2, most + 1) if pieces[i].startswith(WORD_START)]
+        at = starts[-1] if starts and starts[-1] > 0 else most
+        yield pieces[:at]
+        pieces = pieces[at:]
+    if pieces:
+        yield pieces
+
+
 def looks_like_utf16(start: bytes) -> bool:
     """Whether a file that begins like this is in UTF-16 or UTF-32, with or without its mark.
 
@@ -174,3 +185,17 @@ def looks_like_utf16(start: bytes) -> bool:
     """
     marks = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
     return start.startswith(marks) or start.count(0) * 5 > len(start) > 1
+
+
+def read_lines(file: BinaryIO) -> Iterator[str]:
+    """Lines split at line feeds only.
+
+    Raises:
+        UserError: at invalid UTF-8, with the line's number.
+    """
+    for number, line in enumerate(file, start=1):
+        try:
+            yield line.removesuffix(b"\n").decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"line {number} of the input must be UTF-8, but is not: {error.reason}"
+                            f" at byte {error.start}") from None  # fmt: skip

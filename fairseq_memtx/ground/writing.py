@@ -37,13 +37,16 @@ def is_stream(path: Path) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
 
 
-def check_output(path: Path, flag: str = "", inputs: Iterable[Path] = ()) -> None:
+def check_output(
+    path: Path, flag: str = "", inputs: Iterable[Path] = (), replace_links: bool = False
+) -> None:
     """Refuse what cannot be written, or would be lost by it, before the work.
 
     Args:
         path: the file that is to be written.
         flag: the option that named it, for the message.
         inputs: files that are read, of which it must be none.
+        replace_links: a link to a file, or to nothing, may be replaced: not what it leads to.
 
     Raises:
         UserError: it is a folder, a link, a disk, a socket, or one of the inputs; or lies below
@@ -55,7 +58,8 @@ def check_output(path: Path, flag: str = "", inputs: Iterable[Path] = ()) -> Non
     if is_stream(path):
         return
     with suppress(FileNotFoundError, NotADirectoryError):
-        _check_kind(path, path.lstat().st_mode, named)
+        if not (replace_links and path.is_symlink() and not path.is_dir()):
+            _check_kind(path, path.lstat().st_mode, named)
     for other in inputs:
         if path.exists() and other.exists() and path.samefile(other):
             raise UserError(f"{named} must be another file than `{other}`, which is read")
@@ -82,6 +86,7 @@ class NewFile:
 
     Args:
         path: its name in the end; folders above it are made.
+        replace_links: see `check_output`.
 
     Attributes:
         path: the same.
@@ -92,9 +97,10 @@ class NewFile:
         UserError: see `check_output`; or another process is writing the same file.
     """
 
-    def __init__(self, path: Path) -> None:
-        check_output(path)
+    def __init__(self, path: Path, replace_links: bool = False) -> None:
+        check_output(path, replace_links=replace_links)
         self.path, self.is_stream = path, is_stream(path)
+        self.replace_links = replace_links
         self.file: BinaryIO
         if self.is_stream:
             self.name, self.file = path, path.open("wb")
@@ -118,7 +124,7 @@ class NewFile:
         if not self.is_stream:
             if not _is_named(self.file, self.name):
                 raise _in_use(self.path)
-            check_output(self.path)
+            check_output(self.path, replace_links=self.replace_links)
             os.replace(self.name, self.path)
 
     def discard(self) -> None:
@@ -128,7 +134,7 @@ class NewFile:
 
 
 @contextmanager
-def new_files(paths: Iterable[Path]) -> Iterator[list[NewFile]]:
+def new_files(paths: Iterable[Path], replace_links: bool = False) -> Iterator[list[NewFile]]:
     """Open new files; all get their names when the block ends well, else none is left.
 
     Raises:
@@ -137,7 +143,7 @@ def new_files(paths: Iterable[Path]) -> Iterator[list[NewFile]]:
     files: list[NewFile] = []
     try:
         for path in paths:
-            files.append(NewFile(path))
+            files.append(NewFile(path, replace_links))
         yield files
         for one in files:
             one.sync()

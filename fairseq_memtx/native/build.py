@@ -18,6 +18,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..ground.errors import UserError
+from ..ground.files import write_bytes
+from ..ground.writing import open_growing
+
 logger = logging.getLogger(__name__)
 
 SOURCES = Path(__file__).parent / "src"
@@ -156,17 +160,17 @@ def library() -> Path:
             try:
                 build(path, program)
             except BuildError as error:
-                failure.write_text(f"{error}\n", encoding="utf-8")
+                write_bytes(failure, f"{error}\n".encode())
                 raise
             return path
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+    except (OSError, UserError, RuntimeError, subprocess.SubprocessError) as error:
         raise BuildError(f"the engine cannot be compiled: {error}") from error
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """No other process is in here with the same file."""
-    with path.open("w") as file:
+    with open_growing(path) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -21,12 +21,14 @@ from types import ModuleType
 from ..ground.errors import UserError
 from . import (
     evaluated_settings,
+    interactive_lines,
     last_batch,
     missing_fairseq,
     numpy_long,
     precision_flags,
     repeated_ngrams,
     safe_loading,
+    unreadable_data,
     unusable_checkpoints,
     wrapping,
 )
@@ -42,6 +44,8 @@ REPAIRS: tuple[ModuleType, ...] = (
     precision_flags,
     repeated_ngrams,
     unusable_checkpoints,
+    unreadable_data,
+    interactive_lines,
 )
 
 

@@ -10,18 +10,16 @@ import dataclasses
 import logging
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fairseq import utils
+from fairseq.data.indexed_dataset import MMapIndexedDataset
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import II
 
-from ..checkpoints.fingerprints import check_split
 from ..config import (
     ComputeOptions,
     GeneratorOptions,
@@ -32,11 +30,14 @@ from ..config import (
     from_namespace,
 )
 from ..data.batch_iterator import CurriculumBatchIterator
+from ..data.binarised import check_numbers
 from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
 from ..data.prefix_dataset import PrefixDataset
 from ..generation.generator import check_eight_bits, generator_class, own_settings
 from ..generation.steppers import is_final
+from ..generation.whole_lines import search_whole
 from ..ground.errors import UserError
+from ..ground.text import clean
 from ..models.int8 import ROUNDED, round_model
 from ..training.told_tasks import TrainingState, tell_tasks
 from ..training.warm_start import start_from
@@ -55,6 +56,8 @@ MemtxTranslationConfig = dataclasses.make_dataclass(
         ("restore_file", str, II("checkpoint.restore_file")),
         ("finetune_from_model", Any, II("checkpoint.finetune_from_model")),
         ("bf16", bool, II("common.bf16")),
+        ("num_shards", int, II("dataset.num_shards")),
+        ("shard_id", int, II("dataset.shard_id")),
     ],
     bases=(TranslationConfig,),
 )
@@ -80,6 +83,8 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
         #: Subwords of a segment of the model, where it works in segments.
         self.segment_len: int | None = None
         self._updates = 0
+        #: What was made last of lines that were typed.
+        self._typed: Any = None
         self._curriculum_iterators: dict[Any, CurriculumBatchIterator] = {}
 
     @property
@@ -116,18 +121,26 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
         return os.path.exists(path)
 
     def load_dataset(self, split, *args, **kwargs):
-        """fairseq's hook: data as data_prep wrote it, with targets that can be cut where the
-        curriculum cuts them.
-        """
-        for folder in utils.split_paths(self.cfg.data):
-            check_split(Path(folder), split)
+        """fairseq's hook: with targets that can be cut, where the curriculum cuts them."""
         super().load_dataset(split, *args, **kwargs)
+        self._check_numbers(self.datasets[split])
         prefixes = self.has_curriculum and self.length_options.length_mode == "prefix"
         if split == self.cfg.train_subset and prefixes:
             self.datasets[split] = PrefixDataset(self.datasets[split])
 
+    def _check_numbers(self, dataset) -> None:
+        """Refuse binary files with numbers that the dictionary has no word for."""
+        for side, dictionary in (("src", self.src_dict), ("tgt", self.tgt_dict)):
+            found = getattr(dataset, side, None)
+            if isinstance(found, MMapIndexedDataset):
+                check_numbers(found._path, len(dictionary))
+
     def get_batch_iterator(self, dataset, **kwargs):
         """fairseq's hook: an iterator over epochs; with our curriculum where it is to train on."""
+        if self.memtx_training is None:
+            kwargs |= self._shard()
+        if dataset is self._typed:
+            kwargs["max_positions"] = None  # `inference_step` cuts what is too long
         if self.memtx_training is None or not self.has_curriculum:
             return self._exact_iterator(dataset, **kwargs)
         self._updates = self.memtx_training.updates
@@ -137,6 +150,68 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
         if self._is_reusable(dataset, kwargs):
             self._curriculum_iterators[dataset] = iterator
         return iterator
+
+    def _shard(self) -> dict[str, int]:
+        """The part of the data that this process decodes or validates, where it is told to.
+
+        Raises:
+            UserError: for a part that does not exist.
+        """
+        shards, number = (getattr(self.cfg, name, 0) for name in ("num_shards", "shard_id"))
+        if not isinstance(shards, int) or shards < 2:
+            return {}
+        if not 0 <= number < shards:
+            raise UserError(f"--shard-id must be from 0 to {shards - 1}, but is {number}")
+        return {"num_shards": shards, "shard_id": number}
+
+    def filter_indices_by_size(
+        self, indices, dataset, max_positions=None, ignore_invalid_inputs=False
+    ):
+        """fairseq's hook; while training, pairs too long to validate on are left out.
+
+        Raises:
+            UserError: for a pair that is too long elsewhere, unless it is to be skipped.
+        """
+        in_validation = self.memtx_training is not None and dataset is not self.datasets.get(
+            self.cfg.train_subset
+        )
+        skip = ignore_invalid_inputs or in_validation
+        kept, ignored = dataset.filter_indices_by_size(indices, max_positions)
+        if len(ignored) and not skip:
+            raise UserError(
+                f"pair {ignored[0]} of the data (and {len(ignored) - 1} more) has"
+                f" {dataset.size(ignored[0])} subwords, but the model takes {max_positions}: leave"
+                " such pairs out with --skip-invalid-size-inputs-valid-test; `memtx translate`"
+                " translates long lines in parts"
+            )
+        if len(ignored):
+            logger.warning("%d pairs have more subwords than the model takes (%s) and are left out,"
+                           " the first is pair %d", len(ignored), max_positions,
+                           ignored[0])  # fmt: skip
+        return kept
+
+    def get_interactive_tokens_and_lengths(self, lines, encode_fn):
+        """fairseq's hook; lines are cleaned as those of the training data were."""
+        return super().get_interactive_tokens_and_lengths(list(map(clean, lines)), encode_fn)
+
+    def build_dataset_for_inference(self, src_tokens, src_lengths, **options):
+        """fairseq's hook; a line counts as no longer than what the model takes at once."""
+        most = self.cfg.max_source_positions
+        lengths = [min(int(length), most) for length in src_lengths]
+        self._typed = super().build_dataset_for_inference(src_tokens, lengths, **options)
+        return self._typed
+
+    def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
+        """fairseq's hook; blank sources stay blank, and too long ones are translated in parts."""
+        stock = super().inference_step
+        if prefix_tokens is not None or constraints is not None:
+            return stock(generator, models, sample, prefix_tokens, constraints)
+        limits = [model.max_positions()[0] for model in models]
+        most = min([self.cfg.max_source_positions, *limits])
+        return search_whole(
+            lambda part: stock(generator, models, part),
+            sample, self.source_dictionary, most, self.cfg.left_pad_source,
+        )  # fmt: skip
 
     def _is_reusable(self, dataset, settings) -> bool:
         """Whether fairseq keeps the iterator for all epochs, as it does with a single data set."""

@@ -6,12 +6,13 @@ temporary file. May go once fairseq copies by rename.
 """
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..ground.errors import UserError
+from ..ground.writing import new_files
 from ..repairs.wrapping import wrap
 
 
@@ -31,17 +32,12 @@ def written_whole(path: str) -> Iterator[BinaryIO]:
     Raises:
         UserError: where the system refuses to write; what was there before is unchanged.
     """
-    # fairseq's own temporary name: what a killed run leaves is overwritten, and never loaded.
-    temporary = path + ".tmp"
     try:
-        with open(temporary, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        # A link gives way to the file: a training must not end for one, and what it leads to stays.
+        # The temporary name is fairseq's own: what a killed run leaves is never loaded.
+        with new_files([Path(path)], replace_links=True) as (new,):
+            yield new.file
     except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
         # torch's writer hides the error of the file system behind one of its own.
         cause = error if isinstance(error, OSError) else error.__context__
         if isinstance(cause, OSError):

@@ -145,7 +145,7 @@ def test_damaged_data_and_an_open_quote_are_told(
     teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "prepared.json").write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match=r"prepared\.json` must be JSON, but is damaged"):
+    with pytest.raises(UserError, match=r"prepared\.json` must be what data_prep tells"):
         run(tmp_path, teacher, tmp_path / "out")
     with pytest.raises(SystemExit):
         run(tmp_path, teacher, tmp_path / "out", "--generate-args='--cpu")

@@ -13,6 +13,7 @@ import pytest
 
 from fairseq_memtx.commands import translate
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.text import read_lines
 from tests.checkpoints import write_scattered
 
 SOURCE = ["The old dog sees a cat .", "", "A bird", "The woman reads the book and sleeps ."]
@@ -235,7 +236,7 @@ def test_fairseqs_generator_is_fairseqs_whatever_the_training_asked_for(
 
 
 def test_long_lines_are_cut_between_words_and_nothing_is_lost() -> None:
-    from fairseq_memtx.translator import cut_between_words
+    from fairseq_memtx.ground.text import cut_between_words
 
     pieces = ["\u2581a", "b", "\u2581c", "d", "\u2581e", "f", "g", "h", "i", "j"]
     parts = list(cut_between_words(pieces, 4))
@@ -307,4 +308,4 @@ def test_impossible_options_of_the_search_are_refused(name: str, value: float) -
 
 def test_the_input_must_have_what_was_translated(trained: Path, source: Path, tmp_path: Path):
     with pytest.raises(UserError, match="must be UTF-8"):
-        list(translate.read_lines(io.BytesIO(b"\xff\n")))
+        list(read_lines(io.BytesIO(b"\xff\n")))

@@ -78,6 +78,21 @@ def test_what_stands_there_at_the_end_counts_too(tmp_path: Path) -> None:
     assert not temporary_name(path).exists()
 
 
+def test_a_link_may_give_way_to_the_file_but_a_folder_does_not(tmp_path: Path) -> None:
+    path, dangling, folder = tmp_path / "out", tmp_path / "dangling", tmp_path / "folder"
+    make_link(path)
+    dangling.symlink_to("nowhere")
+    (tmp_path / "below").mkdir()
+    folder.symlink_to("below")
+    for link in (path, dangling):
+        with new_files([link], replace_links=True) as (new,):
+            new.file.write(b"new")
+        assert link.read_bytes() == b"new" and not link.is_symlink()
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+    with pytest.raises(UserError, match="is a link"), new_files([folder], replace_links=True):
+        pass
+
+
 def test_a_device_is_written_through(tmp_path: Path) -> None:
     path = tmp_path / "null"
     make_device(path)
