@@ -146,7 +146,7 @@ def trained(installed: Installed) -> Installed:
             )
             log = ""
             place = installed.run("memtx user-dir").strip()
-            for user_dir, epochs in ((place, 6), ("fairseq_memtx", 10)):  # of 5 updates
+            for user_dir, epochs in ((place, 6), ("fairseq_memtx", 10)):  # of 7 updates
                 log += installed.run(
                     f"fairseq-train {TRAIN} --user-dir {user_dir} --task memtx_translation"
                     f" --save-dir run --max-epoch {epochs}"
@@ -185,7 +185,7 @@ def test_the_length_schedule_and_the_mixture_are_shown(trained: Installed) -> No
     shown = trained.run("memtx mixture train.log run/checkpoint_last.pt --out mixture")
     header, log, checkpoint = (line.split() for line in shown.rstrip("\n").split("\n"))
     assert header == ["file", "updates", "embedding", "layer", "1"]
-    assert (log[1], checkpoint[1]) == ("50", "50")
+    assert (log[1], checkpoint[1]) == ("70", "70")
     assert sum(map(float, checkpoint[2:])) == pytest.approx(1.0, abs=1e-3)
     assert (trained.folder / "mixture.svg").stat().st_size > 1000
 
