@@ -30,9 +30,15 @@ logger = logging.getLogger(__name__)
 LANGUAGES = ("en", "de")
 SYMBOLS = 4  # begin, padding, end, unknown: in every dictionary of fairseq's
 
-#: Flags of fairseq-train beside the architecture's own; base is that of Vaswani et al. 2017.
+#: Flags of fairseq-train beside the architecture's own; base is that of Vaswani et al. 2017,
+#: small that of the experiment on Multi30k.
 SIZES = {
     "base": [],
+    "small": [
+        f"--{side}-{name}"
+        for side in ("encoder", "decoder")
+        for name in ("embed-dim=256", "ffn-embed-dim=1024", "attention-heads=4")
+    ],
     "tiny": ["--encoder-embed-dim=16", "--encoder-ffn-embed-dim=16", "--encoder-attention-heads=2"]
     + ["--decoder-embed-dim=16", "--decoder-ffn-embed-dim=16", "--decoder-attention-heads=2"],
 }

@@ -13,7 +13,7 @@ namespace memtx {
 namespace {
 
 constexpr int PANEL = 2 * LANES;
-constexpr int MOST_ROWS = LANES == 16 ? 8 : 6;  // 2 R sums and a few more fill the registers
+constexpr int MOST_ROWS = LANES == 16 ? 8 : 5;  // 2 R sums and a few more fill the registers
 
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 constexpr int INPUT_SHIFT = 128;  // the instruction wants unsigned inputs
@@ -31,6 +31,81 @@ inline int whole_fours(int n) { return (n + 3) / 4 * 4; }
 
 size_t row_bytes(int inputs) { return static_cast<size_t>(PARTS) * whole_fours(inputs); }
 
+// Whole numbers of -127 to 127, from x on, as bytes in the layout of the level; the sum of the
+// sizes of the negative ones. `n` of LANES are stored.
+inline int32_t store_bytes(Ints whole, uint8_t* out, int depth, int n) {
+  int32_t numbers[LANES], negative = 0;
+  memcpy(numbers, &whole, sizeof numbers);
+  for (int j = 0; j < n; j++) {
+    if (PARTS == 1) {
+      out[j] = static_cast<uint8_t>(numbers[j] + INPUT_SHIFT);
+      continue;
+    }
+    const int32_t sign = numbers[j] >> 31;  // 0 or -1
+    const int32_t size = (numbers[j] ^ sign) - sign;
+    out[j] = static_cast<uint8_t>(size);
+    out[depth + j] = static_cast<uint8_t>(sign);
+    negative += size & sign;
+  }
+  return negative;
+}
+
+inline Ints to_whole(const float* x, float inverse) {
+  return __builtin_convertvector(round_to_whole(load(x) * inverse), Ints);
+}
+
+#if defined(__AVX512VNNI__)
+
+// The head of a row, 16 at a time; how many were done.
+int store_head(const float* x, int inputs, float inverse, uint8_t* out, int, int32_t*) {
+  int i = 0;
+  for (; i + 16 <= inputs; i += 16) {
+    const __m512i shifted = (__m512i)(to_whole(x + i, inverse) + INPUT_SHIFT);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + i), _mm512_cvtepi32_epi8(shifted));
+  }
+  return i;
+}
+
+#elif defined(__AVX2__)
+
+// The same, 32 at a time. packs narrows two vectors to one, half by half, so that the groups of
+// four come out of order: 0 2 4 6 1 3 5 7.
+int store_head(const float* x, int inputs, float inverse, uint8_t* out, int depth,
+               int32_t* negative) {
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  __m256i lacking = _mm256_setzero_si256();
+  int i = 0;
+  for (; i + 32 <= inputs; i += 32) {
+    const __m256i low = _mm256_packs_epi32((__m256i)to_whole(x + i, inverse),
+                                           (__m256i)to_whole(x + i + 8, inverse));
+    const __m256i high = _mm256_packs_epi32((__m256i)to_whole(x + i + 16, inverse),
+                                            (__m256i)to_whole(x + i + 24, inverse));
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+    auto* to = reinterpret_cast<__m256i*>(out + i);
+    if (PARTS == 1) {
+      _mm256_storeu_si256(to, _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)));  // adds 128
+      continue;
+    }
+    const __m256i signs = _mm256_cmpgt_epi8(_mm256_setzero_si256(), bytes);
+    const __m256i sizes = _mm256_abs_epi8(bytes);
+    _mm256_storeu_si256(to, sizes);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + depth + i), signs);
+    // sad adds bytes up, eight to a number
+    lacking = _mm256_add_epi64(
+        lacking, _mm256_sad_epu8(_mm256_and_si256(sizes, signs), _mm256_setzero_si256()));
+  }
+  int64_t sums[4];
+  memcpy(sums, &lacking, sizeof sums);
+  *negative += static_cast<int32_t>(sums[0] + sums[1] + sums[2] + sums[3]);
+  return i;
+}
+
+#else
+
+int store_head(const float*, int, float, uint8_t*, int, int32_t*) { return 0; }
+
+#endif
+
 // One row as integers of -127 to 127: x / scale to the nearest, ties to even. A row with a NaN or
 // an infinity has the scale NaN.
 void round_row(const float* x, int inputs, uint8_t* out, float* scale, int32_t* shift) {
@@ -43,27 +118,13 @@ void round_row(const float* x, int inputs, uint8_t* out, float* scale, int32_t* 
   const float size = largest(most);
   const float inverse = size > 0 ? 127.0f / size : 0.0f;
   *scale = size / 127.0f + sum(zeros);
+  *shift = 0;
   const int depth = whole_fours(inputs);
-  int32_t negative = 0;
-  int32_t whole[LANES];
-  for (int i = 0; i < depth; i += LANES) {
+  for (int i = store_head(x, inputs, inverse, out, depth, shift); i < depth; i += LANES) {
     const Floats v = i < inputs ? load_some(x + i, inputs - i) : Floats{};
-    const Ints n = __builtin_convertvector(round_to_whole(v * inverse), Ints);
-    memcpy(whole, &n, sizeof whole);
-    const int count = depth - i < LANES ? depth - i : LANES;
-    for (int j = 0; j < count; j++) {
-      if (PARTS == 1) {
-        out[i + j] = static_cast<uint8_t>(whole[j] + INPUT_SHIFT);
-        continue;
-      }
-      const int32_t sign = whole[j] >> 31;  // 0 or -1
-      const int32_t absolute = (whole[j] ^ sign) - sign;
-      out[i + j] = static_cast<uint8_t>(absolute);
-      out[depth + i + j] = static_cast<uint8_t>(sign);
-      negative += absolute & sign;
-    }
+    const Ints whole = __builtin_convertvector(round_to_whole(v * inverse), Ints);
+    *shift += store_bytes(whole, out + i, depth, depth - i < LANES ? depth - i : LANES);
   }
-  *shift = negative;
 }
 
 void round_rows(const float* x, int rows, int inputs, const IntRows& out) {
@@ -74,27 +135,54 @@ void round_rows(const float* x, int rows, int inputs, const IntRows& out) {
 
 // --- Sums to outputs -----------------------------------------------------------------------------
 
-// One vector of outputs of a row, from output `o` on.
-inline void finish_floats(const Packed& w, Floats y, int row, int o, const Finish& f) {
-  const int count = w.outputs - o;
-  if (count <= 0) return;
-  y += load(w.bias + o);
-  if (f.relu) y = larger(Floats{}, y);
-  const size_t at = row * f.stride + o;
-  if (f.add != nullptr) y += load_some(f.add + at, count);
-  store_some(f.out + at, y, count);
+// One vector of outputs of R rows, from output `o` and row `first` on; WHOLE says that all of its
+// lanes exist.
+template <int R, bool WHOLE>
+inline void store_vectors(const Packed& w, const Floats (&sums)[R], int o, int first,
+                          const Finish& f) {
+  const int count = WHOLE ? LANES : w.outputs - o;
+  const size_t stride = f.stride, at = first * stride + o;
+  const Floats bias = load(w.bias + o);
+  const float* add = f.add;
+  const bool relu = f.relu;
+  float* out = f.out + at;
+  MEMTX_UNROLL
+  for (int r = 0; r < R; r++) {
+    Floats y = sums[r] + bias;
+    if (relu) y = larger(Floats{}, y);
+    if (add != nullptr) y += load_some(add + at + r * stride, count);
+    store_some(out + r * stride, y, count);
+  }
 }
 
-inline void finish_ints(const Packed& w, Ints sums, int row, float scale, int o, const Finish& f) {
+template <int R>
+inline void store_rows(const Packed& w, const Floats (&sums)[R], int o, int first,
+                       const Finish& f) {
+  if (w.outputs - o >= LANES)
+    store_vectors<R, true>(w, sums, o, first, f);
+  else if (w.outputs > o)
+    store_vectors<R, false>(w, sums, o, first, f);
+}
+
+template <int R>
+inline void store_rows(const Packed& w, Ints (&sums)[R], const float* scales, int o, int first,
+                       const Finish& f) {
   const int count = w.outputs - o;
   if (count <= 0) return;
-  sums -= *reinterpret_cast<const LooseInts*>(w.offsets + o);
+  const Ints offsets = *reinterpret_cast<const LooseInts*>(w.offsets + o);
+  MEMTX_UNROLL
+  for (int r = 0; r < R; r++) sums[r] -= offsets;
   if (f.raw != nullptr) {
-    memcpy(f.raw + row * f.stride + o, &sums, sizeof(int32_t) * (count < LANES ? count : LANES));
+    const size_t bytes = sizeof(int32_t) * (count < LANES ? count : LANES);
+    for (int r = 0; r < R; r++) memcpy(f.raw + (first + r) * f.stride + o, &sums[r], bytes);
     return;
   }
-  const Floats y = __builtin_convertvector(sums, Floats) * (load(w.scales + o) * scale);
-  finish_floats(w, y, row, o, f);
+  const Floats of_outputs = load(w.scales + o);
+  Floats products[R];
+  MEMTX_UNROLL
+  for (int r = 0; r < R; r++)
+    products[r] = __builtin_convertvector(sums[r], Floats) * (of_outputs * scales[first + r]);
+  store_rows<R>(w, products, o, first, f);
 }
 
 // --- Tiles ---------------------------------------------------------------------------------------
@@ -104,21 +192,18 @@ void float_tile(const Packed& w, const float* x, int panel, int first, const Fin
   const float* weight = w.floats + static_cast<size_t>(panel) * w.inputs * PANEL;
   const size_t stride = w.inputs;
   x += first * stride;
-  Floats sums[R][2] = {};
+  Floats sums[2][R] = {};
   for (int k = 0; k < w.inputs; k++, weight += PANEL) {
     const Floats left = load(weight), right = load(weight + LANES);
     MEMTX_UNROLL
     for (int r = 0; r < R; r++) {
       const Floats v = spread(x[r * stride + k]);
-      sums[r][0] += v * left;
-      sums[r][1] += v * right;
+      sums[0][r] += v * left;
+      sums[1][r] += v * right;
     }
   }
-  MEMTX_UNROLL
-  for (int r = 0; r < R; r++) {
-    finish_floats(w, sums[r][0], first + r, panel * PANEL, f);
-    finish_floats(w, sums[r][1], first + r, panel * PANEL + LANES, f);
-  }
+  store_rows<R>(w, sums[0], panel * PANEL, first, f);
+  store_rows<R>(w, sums[1], panel * PANEL + LANES, first, f);
 }
 
 inline int32_t four_bytes(const void* p) {
@@ -130,13 +215,13 @@ inline int32_t four_bytes(const void* p) {
 // The sums (R, PANEL) of the products of integers; `bytes` is the first row.
 template <int R>
 void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth,
-              const int32_t* shifts, bool nonnegative, Ints (&out)[R][2]);
+              const int32_t* shifts, bool nonnegative, Ints (&out)[2][R]);
 
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 
 // vpdpbusd adds to each lane the products of four unsigned inputs with four signed weights. Written
 // as assembly: GCC 12 copies the sums of the intrinsic from register to register, which takes half
-// of the speed. A NOT YET RUN warning stands in docs/engine.md for levels that nobody could test.
+// of the speed.
 #if defined(__AVX512VNNI__)
 #define MEMTX_DOT(sums, inputs, weights) \
   asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(inputs), "v"(weights))
@@ -147,22 +232,22 @@ void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int dep
 
 template <int R>
 void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth, const int32_t*,
-              bool, Ints (&out)[R][2]) {
-  Ints sums[R][2] = {};
+              bool, Ints (&out)[2][R]) {
+  Ints sums[2][R] = {};
   for (int k = 0; k < depth; k += 4, weight += 4 * PANEL) {
     const Ints left = *reinterpret_cast<const LooseInts*>(weight);
     const Ints right = *reinterpret_cast<const LooseInts*>(weight + 4 * LANES);
     MEMTX_UNROLL
     for (int r = 0; r < R; r++) {
       const Ints inputs = four_bytes(bytes + r * stride + k) - Ints{};
-      MEMTX_DOT(sums[r][0], inputs, left);
-      MEMTX_DOT(sums[r][1], inputs, right);
+      MEMTX_DOT(sums[0][r], inputs, left);
+      MEMTX_DOT(sums[1][r], inputs, right);
     }
   }
   MEMTX_UNROLL
   for (int r = 0; r < R; r++) {
-    out[r][0] = sums[r][0];
-    out[r][1] = sums[r][1];
+    out[0][r] = sums[0][r];
+    out[1][r] = sums[1][r];
   }
 }
 
@@ -179,7 +264,7 @@ inline Ints add_four_products(Ints sums, __m256i sizes, __m256i weights) {
 
 template <int R, bool SIGNED>
 void signed_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth,
-                 Ints (&sums)[R][2]) {
+                 Ints (&sums)[2][R]) {
   for (int k = 0; k < depth; k += 4, weight += 4 * PANEL) {
     const __m256i left = _mm256_load_si256(reinterpret_cast<const __m256i*>(weight));
     const __m256i right = _mm256_load_si256(reinterpret_cast<const __m256i*>(weight + 32));
@@ -191,24 +276,24 @@ void signed_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int 
           SIGNED ? _mm256_set1_epi32(four_bytes(row + depth)) : _mm256_setzero_si256();
       const __m256i flipped_left = SIGNED ? _mm256_xor_si256(left, signs) : left;
       const __m256i flipped_right = SIGNED ? _mm256_xor_si256(right, signs) : right;
-      sums[r][0] = add_four_products(sums[r][0], sizes, flipped_left);
-      sums[r][1] = add_four_products(sums[r][1], sizes, flipped_right);
+      sums[0][r] = add_four_products(sums[0][r], sizes, flipped_left);
+      sums[1][r] = add_four_products(sums[1][r], sizes, flipped_right);
     }
   }
 }
 
 template <int R>
 void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth,
-              const int32_t* shifts, bool nonnegative, Ints (&out)[R][2]) {
-  Ints sums[R][2] = {};
+              const int32_t* shifts, bool nonnegative, Ints (&out)[2][R]) {
+  Ints sums[2][R] = {};
   if (nonnegative)
     signed_sums<R, false>(weight, bytes, stride, depth, sums);
   else
     signed_sums<R, true>(weight, bytes, stride, depth, sums);
   MEMTX_UNROLL
   for (int r = 0; r < R; r++) {
-    out[r][0] = sums[r][0] + shifts[r];
-    out[r][1] = sums[r][1] + shifts[r];
+    out[0][r] = sums[0][r] + shifts[r];
+    out[1][r] = sums[1][r] + shifts[r];
   }
 }
 
@@ -217,24 +302,24 @@ void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int dep
 // vdotq adds to each lane the products of four signed inputs with four signed weights.
 template <int R>
 void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth, const int32_t*,
-              bool, Ints (&out)[R][2]) {
-  int32x4_t sums[R][2];
+              bool, Ints (&out)[2][R]) {
+  int32x4_t sums[2][R];
   MEMTX_UNROLL
-  for (int r = 0; r < R; r++) sums[r][0] = sums[r][1] = vdupq_n_s32(0);
+  for (int r = 0; r < R; r++) sums[0][r] = sums[1][r] = vdupq_n_s32(0);
   for (int k = 0; k < depth; k += 4, weight += 4 * PANEL) {
     const int8x16_t left = vld1q_s8(weight), right = vld1q_s8(weight + 16);
     MEMTX_UNROLL
     for (int r = 0; r < R; r++) {
       const int8x16_t inputs =
           vreinterpretq_s8_s32(vdupq_n_s32(four_bytes(bytes + r * stride + k)));
-      sums[r][0] = vdotq_s32(sums[r][0], left, inputs);
-      sums[r][1] = vdotq_s32(sums[r][1], right, inputs);
+      sums[0][r] = vdotq_s32(sums[0][r], left, inputs);
+      sums[1][r] = vdotq_s32(sums[1][r], right, inputs);
     }
   }
   MEMTX_UNROLL
   for (int r = 0; r < R; r++) {
-    out[r][0] = (Ints)sums[r][0];
-    out[r][1] = (Ints)sums[r][1];
+    out[0][r] = (Ints)sums[0][r];
+    out[1][r] = (Ints)sums[1][r];
   }
 }
 
@@ -242,14 +327,16 @@ void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int dep
 
 template <int R>
 void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth, const int32_t*,
-              bool, Ints (&out)[R][2]) {
-  int32_t sums[R][PANEL] = {};
+              bool, Ints (&out)[2][R]) {
+  int32_t sums[2][R][LANES] = {};
   for (int k = 0; k < depth; k += 4, weight += 4 * PANEL)
     for (int r = 0; r < R; r++) {
       int32_t inputs[4];
       for (int i = 0; i < 4; i++) inputs[i] = static_cast<int8_t>(bytes[r * stride + k + i]);
-      for (int o = 0; o < PANEL; o++)
-        for (int i = 0; i < 4; i++) sums[r][o] += inputs[i] * weight[4 * o + i];
+      for (int half = 0; half < 2; half++)
+        for (int o = 0; o < LANES; o++)
+          for (int i = 0; i < 4; i++)
+            sums[half][r][o] += inputs[i] * weight[4 * (half * LANES + o) + i];
     }
   memcpy(out, sums, sizeof sums);
 }
@@ -258,38 +345,34 @@ void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int dep
 
 template <int R>
 void int_tile(const Packed& w, const IntRows& x, int panel, int first, const Finish& f) {
-  Ints sums[R][2];
+  Ints sums[2][R];
   int_sums<R>(w.ints + static_cast<size_t>(panel) * w.depth * PANEL, x.bytes + first * x.stride,
               x.stride, w.depth, x.shifts + first, x.nonnegative, sums);
-  MEMTX_UNROLL
-  for (int r = 0; r < R; r++) {
-    const int row = first + r;
-    finish_ints(w, sums[r][0], row, x.scales[row], panel * PANEL, f);
-    finish_ints(w, sums[r][1], row, x.scales[row], panel * PANEL + LANES, f);
-  }
+  store_rows<R>(w, sums[0], x.scales, panel * PANEL, first, f);
+  store_rows<R>(w, sums[1], x.scales, panel * PANEL + LANES, first, f);
 }
 
 // --- All rows and panels -------------------------------------------------------------------------
 
 // Call `tile<R>(panel, first row)` for all panels and groups of at most MOST_ROWS rows, as even as
 // can be. A panel stays in the nearest cache while all rows meet it.
-#define MEMTX_FOR_TILES(tile, w, x, rows, finish)                             \
-  const int panels = ((w).outputs + PANEL - 1) / PANEL;                       \
-  const int groups = ((rows) + MOST_ROWS - 1) / MOST_ROWS;                    \
-  for (int p = 0; p < panels; p++)                                            \
-    for (int g = 0, first = 0; g < groups; g++) {                             \
-      const int size = ((rows) - first + groups - g - 1) / (groups - g);      \
-      switch (size) {                                                         \
-        case 1: tile<1>(w, x, p, first, finish); break;                       \
-        case 2: tile<2>(w, x, p, first, finish); break;                       \
-        case 3: tile<3>(w, x, p, first, finish); break;                       \
-        case 4: tile<4>(w, x, p, first, finish); break;                       \
-        case 5: tile<5>(w, x, p, first, finish); break;                       \
-        case 6: tile<6>(w, x, p, first, finish); break;                       \
-        case 7: tile<(MOST_ROWS > 6 ? 7 : 1)>(w, x, p, first, finish); break; \
-        default: tile<MOST_ROWS>(w, x, p, first, finish); break;              \
-      }                                                                       \
-      first += size;                                                          \
+#define MEMTX_FOR_TILES(tile, w, x, rows, finish)                            \
+  const int panels = ((w).outputs + PANEL - 1) / PANEL;                      \
+  const int groups = ((rows) + MOST_ROWS - 1) / MOST_ROWS;                   \
+  for (int p = 0; p < panels; p++)                                           \
+    for (int g = 0, first = 0; g < groups; g++) {                            \
+      const int size = ((rows) - first + groups - g - 1) / (groups - g);     \
+      switch (size) {                                                        \
+        case 1: tile<1>(w, x, p, first, finish); break;                      \
+        case 2: tile<2>(w, x, p, first, finish); break;                      \
+        case 3: tile<3>(w, x, p, first, finish); break;                      \
+        case 4: tile<4>(w, x, p, first, finish); break;                      \
+        case 5: tile<5>(w, x, p, first, finish); break;                      \
+        case 6: tile<MOST_ROWS == 8 ? 6 : 1>(w, x, p, first, finish); break; \
+        case 7: tile<MOST_ROWS == 8 ? 7 : 1>(w, x, p, first, finish); break; \
+        default: tile<MOST_ROWS>(w, x, p, first, finish); break;             \
+      }                                                                      \
+      first += size;                                                         \
     }
 
 void float_product(const Packed& w, const float* x, int rows, const Finish& finish) {

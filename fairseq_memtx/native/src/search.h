@@ -1,4 +1,4 @@
-// Beam search by the rules of fairseq_memtx/decoding/search.py, which say more about each.
+// Beam search by the rules of fairseq_memtx/decoding/beam_search.py, which say more about each.
 //
 // Size legend: B sentences, K beam, R rows a sentence, N rows, V words, T steps.
 #pragma once

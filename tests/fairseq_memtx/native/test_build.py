@@ -154,3 +154,25 @@ def test_no_instruction_of_a_level_gets_into_code_for_all(engine: Any) -> None:
             made.unlink(missing_ok=True)
         names = [line.split(" ", 2)[2] for line in table.splitlines()]
         assert len(names) == 1 and names[0].endswith("_kernels()"), names
+
+
+@pytest.mark.slow
+def test_the_levels_of_arm_make_the_same_integers(tmp_path: Path) -> None:
+    """Cross-compiled, and run by qemu's emulation of a processor."""
+    program, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64-static"
+    if shutil.which(program) is None or shutil.which(emulator) is None:
+        pytest.skip(f"there is no {program} or {emulator}")
+    main = Path(__file__).with_name("levels_of_arm.cpp")
+    sources = [main, *(build.SOURCES / name for name in ("choice.cpp", "linear.cpp"))]
+    objects = []
+    for unit in build.units("aarch64"):
+        if unit.source.stem == "kernels":
+            objects.append(str(tmp_path / f"{unit.name}.o"))
+            flags = [*build.FLAGS, *unit.flags, *unit.optional]
+            command = [program, *flags, "-c", str(unit.source), "-o", objects[-1]]
+            subprocess.run(command, check=True)
+    made = str(tmp_path / "levels")
+    flags = [*build.FLAGS, "-static", f"-I{build.SOURCES}"]
+    subprocess.run([program, *flags, *map(str, sources), *objects, "-o", made], check=True)
+    found = subprocess.run([emulator, "-cpu", "max", made], capture_output=True, text=True)
+    assert found.stdout.split("\n") == ["neon right", "portable right", ""]

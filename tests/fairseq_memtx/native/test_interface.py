@@ -1,0 +1,129 @@
+"""What the C interface is given: wrong calls raise, and none crashes, by chance or by design."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fairseq_memtx.decoding.search_options import Limits, SearchOptions
+from fairseq_memtx.native import library
+from fairseq_memtx.native.weights import Writer
+from tests.fairseq_memtx.tiny import build_model
+
+ROOT = Path(__file__).parents[3]
+OPTIONS = SearchOptions(beam_size=2, max_len=5, min_len=1, pad=1, unk=3, eos=2, bos=2)
+
+
+@pytest.fixture(scope="module")
+def model(engine: Any) -> library.Model:
+    parts = library.Parts(*engine)
+    Writer(parts, by_rows=False).model(build_model().float())
+    return library.Model(parts)
+
+
+def request(**other: Any) -> library.Request:
+    return library.Request(torch.tensor([[5, 6, 2]]), OPTIONS, Limits())._replace(**other)
+
+
+def test_a_usual_call_finds_hypotheses(model: library.Model) -> None:
+    found = library.translate([model], request())
+    assert len(found.sentence) == 2 and int(found.length.sum()) == len(found.words)
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "the sources must be words": {"source": torch.tensor([[99, 2]])},
+    "a source must have a word": {"source": torch.tensor([[1, 1]])},
+    "must be a tensor of 2 dimensions": {"source": torch.tensor([5, 2])},
+    "must be a tensor": {"source": torch.tensor([[5, 2]], dtype=torch.int32)},
+    "the prefixes must be words": {"limits": Limits(torch.tensor([[-4]]))},
+    "must have a row for each sentence": {"limits": Limits(torch.tensor([[4], [4]]))},
+    "exact lengths must be": {"limits": Limits(None, torch.tensor([-1]))},
+    "none for lists of words": {"words": torch.arange(13)},
+    "must rise and be words": {"words": torch.tensor([4, 3, 2])},
+    "the temperature must be positive": {"temperature": 0.0},
+    "there must be a thread": {"threads": 0},
+}
+WRONG_OPTIONS: dict[str, dict[str, Any]] = {
+    "the beam must be 1 to": {"beam_size": 12},
+    "the maximum length must be": {"max_len": -1},
+    "there are fewer positions than words": {"max_len": 64},
+    "the minimum length must be at most": {"min_len": 6},
+    "the symbols must be words": {"eos": 13},
+    "padding and end must be different": {"eos": 1},
+    "the order of n-grams must be": {"no_repeat_ngram_size": -1},
+    "the unknown penalty must be a number": {"unk_penalty": float("nan")},
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_a_wrong_batch_raises(message: str, model: library.Model) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        library.translate([model], request(**WRONG[message]))
+
+
+@pytest.mark.parametrize("message", WRONG_OPTIONS)
+def test_wrong_options_raise(message: str, model: library.Model) -> None:
+    options = dataclasses.replace(OPTIONS, **WRONG_OPTIONS[message])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        library.translate([model], request(options=options))
+
+
+def test_parts_that_are_missing_or_do_not_fit_are_named(engine: Any) -> None:
+    parts = library.Parts(*engine)
+    with pytest.raises(ValueError, match=r"the part `source\.dim` is missing"):
+        library.Model(parts)
+    Writer(parts, by_rows=False).model(build_model().float())
+    parts.number("decoder.heads", 3)
+    with pytest.raises(ValueError, match="the decoder's heads must divide its size"):
+        library.Model(parts)
+    parts = library.Parts(*engine)
+    Writer(parts, by_rows=False).model(build_model().float())
+    parts.linear("output", torch.zeros(12, 8), None, None)
+    with pytest.raises(ValueError, match="the map `output` must have 8 inputs and 13 outputs"):
+        library.Model(parts)
+
+
+def test_more_memory_than_there_is_raises(model: library.Model) -> None:
+    """A batch of so many sentences has more keys than can be addressed or given."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))"
+    code = f"""
+import fairseq_memtx.models
+from tests.fairseq_memtx.native.test_interface import *
+{limit}
+parts = library.Parts(*library.loaded())
+sizes = dict(decoder_embed_dim=512, decoder_attention_heads=8, max_target_positions=1024)
+Writer(parts, False).model(build_model(**sizes).float())
+try:
+    source = torch.full((40000, 2), 5)
+    library.translate([library.Model(parts)], request(source=source))
+except MemoryError as error:
+    print(error)
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+    assert found.stdout.strip() == "there is not enough memory", found.stderr[-2000:]
+
+
+def fuzzed(seed: int, count: int, **how: Any) -> str:
+    command = [sys.executable, "-m", "tests.fairseq_memtx.native.fuzz", str(seed), str(count)]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **how)
+    assert found.returncode == 0, found.stderr[-4000:]
+    return found.stdout
+
+
+def test_calls_by_chance_do_not_crash(engine: Any) -> None:
+    done = re.search(r"'raised': (\d+), 'done': (\d+)", fuzzed(1, 300))
+    assert done is not None
+    assert min(map(int, done.groups())) > 30
+
+
+@pytest.mark.slow
+def test_many_calls_by_chance_do_not_crash(engine: Any) -> None:
+    for seed in range(2, 12):
+        fuzzed(seed, 2000)
