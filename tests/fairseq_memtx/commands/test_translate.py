@@ -273,7 +273,7 @@ def test_a_line_longer_than_the_model_takes(trained: Path, caplog) -> None:
         (["{model}", "--int8", "--half"], "leave half precision out"),
         (["{bad}"], "is no whole checkpoint"),
         (["{empty}"], "must be a checkpoint of fairseq's"),
-        (["{model}", "--data", "{folder}"], "No such file or directory"),
+        (["{model}", "--data", "{folder}"], "dict.en.txt` must be a dictionary of fairseq"),
         (["{diverged}", "--input", "{good}"], "the model has diverged"),
     ],
 )
