@@ -274,7 +274,7 @@ def test_a_line_longer_than_the_model_takes(trained: Path, caplog) -> None:
         (["{bad}"], "is no whole checkpoint"),
         (["{empty}"], "must be a checkpoint of fairseq's"),
         (["{model}", "--data", "{folder}"], "dict.en.txt` must be a dictionary of fairseq"),
-        (["{diverged}", "--input", "{good}"], "the model has diverged"),
+        (["{diverged}", "--input", "{good}"], "must be finite, but has NaN or infinite values"),
     ],
 )
 def test_errors_in_one_line(words, message, trained, diverged, tmp_path, capsys) -> None:
