@@ -114,12 +114,11 @@ def draw_words(rng: np.random.Generator, vocab_size: int, shape: Any) -> np.ndar
 def write_model(path: Path, data: Path, architecture: str, flags: Sequence[str], seed: int) -> None:
     """The checkpoint that fairseq-train would leave before its first update."""
     import torch
-    from fairseq import options, tasks, utils
+    from fairseq import options, tasks
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-    from fairseq_memtx.ground.shell import USER_DIR
+    import fairseq_memtx.plugin  # noqa: F401  (registers task and models)
 
-    utils.import_user_module(argparse.Namespace(user_dir=str(USER_DIR)))
     line = [str(data), "--task", TASK, "--arch", architecture, "--share-all-embeddings", *flags]
     parsed = options.parse_args_and_arch(options.get_training_parser(), input_args=line)
     config = convert_namespace_to_omegaconf(parsed)

@@ -145,6 +145,8 @@ class Loader:
         from fairseq import options, tasks, utils
         from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
+        import fairseq_memtx.plugin  # noqa: F401  (fairseq takes a package that is loaded as it is)
+
         parser = options.get_generation_parser()
         words = [str(data_bin), *flags, "--path", "unused"]
         self.config = convert_namespace_to_omegaconf(

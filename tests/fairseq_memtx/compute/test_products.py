@@ -70,7 +70,9 @@ def test_attention_follows_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda x: x.double(), lambda x: x.bfloat16(), lambda x: x[:0]], ids=str
+    "make",
+    [lambda x: x.double(), lambda x: x.bfloat16(), lambda x: x[:0]],
+    ids=["float64", "bfloat16", "empty"],
 )
 def test_what_a_plan_is_not_for_is_torchs(
     make: Callable[[Tensor], Tensor], monkeypatch: pytest.MonkeyPatch
