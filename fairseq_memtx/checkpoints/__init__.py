@@ -102,6 +102,8 @@ def checked(state: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         UserError: where it is none, or names what no file may choose.
     """
+    from . import sizes  # late, since it needs torch
+
     if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
         raise UserError(f"checkpoint `{path}` must be one of fairseq's, but holds no model")
     _check_history(state, path)
@@ -113,6 +115,7 @@ def checked(state: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
     except settings.Unreadable as error:
         raise UserError(f"`{path}` was not loaded: its settings {error}") from error
     trusted.check(state, path)
+    sizes.check_settings(state, path)
     for name in ("encoder_embed_path", "decoder_embed_path"):
         if settings.of(state)["model"].get(name):
             settings.change(state, "model", name, None)

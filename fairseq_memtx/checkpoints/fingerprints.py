@@ -68,6 +68,48 @@ def of_folder(data: Path) -> dict[str, str]:
     return found
 
 
+def check_split(data: Path, split: str) -> None:
+    """Refuse binarised files of a split that are not those that data_prep wrote.
+
+    A file whose size and time are still those that data_prep noted is not read again. Nothing
+    happens where data_prep tells nothing.
+
+    Args:
+        data: the folder of the binarised set.
+        split: such as `train`.
+
+    Raises:
+        UserError: where a file is missing, cut or changed.
+    """
+    for report in told_in(data)[:1]:
+        noted = _read_json(report.parent / "stamps" / "binarise.json").get("outputs", {})
+        for name, known in _read_json(report).get("outputs", {}).items():
+            path = data / Path(name).name
+            if path.name.startswith(f"{split}.") and path.suffix in (".bin", ".idx"):
+                _check_file(path, str(known), noted.get(name, {}))
+
+
+def _check_file(path: Path, known: str, noted: Mapping[str, Any]) -> None:
+    if not path.is_file():
+        raise UserError(f"`{path}` is missing: prepare the data again")
+    status = path.stat()
+    unchanged = (noted.get("size"), noted.get("mtime_ns")) == (status.st_size, status.st_mtime_ns)
+    if not (unchanged and noted.get("sha256") == known) and sha256_of(path) != known:
+        raise UserError(
+            f"`{path}` is not as data_prep wrote it: it was changed, cut or damaged. Copy it again,"
+            " or prepare the data again."
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where there is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def held(state: Mapping[str, Any]) -> dict[str, str]:
     """The fingerprints in a loaded checkpoint, none in one that was saved without."""
     extra = state.get("extra_state")

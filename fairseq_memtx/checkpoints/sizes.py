@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
@@ -23,6 +24,8 @@ ALWAYS = 1 << 25
 MADE_TIMES = 16
 #: Layers that a model may have without one weight each in the file.
 FEW_LAYERS = 256
+#: Settings that are the size of something.
+SIZES = re.compile(r"(layers|dim|positions|heads|_len|size)$")
 #: What makes tensors when a model is built.
 MAKERS = frozenset({
     "empty", "zeros", "ones", "full", "rand", "randn", "arange", "linspace", "eye", "tensor", "cat",
@@ -44,7 +47,6 @@ def bounded(state: Mapping[str, Any], path: str | os.PathLike[str]) -> Iterator[
     Raises:
         UserError: the message tells both sizes.
     """
-    _check_layers(state, path)
     held = sum(tensor.numel() for tensor in weights.tensors(dict(state["model"])))
     largest = MOST_TIMES * held + ALWAYS
     try:
@@ -57,13 +59,26 @@ def bounded(state: Mapping[str, Any], path: str | os.PathLike[str]) -> Iterator[
         ) from None
 
 
-def _check_layers(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def check_settings(state: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Refuse a size in the settings that no model of these weights can have.
+
+    Args:
+        state: a loaded checkpoint, whose settings are `settings.plain` already.
+        path: of the file.
+
+    Raises:
+        UserError: the message names the setting.
+    """
     held = len(state["model"])
-    for name, value in settings.texts(settings.as_dict(state["cfg"]["model"])):
-        if "layers" in name and isinstance(value, int) and value > max(FEW_LAYERS, held):
+    numbers = sum(tensor.numel() for tensor in weights.tensors(dict(state["model"])))
+    most = {True: max(FEW_LAYERS, held), False: MOST_TIMES * numbers + ALWAYS}
+    model = settings.as_dict(state.get("cfg")).get("model"), state.get("args")
+    for name, value in (pair for holder in model for pair in settings.texts(holder)):
+        size = SIZES.search(name) and isinstance(value, int)
+        if size and value > most["layers" in name]:
             raise UserError(
                 f"`{path}` was not loaded: its setting `{name}` is {value:,}, but it holds"
-                f" {held:,} weights. Get the file from a source you trust."
+                f" {held:,} weights of {numbers:,} numbers. Get the file from a source you trust."
             )
 
 

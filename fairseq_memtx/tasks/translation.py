@@ -10,9 +10,11 @@ import dataclasses
 import logging
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fairseq import utils
 from fairseq.data.indexed_dataset import MMapIndexedDataset
 from fairseq.data.iterators import EpochBatchIterator
 from fairseq.logging import metrics
@@ -20,6 +22,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from omegaconf import II
 
+from ..checkpoints.fingerprints import check_split
 from ..config import (
     ComputeOptions,
     GeneratorOptions,
@@ -121,7 +124,11 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
         return os.path.exists(path)
 
     def load_dataset(self, split, *args, **kwargs):
-        """fairseq's hook: with targets that can be cut, where the curriculum cuts them."""
+        """fairseq's hook: data as data_prep wrote it, with targets that can be cut where the
+        curriculum cuts them.
+        """
+        for folder in utils.split_paths(self.cfg.data):
+            check_split(Path(folder), split)
         super().load_dataset(split, *args, **kwargs)
         self._check_numbers(self.datasets[split])
         prefixes = self.has_curriculum and self.length_options.length_mode == "prefix"

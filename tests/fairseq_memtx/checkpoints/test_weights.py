@@ -59,6 +59,14 @@ def test_what_fits_is_made() -> None:
     state = {"model": {"w": torch.zeros(100)}, "cfg": {"model": {"decoder_layers": 2}}}
     with sizes.bounded(state, "x.pt"):
         assert torch.nn.Linear(30, 30)(torch.ones(2, 30)).shape == (2, 30)
-    state["cfg"]["model"]["decoder_layers"] = 10**7
-    with pytest.raises(UserError, match="is 10,000,000"), sizes.bounded(state, "x.pt"):
-        pass
+    sizes.check_settings(state, "x.pt")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("decoder_layers", 10**7), ("decoder_ffn_embed_dim", 10**10), ("max_target_positions", 10**9)],
+)
+def test_no_setting_is_larger_than_the_weights_can_tell(name: str, value: int) -> None:
+    state = {"model": {"w": torch.zeros(100)}, "cfg": {"model": {name: value}}}
+    with pytest.raises(UserError, match=f"`{name}` is {value:,}"):
+        sizes.check_settings(state, "x.pt")
