@@ -44,6 +44,8 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
     _add_wmt14(wmt14)
     programs = commands.add_parser("programs", help="make the algorithmic task of state tracking")
     _add_programs(programs)
+    fetch = commands.add_parser("fetch", help="get and check the texts of Multi30k and others")
+    _add_fetch(fetch)
     verify = commands.add_parser("verify", help="compare a prepared folder with its checksums")
     verify.add_argument("out", type=Path, metavar="OUT", help="a folder that was prepared")
     verify.set_defaults(run=run_verify)
@@ -88,6 +90,16 @@ def _add_programs(parser: argparse.ArgumentParser) -> None:
     sizes = "programs for training, validation and test (default: 10000 1000 1000)"
     add("--programs", type=int, nargs=3, default=[10_000, 1_000, 1_000], metavar="N", help=sizes)
     add("--seed", type=int, default=1)
+
+
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    from .public_texts import PUBLIC_TEXTS
+
+    parser.set_defaults(run=run_fetch)
+    add = parser.add_argument
+    add("name", choices=PUBLIC_TEXTS, help="which text")
+    add("--out", type=Path, required=True, help="folder of corpora, as experiments take it")
+    add("--local-dir", type=Path, help="folder that holds the files already")
 
 
 def add_options(parser: argparse.ArgumentParser, languages: bool = True, **defaults: Any) -> None:
@@ -249,6 +261,14 @@ def check_programs(args: argparse.Namespace) -> None:
         raise UserError(f"`--variables {args.variables}` is not in 1..{len(VARIABLES)}")
     if args.statements < 1 or min(args.programs) < 1:
         raise UserError("`--statements` and each number of `--programs` is at least 1")
+
+
+def run_fetch(args: argparse.Namespace) -> None:
+    """Get and check a public text."""
+    from .fetch_texts import fetch_texts
+
+    found = fetch_texts(args.name, args.out, args.local_dir)
+    logger.info("ready: %d files of `%s` in `%s`", len(found), args.name, args.out)
 
 
 def run_verify(args: argparse.Namespace) -> None:

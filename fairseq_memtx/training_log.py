@@ -92,7 +92,10 @@ def summarise(path: Path) -> dict:
     if valid:
         summary |= {"valid_nll_loss": valid[max(valid)].values["nll_loss"]}
         summary |= {"valid_loss": valid[max(valid)].values["loss"]}
-        summary["best_valid_loss"] = min(event.values["loss"] for event in valid.values())
+        losses = [valid[updates].values["loss"] for updates in sorted(valid)]
+        summary["best_valid_loss"] = min(losses)
+        # As fairseq's --patience counts them: an equal loss is no better one.
+        summary["validations_since_best"] = len(losses) - 1 - losses.index(min(losses))
     curve = [[u, train[u].values["nll_loss"]] for u in sorted(train)]
     summary["curves"] = {
         "train_nll_loss": curve,

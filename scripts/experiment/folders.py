@@ -64,18 +64,16 @@ class RunFolder:
         """The averaged checkpoint that is decoded."""
         return self.path / "averaged.pt"
 
-    @property
-    def generate_log(self) -> Path:
-        """What fairseq-generate printed."""
-        return self.path / "generate.log"
+    def generate_log(self, beam: int) -> Path:
+        """What fairseq-generate printed with this beam."""
+        return self.path / f"generate-beam{beam}.log"
 
-    @property
-    def hypotheses(self) -> Path:
+    def hypotheses(self, beam: int) -> Path:
         """Detokenised translations, one line for each line of the test set."""
-        return self.path / "hypotheses.txt"
+        return self.path / f"hypotheses-beam{beam}.txt"
 
     def result(self, stage: str) -> Path:
-        """What a stage measured, such as ``score.json``."""
+        """What a stage measured, such as ``train.json``."""
         return self.path / f"{stage}.json"
 
 

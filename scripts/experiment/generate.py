@@ -9,6 +9,8 @@ import json
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
 from fairseq_memtx.commands.hypotheses import LineCounter, extract, read_lines
 from fairseq_memtx.commands.score import score
@@ -31,43 +33,70 @@ def generate_all(
     at_once: int,
     threads: int,
 ) -> None:
-    """Translate and score the test set with each run's averaged model."""
+    """Translate and score the test set with each run's averaged model and each beam."""
     prepare.check_text(folder, experiment)
+    generations = [
+        Generation(experiment, folder, run, beam)
+        for run in runs
+        for beam in experiment.decoding.beams
+    ]
     with ExitStack() as stack:
-        waiting = {run: Generation(experiment, folder, run) for run in runs}
-        jobs = [
-            generation.job(threads, stack)
-            for generation in waiting.values()
-            if not stages.is_done(generation.folder, "generate", generation.inputs())
-        ]
-        for job in processes.run_all(jobs, at_once):
+        jobs = {
+            generation.name: generation.job(threads, stack)
+            for generation in generations
+            if not stages.is_done(generation.folder, generation.stage, generation.inputs())
+        }
+        for job in processes.run_all(list(jobs.values()), at_once):
             raise UserError(
                 f"translating by {job.name} failed, `{job.log}` ends:\n{job.log_tail()}"
             )
-    peak = {job.name: job.peak_memory for job in jobs}
-    for run, generation in waiting.items():
-        generation.finish(peak.get(run.name))
+    for generation in generations:
+        done = jobs.get(generation.name)
+        generation.finish(done.peak_memory if done else None)
         generation.score()
 
 
 class Generation:
-    """One run's translation of the test set."""
+    """One run's translation of the test set with one beam."""
 
-    def __init__(self, experiment: Experiment, folder: ExperimentFolder, run: Run) -> None:
-        self.experiment, self.experiment_folder, self.run = experiment, folder, run
+    def __init__(
+        self, experiment: Experiment, folder: ExperimentFolder, run: Run, beam: int
+    ) -> None:
+        self.experiment = replace(experiment, decoding=experiment.decoding.at_beam(beam))
+        self.experiment_folder, self.run, self.beam = folder, run, beam
         self.folder: RunFolder = folder.run(run)
         data = experiment.data
         self.source = folder.reference("test", data.source_lang)
         self.reference = folder.reference("test", data.target_lang)
 
     @property
+    def name(self) -> str:
+        """Run and beam."""
+        return f"{self.run.name}, beam {self.beam}"
+
+    @property
+    def stage(self) -> str:
+        """The name of its stamp."""
+        return f"generate-beam{self.beam}"
+
+    @property
+    def hypotheses(self) -> Path:
+        """The translations."""
+        return self.folder.hypotheses(self.beam)
+
+    @property
+    def scores(self) -> Path:
+        """What they are worth."""
+        return self.folder.result(f"score-beam{self.beam}")
+
+    @property
     def command(self) -> list[str]:
         """The command line of fairseq-generate."""
-        tokenizer = prepare.read_prepared(self.experiment_folder)["options"].get(
-            "tokenizer", "none"
-        )
         return commands.generate_command(
-            self.experiment, self.experiment_folder.data_bin, self.folder.averaged, tokenizer
+            self.experiment,
+            self.experiment_folder.data_bin,
+            self.folder.averaged,
+            prepare.tokenizer(self.experiment_folder),
         )
 
     def inputs(self) -> dict:
@@ -80,14 +109,15 @@ class Generation:
 
     def job(self, threads: int, stack: ExitStack) -> processes.Job:
         """The process to start; its output replaces that of an earlier one."""
-        self.folder.generate_log.unlink(missing_ok=True)
+        log = self.folder.generate_log(self.beam)
+        log.unlink(missing_ok=True)
         lines = len(read_lines(self.reference))
-        progress = stack.enter_context(Progress(self.run.name, total=lines, unit="sentences"))
-        follower = LineCounter(self.folder.generate_log, progress)
+        progress = stack.enter_context(Progress(self.name, total=lines, unit="sentences"))
+        follower = LineCounter(log, progress)
         return processes.Job(
-            name=self.run.name,
+            name=self.name,
             command=shell.executable(self.command),
-            log=self.folder.generate_log,
+            log=log,
             threads=threads,
             on_poll=follower.poll,
         )
@@ -97,35 +127,39 @@ class Generation:
 
         def keep() -> dict:
             lines = len(read_lines(self.reference))
-            text = self.folder.generate_log.read_text(encoding="utf-8").split("\n")
+            text = self.folder.generate_log(self.beam).read_text(encoding="utf-8").split("\n")
             hypotheses = extract(text, lines)
-            write_bytes(self.folder.hypotheses, "".join(f"{h}\n" for h in hypotheses).encode())
+            write_bytes(self.hypotheses, "".join(f"{h}\n" for h in hypotheses).encode())
             return {"lines": lines, "peak_memory_bytes": peak_memory}
 
-        Stamps(self.folder.path).run("generate", self.inputs(), [self.folder.hypotheses], keep)
+        Stamps(self.folder.path).run(self.stage, self.inputs(), [self.hypotheses], keep)
 
     def score(self) -> None:
         """Score the translations against the untouched references."""
-        files = {"hypotheses": self.folder.hypotheses, "reference": self.reference}
+        files = {"hypotheses": self.hypotheses, "reference": self.reference}
         inputs = {name: sha256_of(path) for name, path in files.items()}
 
         def work() -> dict:
             references = read_lines(self.reference)
-            result = score(read_lines(self.folder.hypotheses), references)
+            result = score(read_lines(self.hypotheses), references)
             result["copy_bleu"] = score(read_lines(self.source), references)["bleu"]["score"]
-            write_json(self.folder.result("score"), result)
+            write_json(self.scores, result)
             return {}
 
-        Stamps(self.folder.path).run("score", inputs, [self.folder.result("score")], work)
-        found = json.loads(self.folder.result("score").read_bytes())
+        Stamps(self.folder.path).run(f"score-beam{self.beam}", inputs, [self.scores], work)
+        found = self.read_scores()
         numbers = f"BLEU {found['bleu']['score']:.2f}, chrF {found['chrf']['score']:.2f}"
-        logger.info("%s: %s, copying the source %.2f", self.run.name, numbers, found["copy_bleu"])
+        logger.info("%s: %s, copying the source %.2f", self.name, numbers, found["copy_bleu"])
+
+    def read_scores(self) -> dict:
+        """What `score` has found."""
+        return json.loads(self.scores.read_bytes())
 
 
 def check_learnt(experiment: Experiment, folder: ExperimentFolder, runs: Sequence[Run]) -> None:
     """Refuse to go on with a model that translates hardly better than by copying the source."""
     for run in runs:
-        found = json.loads(folder.run(run).result("score").read_bytes())
+        found = Generation(experiment, folder, run, experiment.decoding.beam).read_scores()
         bleu, copied = found["bleu"]["score"], found["copy_bleu"]
         if bleu < copied + experiment.min_gain:
             raise UserError(

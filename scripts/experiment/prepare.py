@@ -45,7 +45,10 @@ def find_corpora(experiment: Experiment, given: Path | None) -> Path:
         for language in (data.source_lang, data.target_lang):
             plain = prefix.with_name(f"{prefix.name}.{language}")
             if not plain.exists() and not plain.with_name(plain.name + ".gz").exists():
-                raise UserError(f"corpora folder must hold `{plain}` or `{plain.name}.gz`")
+                raise UserError(
+                    f"corpora folder must hold `{plain}` or `{plain.name}.gz`: `memtx prepare"
+                    " fetch` gets and checks public texts"
+                )
     return corpora
 
 

@@ -1,7 +1,8 @@
 """The record of a run: one JSON file with all that its row in a table rests on.
 
-Times are in seconds, memory in bytes, losses in bits for each subword. A record names no folder of
-the machine it was made on.
+Times are in seconds, memory in bytes, losses in bits for each subword (`valid_loss` is the
+criterion's own, by which training is stopped). A record names no folder of the machine it was made
+on.
 """
 
 from __future__ import annotations
@@ -9,183 +10,147 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import hash_of, write_json
 from fairseq_memtx.ground.versions import versions
+from fairseq_memtx.training_log import summarise
 from scripts.experiment import commands, prepare, stages
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run
+from scripts.experiment.generate import Generation
+from scripts.experiment.learning import read_search
+from scripts.experiment.record_schema import SCHEMA, schema_of, validate
 from scripts.shared.kept import read_json
 from scripts.shared.provenance import git_state, hardware
-
-SCHEMA = 1
-NUMBER = (int, float)
-
-#: What a record holds: a type (or several), a dictionary of such, or a list with one.
-FIELDS: dict[str, Any] = {
-    "schema": int,
-    "experiment": str,
-    "decoder": str,
-    "depth": int,
-    "seed": int,
-    "commit": str,
-    "dirty": bool,
-    "commands": {"experiment": str, "train": str, "generate": str, "measure": str},
-    "versions": dict,
-    "hardware": {"cpu": str, "cores": int, "system": str, "device": str},
-    "threads": int,
-    "precision": str,
-    "data": {
-        "name": str,
-        "test": str,
-        "pairs": {"train": int, "valid": int, "test": int},
-        "vocab_size": int,
-        "sha256": str,
-    },
-    "model": {"parameters": int, "sizes": dict},
-    "training": {
-        "updates": int,
-        "epochs": NUMBER,
-        "target_tokens": int,
-        "seconds": NUMBER,
-        "threads": int,
-        "train_nll_loss": NUMBER,
-        "valid_nll_loss": NUMBER,
-        "averaged": [str],
-        "curves": {"train_nll_loss": list, "valid_nll_loss": list},
-    },
-    "search": {
-        "beam": int,
-        "lenpen": NUMBER,
-        "batch_size": int,
-        "peak_memory_bytes": (int, type(None)),
-    },
-    "scores": {
-        "lines": int,
-        "bleu": {"score": NUMBER, "signature": str},
-        "chrf": {"score": NUMBER, "signature": str},
-        "length_ratio": NUMBER,
-        "copy_bleu": NUMBER,
-        "hypotheses_sha256": str,
-    },
-    "speed": [
-        {
-            "batch": int,
-            "lines": int,
-            "seconds": [NUMBER],
-            "words": int,
-            "tokens": int,
-            "length_ratio": NUMBER,
-            "output_sha256": str,
-            "identical_output": bool,
-        }
-    ],
-    "state": {"bytes_per_token": NUMBER, "bytes_per_source_token": NUMBER},
-}
-
-
-def validate(record: object, fields: Any = None, where: str = "record") -> None:
-    """Raise :class:`UserError` unless the record has exactly the fields of its schema."""
-    fields = FIELDS if fields is None else fields
-    if isinstance(fields, dict):
-        _validate_object(record, fields, where)
-    elif isinstance(fields, list):
-        if not isinstance(record, list) or not record:
-            raise UserError(f"`{where}` must be a list that is not empty, but is {record!r:.40}")
-        for index, item in enumerate(record):
-            validate(item, fields[0], f"{where}[{index}]")
-    elif not _has_type(record, fields):
-        raise UserError(f"`{where}` must be {_named(fields)}, but is {record!r:.40}")
-
-
-def _validate_object(record: object, fields: dict, where: str) -> None:
-    if not isinstance(record, dict):
-        raise UserError(f"`{where}` must be an object, but is {record!r:.40}")
-    for name in sorted(fields.keys() ^ record.keys()):
-        problem = "is missing" if name in fields else "is not in the schema"
-        raise UserError(f"`{where}.{name}` {problem}")
-    for name, kind in fields.items():
-        validate(record[name], kind, f"{where}.{name}")
-
-
-def _has_type(value: object, kind: Any) -> bool:
-    if isinstance(value, bool):  # Python counts it as an int
-        return kind is bool
-    return isinstance(value, kind)
-
-
-def _named(kind: Any) -> str:
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    return " or ".join(single.__name__ for single in kinds)
 
 
 def write(record: dict, folder: Path) -> Path:
     """Write a valid record under its run's name."""
     validate(record)
-    path = folder / f"{Run(record['decoder'], record['depth'], record['seed']).name}.json"
+    path = folder / f"{record['run']}.json"
     write_json(path, record)
     return path
 
 
 def read_all(folder: Path) -> list[dict]:
-    """All records of an experiment, by decoder, depth and seed.
+    """All records of an experiment: by decoder, depth and seed, within a recipe and a width.
 
     Raises:
-        UserError: none there, damaged, or not of the schema.
+        UserError: none there, damaged, not of their schema, or of several.
     """
     found = read_json(folder)
     for name, record in found.items():
         validate(record, where=name)
-    return sorted(found.values(), key=lambda r: (r["decoder"], r["depth"], r["seed"]))
+    if len({record["schema"] for record in found.values()}) > 1:
+        raise UserError(
+            f"`{folder}` has records of several schemas: keep those of an earlier one elsewhere"
+        )
+    return sorted(found.values(), key=_place)
+
+
+def _place(record: dict) -> tuple:
+    outer = () if record["schema"] == 1 else (record["recipe"], -record["width"])
+    return (*outer, record["decoder"], record["depth"], record["seed"])
+
+
+def check_schema(folder: Path) -> None:
+    """Refuse to add to records of an earlier schema, which would no longer be one table.
+
+    Raises:
+        UserError: there are such records.
+    """
+    if folder.is_dir() and any(folder.glob("*.json")):
+        first = next(iter(read_json(folder).values()))
+        if schema_of(first, str(folder)) != SCHEMA:
+            raise UserError(
+                f"`{folder}` has records of an earlier schema: move or remove them, or choose"
+                " another --results-dir"
+            )
 
 
 def assemble(
-    experiment: Experiment, folder: ExperimentFolder, run: Run, measured: dict, command: str
+    experiment: Experiment,
+    folder: ExperimentFolder,
+    run: Run,
+    measured: Sequence[dict],
+    threads: int,
+    command: str,
 ) -> dict:
-    """The record of one run from what its stages left; ``measured`` is its part of the speed."""
+    """The record of one run from what its stages left.
+
+    ``measured`` is what was measured with each beam, the main one first; see `SpeedStage`.
+    """
     run_folder = folder.run(run)
     settings = json.loads(run_folder.settings.read_bytes())
-    scores = json.loads(run_folder.result("score").read_bytes())
-    hypotheses = stages.output_hash(run_folder, "generate", run_folder.hypotheses)
     commit, dirty = git_state()
+    training = describe_training(folder, run, settings)
+    first = measured[0]
     return {
         "schema": SCHEMA,
         "experiment": experiment.name,
+        "run": run.name,
         "decoder": run.decoder,
         "depth": run.depth,
+        "width": experiment.model.at_width(run.width).embed_dim,
+        "recipe": run.recipe,
         "seed": run.seed,
         "commit": commit,
-        "dirty": dirty,
-        "commands": {
-            "experiment": command,
-            "train": settings["train_command"],
-            "generate": generate_line(experiment, folder, run),
-            "measure": measured["command"],
-        },
+        "dirty": dirty or any(start["dirty"] for start in training["starts"]),
+        "commands": {"experiment": command, "train": settings["train_command"]},
         "versions": {**versions(), "sacrebleu": metadata.version("sacrebleu")},
-        "hardware": hardware(measured["device"]),
-        "threads": measured["threads"],
-        "precision": measured["precision"],
+        "hardware": hardware(first["device"]),
+        "threads": threads,
+        "precision": first["precision"],
         "data": describe_data(experiment, folder),
         "model": describe_model(experiment, folder, run),
-        "training": describe_training(folder, run, settings["threads"]),
-        "search": describe_search(experiment, folder, run),
-        "scores": {**scores, "hypotheses_sha256": hypotheses},
-        "speed": measured["speed"],
-        "state": measured["state"],
+        "learning": describe_learning(experiment, folder, run, settings),
+        "training": training,
+        "decoding": [describe_decoding(experiment, folder, run, one) for one in measured],
+        "state": first["state"],
     }
 
 
-def generate_line(experiment: Experiment, folder: ExperimentFolder, run: Run) -> str:
-    """The line of fairseq-generate as it is published."""
-    command = commands.generate_command(
-        experiment, folder.data_bin, folder.run(run).averaged, prepare.tokenizer(folder)
-    )
-    return shlex.join(commands.told(command, folder.path))
+def describe_learning(
+    experiment: Experiment, folder: ExperimentFolder, run: Run, settings: dict
+) -> dict:
+    """The learning rate and warm-up that the run had, and the search that chose them."""
+    training = settings["experiment"]["training"]
+    found = read_search(folder, run) if experiment.search is not None else None
+    kept = ("updates", "seed", "recipe", "tried")
+    return {
+        "lr": training["lr"],
+        "warmup_updates": training["warmup_updates"],
+        "search": found and {name: found[name] for name in kept},
+    }
+
+
+def describe_decoding(
+    experiment: Experiment, folder: ExperimentFolder, run: Run, measured: dict
+) -> dict:
+    """The search with one beam, what its translations are worth, and its speed."""
+    generation = Generation(experiment, folder, run, measured["beam"])
+    decoding = generation.experiment.decoding
+    generated = stages.require_stamp(generation.folder, generation.stage)["result"]
+    told = commands.told(generation.command, folder.path)
+    return {
+        "beam": decoding.beam,
+        "lenpen": decoding.lenpen,
+        "batch_size": decoding.batch_size,
+        "peak_memory_bytes": generated["peak_memory_bytes"],
+        "commands": {"generate": shlex.join(told), "measure": measured["command"]},
+        "scores": {
+            **generation.read_scores(),
+            "hypotheses_sha256": stages.output_hash(
+                generation.folder, generation.stage, generation.hypotheses
+            ),
+        },
+        "speed": measured["speed"],
+        "difference": measured["difference"],
+    }
 
 
 def describe_data(experiment: Experiment, folder: ExperimentFolder) -> dict:
@@ -203,30 +168,25 @@ def describe_data(experiment: Experiment, folder: ExperimentFolder) -> dict:
 def describe_model(experiment: Experiment, folder: ExperimentFolder, run: Run) -> dict:
     """Parameters and sizes."""
     training = json.loads(folder.run(run).result("train").read_bytes())
-    return {"parameters": training["parameters"], "sizes": dataclasses.asdict(experiment.model)}
+    sizes = dataclasses.asdict(experiment.model.at_width(run.width))
+    return {"parameters": training["parameters"], "sizes": sizes}
 
 
-def describe_training(folder: ExperimentFolder, run: Run, threads: int) -> dict:
+def describe_training(folder: ExperimentFolder, run: Run, settings: dict) -> dict:
     """Updates, tokens, time and losses of a training, and what was averaged."""
     run_folder = folder.run(run)
     training = json.loads(run_folder.result("train").read_bytes())
+    training = {"peak_memory_bytes": None, **training, **summarise(run_folder.train_log)}
     averaged = stages.require_stamp(run_folder, "average")["result"]
-    kept = ("updates", "epochs", "target_tokens", "train_nll_loss", "valid_nll_loss", "curves")
+    kept = ["updates", "epochs", "target_tokens", "train_nll_loss", "valid_nll_loss", "curves"]
+    kept += ["valid_loss", "best_valid_loss", "validations_since_best", "processor_seconds"]
+    kept += ["peak_memory_bytes"]
+    starts = [json.loads(line) for line in run_folder.starts.read_text("utf-8").splitlines()]
     return {
         **{name: training[name] for name in kept},
         "seconds": averaged["training_seconds"],
-        "threads": threads,
+        "threads": settings["threads"],
+        "patience": settings["experiment"]["training"]["patience"],
         "averaged": averaged["checkpoints"],
-    }
-
-
-def describe_search(experiment: Experiment, folder: ExperimentFolder, run: Run) -> dict:
-    """The beam search, and the peak memory of fairseq-generate's process with this model alone."""
-    decoding = experiment.decoding
-    generated = stages.require_stamp(folder.run(run), "generate")["result"]
-    return {
-        "beam": decoding.beam,
-        "lenpen": decoding.lenpen,
-        "batch_size": decoding.batch_size,
-        "peak_memory_bytes": generated["peak_memory_bytes"],
+        "starts": starts,
     }

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import logging
 import os
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -21,15 +19,15 @@ from pathlib import Path
 
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.decoders import DECODERS
-from fairseq_memtx.ground import command_line, processes, shell
+from fairseq_memtx.ground import command_line, shell
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.ground.stamps import Stamps
-from scripts.experiment import commands, records, stages
 from scripts.experiment import prepare as preparation
 from scripts.experiment.average import average_run
 from scripts.experiment.configs import EXPERIMENTS, Experiment, Narrow
+from scripts.experiment.cost import cost_all
 from scripts.experiment.folders import ExperimentFolder, Run
-from scripts.experiment.generate import check_learnt, generate_all
+from scripts.experiment.generate import generate_all
+from scripts.experiment.measuring import measure_all
 from scripts.experiment.recipes import RECIPES
 from scripts.experiment.search import search_all
 from scripts.experiment.showcase import show
@@ -38,6 +36,8 @@ from scripts.shared.report import report
 
 logger = logging.getLogger(__name__)
 
+#: Run only when named.
+OPTIONAL = ("cost",)
 STAGES = ("prepare", "search", "train", "average", "generate", "measure", "report")
 
 
@@ -70,10 +70,11 @@ def run_experiment(experiment: Experiment, options: Options) -> None:
         "generate": lambda: generate_all(experiment, folder, runs, at_once, threads),
         "measure": lambda: measure_all(experiment, folder, runs, threads, place, options.command),
         "report": lambda: report_all(experiment, folder, runs, place),
+        "cost": lambda: cost_all(experiment, folder, runs, threads, place, options.command),
     }
-    for number, name in enumerate(STAGES, start=1):
+    for number, name in enumerate(steps, start=1):
         if name in options.stages:
-            logger.info("--- %d/%d %s: %s", number, len(STAGES), experiment.name, name)
+            logger.info("--- %d/%d %s: %s", number, len(steps), experiment.name, name)
             steps[name]()
 
 
@@ -105,47 +106,6 @@ def average_all(experiment: Experiment, folder: ExperimentFolder, runs: Sequence
         average_run(folder.run(run), experiment.average_last)
 
 
-def measure_all(
-    experiment: Experiment,
-    folder: ExperimentFolder,
-    runs: Sequence[Run],
-    threads: int,
-    place: Path,
-    command: str,
-) -> None:
-    """Measure the speed of all runs side by side, and write a record of each."""
-    check_learnt(experiment, folder, runs)
-    systems = {run.name: folder.run(run).averaged for run in runs}
-    line = commands.measure_command(
-        experiment,
-        folder.data_bin,
-        systems,
-        folder.speed(experiment.decoding.beam),
-        threads,
-        preparation.tokenizer(folder),
-    )
-    hashes = {
-        run.name: stages.output_hash(folder.run(run), "average", folder.run(run).averaged)
-        for run in runs
-    }
-    inputs = {"command": commands.told(line, folder.path), "models": hashes}
-
-    def work() -> dict:
-        if processes.run_visibly(shell.executable(line), threads) != 0:
-            raise UserError("measuring the speed failed, see above")
-        return {}
-
-    Stamps(folder.path).run("measure", inputs, [folder.speed(experiment.decoding.beam)], work)
-    measured = json.loads(folder.speed(experiment.decoding.beam).read_bytes())
-    shared = {"threads": threads, "command": shlex.join(commands.told(line, folder.path))}
-    for run in runs:
-        record = records.assemble(
-            experiment, folder, run, {**shared, **measured[run.name]}, command
-        )
-        path = records.write(record, place / "records")
-        logger.info("record: %s", path)
-
-
 def report_all(
     experiment: Experiment, folder: ExperimentFolder, runs: Sequence[Run], place: Path
 ) -> None:
@@ -156,7 +116,9 @@ def report_all(
         read_lines(folder.reference("test", language))
         for language in (experiment.data.source_lang, experiment.data.target_lang)
     )
-    systems = {run.name: read_lines(folder.run(run).hypotheses) for run in runs}
+    systems = {
+        run.name: read_lines(folder.run(run).hypotheses(experiment.decoding.beam)) for run in runs
+    }
     print(f"Translations of the test set:\n\n{show(sources, references, systems)}\n")
     for path in written:
         print(path)
@@ -216,8 +178,9 @@ def at_widths(
 def resolve_options(args: argparse.Namespace, device: str = "cpu") -> Options:
     """How to run, from the command line; a GPU is given to one training at a time."""
     for stage in args.stages:
-        if stage not in STAGES:
-            raise UserError(f"`--stages` must be among {', '.join(STAGES)}, but has `{stage}`")
+        if stage not in (*STAGES, *OPTIONAL):
+            known = ", ".join((*STAGES, *OPTIONAL))
+            raise UserError(f"`--stages` must be among {known}, but has `{stage}`")
     cores = (os.cpu_count() or 1) if device == "cpu" else 1
     jobs = args.jobs or max(1, cores // args.threads)
     return Options(
@@ -261,7 +224,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--stages",
         type=command_line.comma_list,
         default=STAGES,
-        help="some of: " + ",".join(STAGES),
+        help=f"some of: {','.join(STAGES)} (default: these), cost (hours, from a few updates)",
     )
     add("--finished", action="store_true", help="leave out runs without an averaged model")
     add("--threads", type=whole, default=1, help="threads of each training, and of decoding")

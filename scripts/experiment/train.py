@@ -111,6 +111,8 @@ def train_each(trainings: Sequence[RunTraining], at_once: int) -> None:
         for training in trainings:
             if training.name in failed:
                 training.check_failure(failed[training.name])
+            if training.name in jobs:
+                training.peak_memory = jobs[training.name].peak_memory
         for training in trainings:
             training.finish()
 
@@ -128,6 +130,7 @@ class RunTraining:
     experiment_folder: ExperimentFolder
     run: Run
     threads: int
+    peak_memory: int | None = None  # bytes, of the last start, once it has ended
 
     @property
     def folder(self) -> RunFolder:
@@ -232,6 +235,7 @@ class RunTraining:
         summary = summarise(self.folder.train_log)
         ticks = read_ticks(self.notes)
         summary["processor_seconds"] = ticks[-1].seconds if ticks else None
+        summary["peak_memory_bytes"] = self.peak_memory
         write_json(self.folder.result("train"), summary)
         return {key: value for key, value in summary.items() if key != "curves"}
 

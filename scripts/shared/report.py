@@ -1,7 +1,8 @@
 """Tables and plots from records: ``python -m scripts.shared.report results/multi30k``.
 
 Reads ``records/*.json`` of the folder and nothing else; writes ``table.md`` and the plots (PNG and
-SVG) of that kind of records beside them, the same bytes whenever the records are the same.
+SVG) of that kind of records beside them, the same bytes whenever the records are the same. Records
+of a checkout with changes are not published; see `publishing`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground import figures as drawing
 from fairseq_memtx.ground.files import write_bytes
+from scripts.shared import publishing
 from scripts.shared.kept import read_json
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ logger = logging.getLogger(__name__)
 def report(folder: Path) -> list[Path]:
     """Write the table and the plots of a folder's records; return what was written."""
     found = read_json(folder / "records")
+    for place in (folder / "records", folder):
+        publishing.check_records(place)
     page, figures = pages(folder / "records", list(found.values()))
     write_bytes(folder / "table.md", page.encode())
     written = [folder / "table.md"]

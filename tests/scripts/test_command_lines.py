@@ -22,6 +22,7 @@ SCRIPTS = {
     "bench_training.profiling": "bench_training.profiling",
     "bench_training.run": "bench_training",
     "bench_training.updates": "bench_training.updates",
+    "experiment.course": "experiment.course",
     "experiment.run": "experiment",
     "shared.measure": "shared.measure",
     "shared.report": "shared.report",

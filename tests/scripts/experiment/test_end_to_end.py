@@ -9,13 +9,14 @@ import pytest
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.ground.errors import UserError
 from scripts.experiment import records
-from scripts.experiment.configs import Decoding
+from scripts.experiment.configs import Decoding, LearningSearch
 from scripts.experiment.run import Options, run_experiment
 from scripts.shared.measure import hash_of_lines
 from tests.checkpoints import TINY
 
 DECODING = Decoding(
     beam=2,
+    other_beams=(1,),
     batch_size=16,
     max_len_b=5,
     speed_batches=(1, 16),
@@ -28,20 +29,28 @@ DECODING = Decoding(
 @pytest.mark.slow
 def test_from_prepared_data_to_the_table(prepared_sample: Path, tmp_path: Path, capsys) -> None:
     """Train, average, translate, measure, report; then again, when there is nothing to do."""
-    experiment = dataclasses.replace(TINY, decoding=DECODING, depths=(1,), average_last=2)
+    search = LearningSearch(lrs=(1e-3, 2e-3), warmups=(4,), updates=2)
+    experiment = dataclasses.replace(
+        TINY,
+        search=search,
+        decoding=DECODING,
+        depths=(1,),
+        recipes=("curriculum",),
+        average_last=2,
+    )
     folder = tmp_path / "runs" / "tiny"
     folder.mkdir(parents=True)
     (folder / "data").symlink_to(prepared_sample)
-    stages = ("train", "average", "generate", "measure", "report")
+    stages = ("search", "train", "average", "generate", "measure", "report")
     options = Options(runs_dir=tmp_path / "runs", stages=stages, jobs=2, command="test")
     run_experiment(experiment, options)
     shown = capsys.readouterr().out
-    assert "| transformer | 1 |" in shown
-    assert "feedback-d1-s1" in shown
+    assert "| transformer | 1 | 16 | curriculum | 1 |" in shown
+    assert "feedback-d1-curriculum-s1" in shown
     check_records(folder, prepared_sample)
-    logs = {path: path.read_bytes() for path in folder.glob("*/*.log")}
+    logs = {path: path.read_bytes() for path in folder.glob("**/*.log")}
     run_experiment(experiment, options)
-    assert {path: path.read_bytes() for path in folder.glob("*/*.log")} == logs
+    assert {path: path.read_bytes() for path in folder.glob("**/*.log")} == logs
     with pytest.raises(UserError, match=r"must be at least 99\.0 above copying the source"):
         run_experiment(dataclasses.replace(experiment, min_gain=99.0), options)
 
@@ -52,11 +61,20 @@ def check_records(folder: Path, data: Path) -> None:
     found = records.read_all(folder / "results" / "records")
     assert [record["decoder"] for record in found] == ["feedback", "transformer"]
     for record in found:
-        run = folder / f"{record['decoder']}-d1-s1"
-        hypotheses = read_lines(run / "hypotheses.txt")
-        assert len(hypotheses) == len(references) == record["scores"]["lines"]
-        assert record["training"]["updates"] == 6
-        assert record["training"]["seconds"] > 0
-        assert record["search"]["peak_memory_bytes"] > 2**26
-        assert record["speed"][1]["output_sha256"] == hash_of_lines(hypotheses)
+        training = record["training"]
+        assert (training["updates"], len(training["starts"])) == (6, 1)
+        assert training["seconds"] > 0 and training["processor_seconds"] > 0
+        assert training["peak_memory_bytes"] > 2**26
+        assert record["learning"]["lr"] in (1e-3, 2e-3)
+        assert len(record["learning"]["search"]["tried"]) == 2
+        assert [one["beam"] for one in record["decoding"]] == [2, 1]
+        for one in record["decoding"]:
+            path = folder / f"{record['decoder']}-d1-curriculum-s1"
+            hypotheses = read_lines(path / f"hypotheses-beam{one['beam']}.txt")
+            assert len(hypotheses) == len(references) == one["scores"]["lines"]
+            assert one["peak_memory_bytes"] > 2**26
+            assert one["speed"][1]["output_sha256"] == hash_of_lines(hypotheses)
+            assert (one["difference"] is None) == (record["decoder"] == "transformer")
         assert str(folder.parent) not in json.dumps(record)
+    course = json.loads((folder / "results" / "course.json").read_bytes())
+    assert sum(sum(part["pairs"].values()) for part in course["parts"]) == 393

@@ -7,13 +7,18 @@ import pytest
 
 from fairseq_memtx.ground.errors import UserError
 from scripts.experiment import records
+from scripts.experiment.folders import Run
 from scripts.shared import provenance
-from tests.scripts.made_up import record
+from tests.scripts.made_up import grid_record, record, write_old
+
+
+def new(decoder: str = "feedback", depth: int = 1, seed: int = 1, **axes) -> dict:
+    return grid_record(Run(decoder, depth, seed, **axes))
 
 
 def changed(path: str, value: object) -> dict:
     """A record with one field set, or removed where the value is ``...``."""
-    whole = copy.deepcopy(record())
+    whole = copy.deepcopy(new())
     *parents, name = path.split(".")
     part = whole
     for parent in parents:
@@ -25,8 +30,24 @@ def changed(path: str, value: object) -> dict:
     return whole
 
 
-def test_a_made_up_record_is_valid() -> None:
-    records.validate(record())
+@pytest.mark.parametrize("made", [record(), new()], ids=["schema 1", "schema 2"])
+def test_records_of_both_schemas_are_valid(made: dict) -> None:
+    records.validate(made)
+
+
+def test_an_unknown_schema_is_named() -> None:
+    with pytest.raises(UserError, match=r"is 7, which is none of those known: 1, 2"):
+        records.validate(changed("schema", 7))
+
+
+def test_records_of_two_schemas_are_no_table(tmp_path) -> None:
+    write_old(record("transformer", 2), tmp_path)
+    with pytest.raises(UserError, match="has records of an earlier schema: move or remove them"):
+        records.check_schema(tmp_path)
+    records.write(new(), tmp_path)
+    with pytest.raises(UserError, match="has records of several schemas"):
+        records.read_all(tmp_path)
+    records.check_schema(tmp_path / "new")
 
 
 @pytest.mark.parametrize(
@@ -37,10 +58,12 @@ def test_a_made_up_record_is_valid() -> None:
         ("depth", "1", "`record.depth` must be int, but is '1'"),
         ("depth", True, "`record.depth` must be int, but is True"),
         ("dirty", 0, "`record.dirty` must be bool"),
-        ("speed", [], r"`record.speed` must be a list that is not empty"),
-        ("speed.0.words", ..., r"`record.speed\[0\].words` is missing"),
-        ("speed.1.seconds", ["1"], r"`record.speed\[1\].seconds\[0\]` must be int or float"),
-        ("scores.bleu.signature", ..., "`record.scores.bleu.signature` is missing"),
+        ("decoding", [], r"`record.decoding` must be a list that is not empty"),
+        ("decoding.0.beam", ..., r"`record.decoding\[0\].beam` is missing"),
+        ("decoding.1.speed.0.seconds", ["1"], r"speed\[0\].seconds\[0\]` must be int or float"),
+        ("decoding.0.scores.bleu.signature", ..., r"scores.bleu.signature` is missing"),
+        ("decoding.0.difference", {"baseline": "x"}, r"difference.difference` is missing"),
+        ("learning.search", 3, "`record.learning.search` must be an object"),
         ("hardware", None, "`record.hardware` must be an object"),
     ],
 )
@@ -50,12 +73,16 @@ def test_what_is_wrong_is_named(path: str, value: object, message: str) -> None:
 
 
 def test_written_records_are_read_in_order(tmp_path) -> None:
-    made = [record("transformer", 2), record("feedback", 10), record("feedback", 2, seed=3)]
+    made = [new("transformer", 2), new("feedback", 10), new("feedback", 2, seed=3)]
+    made += [new(recipe="curriculum"), new(width=128)]
     for one in made:
         records.write(one, tmp_path)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["feedback-d10-s1.json", "feedback-d2-s3.json", "transformer-d2-s1.json"]
-    assert records.read_all(tmp_path) == [made[2], made[1], made[0]]
+    names = sorted(path.stem for path in tmp_path.iterdir())
+    assert names == [
+        *("feedback-d1-curriculum-s1", "feedback-d1-w128-s1", "feedback-d10-s1"),
+        *("feedback-d2-s3", "transformer-d2-s1"),
+    ]
+    assert records.read_all(tmp_path) == [made[3], made[2], made[1], made[0], made[4]]
 
 
 def test_an_invalid_record_is_not_written(tmp_path) -> None:
@@ -67,8 +94,8 @@ def test_an_invalid_record_is_not_written(tmp_path) -> None:
 def test_damaged_and_missing_records_are_user_errors(tmp_path) -> None:
     with pytest.raises(UserError, match="must hold records, but holds none"):
         records.read_all(tmp_path)
-    path = records.write(record(), tmp_path)
-    path.write_text(json.dumps(record())[:-5])
+    path = records.write(new(), tmp_path)
+    path.write_text(json.dumps(new())[:-5])
     with pytest.raises(UserError, match="must be JSON, but is damaged"):
         records.read_all(tmp_path)
 

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.experiment import records
 from scripts.shared import tables
 from scripts.shared.report import main, report
-from tests.scripts.made_up import record
+from tests.scripts.made_up import record, write_old
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parents[2]
@@ -41,7 +40,7 @@ def sorted_records() -> list[dict]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for one in MADE:
-        records.write(one, tmp_path / "made-up" / "records")
+        write_old(one, tmp_path / "made-up" / "records")
     return tmp_path / "made-up"
 
 
@@ -73,7 +72,7 @@ def test_output_that_changed_between_repeats_is_marked() -> None:
 def test_same_bytes_in_another_process(folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     for one in reversed(MADE):
-        records.write(one, other / "records")
+        write_old(one, other / "records")
     written = report(folder)
     assert {path.name for path in written} == {
         "table.md",
@@ -88,7 +87,7 @@ def test_same_bytes_in_another_process(folder: Path, tmp_path: Path) -> None:
 
 def test_a_record_changes_the_plots(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in report(folder)}
-    records.write(record("feedback", 1, bleu=25.0), folder / "records")
+    write_old(record("feedback", 1, bleu=25.0), folder / "records")
     after = {path.name: path.read_bytes() for path in report(folder)}
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {"table.md", "bleu_vs_speed.png", "bleu_vs_speed.svg"}
