@@ -55,6 +55,7 @@ def test_a_text_without_an_address_asks_for_a_folder(origin: Path, tmp_path: Pat
         (TEXT.replace(b"Mann", b"Hund"), "its SHA-256 is"),
         (gzip.compress(TEXT)[:-9], "its gzip data is damaged"),
     ],
+    ids=["shorter", "other", "damaged"],
 )
 def test_another_text_is_refused(content: bytes, says: str, origin: Path, tmp_path: Path) -> None:
     out = tmp_path / "corpora"
