@@ -60,9 +60,9 @@ def test_defaults_come_from_the_options(tmp_path: Path) -> None:
     [
         ("--min-words", "0", "`--min-words` must be at least 1, but is 0"),
         ("--max-ratio", "0.5", "`--max-ratio` must be at least 1, but is 0.5"),
-        ("--character-coverage", "1.5", "`--character-coverage` must be in (0, 1], but is 1.5"),
+        ("--character-coverage", "1.5", "`--character-coverage` must be from 0.98 to 1"),
         ("--target-lang", "en", "`--target-lang` must be another language, but is en"),
-        ("--workers", "0", "`--workers` must be at least 1, but is 0"),
+        ("--workers", "0", "`--workers` must be from 1 to 512, but is 0"),
         ("--vocab-size", "-1", "`--vocab-size` must be at least 1, but is -1"),
     ],
 )
