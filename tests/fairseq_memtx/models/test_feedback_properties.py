@@ -116,7 +116,7 @@ def test_the_check_notices_a_memory_of_the_current_position(tiny_decoder, monkey
     def with_current(layers, memory, x, past, *args):
         class Now:
             __len__ = past.__len__
-            append = past.append
+            add_memory = past.add_memory
 
             def views(self):
                 keys, values = memory([x] * (len(layers) + 1))
