@@ -178,7 +178,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     rest, err = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM, err
     assert "the same command goes on from there" in rest + err
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint_last.pt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint_last.pt", "training.lock"}
 
     resumed = checkout.run(*command, "--max-update", 1)  # one step more, then the end
     assert f"Loaded checkpoint {tmp_path / 'checkpoint_last.pt'} (epoch " in resumed
