@@ -109,7 +109,7 @@ def test_the_loss_does_not_count_padding() -> None:
     ("argv", "message"),
     [
         (["--checkpoint", "a.pt"], "`--checkpoint` and `--data-bin` must be given together"),
-        (["--checkpoint", "a.pt", "--data-bin", "d"], "checkpoint `a.pt` must be a file"),
+        (["--checkpoint", "a.pt", "--data-bin", "d"], "there is no checkpoint `a.pt`"),
         (["--table-only"], "must hold records, but does not exist"),
     ],
 )
