@@ -60,8 +60,9 @@ def write_labelled(
         labels.save(str(named(out / "bin" / f"dict.{LABELS}.txt")))
     for split, texts in splits.items():
         _write_text(out, split, texts)
-        _write_set(_set_files(out, split), (text.words for text in texts), words)
-        _write_set(_set_files(out, f"{split}.{LABELS}"), (text.labels for text in texts), labels)
+        _write_set(_set_files(out, split), (text.words for text in texts), words, words.eos())
+        marks = (text.labels for text in texts)
+        _write_set(_set_files(out, f"{split}.{LABELS}"), marks, labels, labels.pad())
     counts = {split: _counts(texts) for split, texts in splits.items()}
     hashes = {path.relative_to(out).as_posix(): sha256_of(path) for path in outputs(out, splits)}
     write_json(out / "prepared.json", {**told, "counts": counts, "outputs": hashes})
@@ -87,13 +88,14 @@ def _write_text(out: Path, split: str, texts: Sequence[Program]) -> None:
         )
 
 
-def _write_set(files: list[Path], texts: Iterable[list[str]], dictionary: Dictionary) -> None:
-    """One side; where there is no label stands padding, which no loss counts."""
+def _write_set(
+    files: list[Path], texts: Iterable[list[str]], dictionary: Dictionary, end: int
+) -> None:
+    """One side, `end` after each text; no label is padding, which no loss counts."""
     import torch
     from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder, best_fitting_int_dtype
 
     numbers = {**dictionary.indices, NO_LABEL: dictionary.pad()}
-    end = dictionary.pad() if files[0].name.endswith(f"{LABELS}.bin") else dictionary.eos()
     with renamed_together(files) as named:
         data, index = map(named, files)
         builder = MMapIndexedDatasetBuilder(str(data), best_fitting_int_dtype(len(dictionary)))
