@@ -63,11 +63,14 @@ class CompressionCriterion(LabelSmoothedCrossEntropyCriterion):
         net_output = model(**sample["net_input"])
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
         compression_loss = net_output[1].get("compression_loss")
+        # Of one type in every batch: fairseq sums numbers in one exchange between ranks and tensors
+        # in another, so that a rank with a number would wait for ever for one with a tensor.
+        told = loss.new_zeros(()) if compression_loss is None else compression_loss.data
         sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         logged = {
             "loss": loss.data,
             "nll_loss": nll_loss.data,
-            "compression_loss": 0.0 if compression_loss is None else compression_loss.data,
+            "compression_loss": told,
             "ntokens": sample["ntokens"],
             "nsentences": sample["target"].size(0),
             "sample_size": sample_size,

@@ -8,7 +8,8 @@
 - `data_of_checkpoints`: a checkpoint tells which dictionaries and subwords it was trained with
 
 `repairs` makes these additions with its own changes, and takes them back. Beside them are the tools
-of our own tasks: `told_tasks`, what the trainer tells a task that asks, and `host_memory`.
+of our own tasks: `told_tasks`, what the trainer tells a task that asks, and `host_memory`; and
+`signal_watch`, which `stopping` stands on.
 """
 
 from types import ModuleType

@@ -9,13 +9,18 @@ import contextlib
 import logging
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from ..repairs.wrapping import when_undone, wrap
+from .signal_watch import SignalWatch
 
 logger = logging.getLogger(__name__)
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def apply() -> None:
@@ -37,30 +42,43 @@ class StopRequest:
     def __init__(self) -> None:
         self.signum = 0
         self._previous: dict[int, Any] = {}
+        self._watch: SignalWatch | None = None
         self._pid = 0
+        os.register_at_fork(after_in_child=self._forget_watch)
 
     def listen(self) -> None:
         """Take over both signals. Only a process's main thread can: elsewhere nothing happens."""
         if self._previous and self._pid == os.getpid():
             return
         with contextlib.suppress(ValueError):
-            self._pid = os.getpid()
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                self._previous[signum] = signal.signal(signum, self._note)
+            self._pid, self.signum = os.getpid(), 0
+            for signum in SIGNALS:
+                before = signal.signal(signum, self._note)
+                if before != self._note:  # as it is in a child of one that listens
+                    self._previous[signum] = before
+            self._watch = SignalWatch(SIGNALS, _end_training)
 
     def ignore(self) -> None:
         """Give both signals back to whoever had them."""
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
-        self._previous = {}
+        self._previous, watch, self._watch = {}, self._watch, None
+        if watch is not None:
+            watch.stop()
+
+    def _forget_watch(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.forget()
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._pid:  # a data loader's worker: its parent ends it
             if signum == signal.SIGTERM:
                 os._exit(128 + signum)
             return
-        self.ignore()
-        if not _in_training(frame):  # an earlier training of this process left us in charge
+        # A second one; or an earlier training of this process left us in charge.
+        if self.signum or not _in_training(frame):
+            self.ignore()
             signal.raise_signal(signum)
             return
         self.signum = signum
@@ -82,6 +100,13 @@ class StopRequest:
 
 
 stop_request = StopRequest()
+
+
+def _end_training(signum: int) -> None:
+    """End the process, whose main thread answers nothing: it waits for other ranks, say."""
+    if _in_training(sys._current_frames().get(threading.main_thread().ident or 0)):
+        os.write(2, f"{signal.Signals(signum).name}, the second: stopping at once\n".encode())
+        os._exit(128 + signum)
 
 
 def _in_training(frame: FrameType | None) -> bool:
@@ -112,9 +137,12 @@ def _step_then_stop(stock: Callable[..., Any], trainer: Any, *args: Any, **kwarg
 def _save_and_exit(trainer: Any, signum: int) -> None:
     from fairseq import checkpoint_utils
 
-    stop_request.signum = 0
     cfg = trainer.cfg.checkpoint
-    checkpoint_utils.save_checkpoint(cfg, trainer, trainer.memtx_iterator, None)
+    try:
+        checkpoint_utils.save_checkpoint(cfg, trainer, trainer.memtx_iterator, None)
+    finally:
+        stop_request.ignore()
+        stop_request.signum = 0
     if cfg.no_save or cfg.no_last_checkpoints:
         outcome = "nothing was saved, as --no-save or --no-last-checkpoints asks"
     else:

@@ -7,7 +7,9 @@ ever.
 
 import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 PRELOADED = ["tests.fairseq_memtx.tiny", "tests.fairseq_memtx.tiny_training"]
@@ -15,17 +17,31 @@ PRELOADED = ["tests.fairseq_memtx.tiny", "tests.fairseq_memtx.tiny_training"]
 
 def run_two_processes(target: Callable[..., None], *args: Any, seconds: float = 300) -> None:
     """Run `target(rank, *args)` for the ranks 0 and 1; both must end well, and in time."""
+    with two_processes(target, *args) as processes:
+        assert ended(processes, seconds) == [0, 0]
+
+
+@contextmanager
+def two_processes(target: Callable[..., None], *args: Any) -> Iterator[list[BaseProcess]]:
+    """Start `target(rank, *args)` for the ranks 0 and 1; what still runs in the end is killed."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    processes = [context.Process(target=target, args=(rank, *args)) for rank in range(2)]
-    deadline = time.monotonic() + seconds
+    processes: list[BaseProcess] = [
+        context.Process(target=target, args=(rank, *args)) for rank in range(2)
+    ]
     try:
         for process in processes:
             process.start()
-        for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-        assert [process.exitcode for process in processes] == [0, 0]
+        yield processes
     finally:
         for process in processes:
             if process.is_alive():
                 process.kill()
+
+
+def ended(processes: Sequence[BaseProcess], seconds: float) -> list[int | None]:
+    """Their exit statuses, within so many seconds; None of one that still runs."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+    return [process.exitcode for process in processes]

@@ -127,17 +127,25 @@ def assert_equal(left: Any, right: Any) -> None:
         assert left == right
 
 
-def run_two_ranks(data: Path | str, save_dir: Path, *flags: str, **kwargs: Any) -> None:
-    """The same on two processes that talk through gloo."""
+def run_two_ranks(
+    data: Path | str, save_dir: Path, *flags: str, seconds: float = 300, **kwargs: Any
+) -> None:
+    """The same on two processes that talk through gloo; both must end within `seconds`."""
+    run_two_processes(run_rank, rank_config(data, save_dir, *flags, **kwargs), seconds=seconds)
+
+
+def rank_config(data: Path | str, save_dir: Path, *flags: str, **kwargs: Any) -> Any:
+    """`config_of` for two processes, for `run_rank`."""
     save_dir.parent.mkdir(parents=True, exist_ok=True)
     meeting = save_dir.with_suffix(f".meeting{len(list(save_dir.parent.iterdir()))}")
     ranks = "--distributed-world-size 2 --distributed-backend gloo --ddp-backend legacy_ddp"
     cfg = config_of(data, save_dir, *ranks.split(), "--distributed-no-spawn", *flags, **kwargs)
     cfg.distributed_training.distributed_init_method = f"file://{meeting}"
-    run_two_processes(_run_rank, cfg)
+    return cfg
 
 
-def _run_rank(rank: int, cfg: Any) -> None:
+def run_rank(rank: int, cfg: Any) -> None:
+    """One of the two."""
     vars(checkpoint_utils.save_checkpoint).pop("best", None)
     cfg.distributed_training.distributed_rank = rank
     distributed_utils.call_main(cfg, train.main)

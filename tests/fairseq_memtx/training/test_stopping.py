@@ -1,7 +1,9 @@
 """A signal saves what was learnt, and training goes on from there as if nothing had happened."""
 
+import hashlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +16,11 @@ from fairseq.trainer import Trainer
 from fairseq_cli import train
 
 from fairseq_memtx import repairs
+from fairseq_memtx.training import signal_watch
 from fairseq_memtx.training.stopping import stop_request
 from tests.fairseq_memtx.checkpoint_files import updates_in
+from tests.fairseq_memtx.ranks import ended, two_processes
+from tests.fairseq_memtx.tiny_training import make_data, rank_config, run_rank
 
 repairs.apply()
 
@@ -81,6 +86,64 @@ def test_a_second_signal_is_answered_as_before(
     with pytest.raises(SystemExit):
         fairseq_train("--max-update", "2", "--disable-validation")
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def wait_for_a_rank(rank: int, cfg: Any, mark: Path) -> None:
+    """Rank 1 never comes to the second update, in whose exchange rank 0 waits for it."""
+    around, calls = Trainer.train_step, []
+
+    def late(trainer: Trainer, *args: Any, **kwargs: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 2 and rank == 1:
+            time.sleep(1000)
+        if len(calls) == 2:
+            mark.touch()
+        return around(trainer, *args, **kwargs)
+
+    Trainer.train_step = late
+    run_rank(rank, cfg)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(signal.SIGTERM, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM)]
+)
+def test_a_second_signal_ends_a_rank_that_waits_for_another(
+    first: int, second: int, tmp_path: Path
+) -> None:
+    data, mark = make_data(tmp_path / "data"), tmp_path / "mark"
+    cfg = rank_config(data, tmp_path / "save", "--max-update", "4", "--disable-validation")
+    with two_processes(wait_for_a_rank, cfg, mark) as (waiting, _):
+        deadline = time.monotonic() + 120
+        while not mark.exists():
+            assert time.monotonic() < deadline and waiting.is_alive()
+            time.sleep(0.1)
+        time.sleep(1)
+        assert waiting.pid is not None
+        os.kill(waiting.pid, first)
+        assert ended([waiting], 2) == [None]
+        os.kill(waiting.pid, second)
+        assert ended([waiting], signal_watch.GRACE_SECONDS + 10) == [128 + second]
+
+
+def test_after_training_nobody_is_ended(
+    fairseq_train: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two signals that come while the process is in a long instruction of its own."""
+    ended_with: list[int] = []
+    monkeypatch.setattr(signal_watch, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(os, "_exit", ended_with.append)
+    fairseq_train("--max-update", "1", "--disable-validation")
+
+    def send() -> None:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Timer(0.1, send).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        hashlib.pbkdf2_hmac("sha256", b"a", b"b", 2_000_000)
+    assert time.monotonic() - started > 0.3, "the instruction must last"
+    assert ended_with == []
 
 
 def test_after_training_a_signal_is_answered_as_before(

@@ -12,7 +12,13 @@ from torch import Tensor, distributed
 from tests.fairseq_memtx.ranks import run_two_processes
 from tests.fairseq_memtx.segments import sample_of
 from tests.fairseq_memtx.tiny import build_model
-from tests.fairseq_memtx.tiny_training import load, make_data, run_training, run_two_ranks
+from tests.fairseq_memtx.tiny_training import (
+    load,
+    make_data,
+    run_training,
+    run_two_ranks,
+    write_pairs,
+)
 
 ENGINES = ["manual", "reference"]
 #: Target lengths of the sentences of two batches; a target of one word reads no memory.
@@ -245,3 +251,15 @@ def test_errors_under_autocast_are_those_of_the_precision_and_of_the_reference(d
     assert rounding / 100 < got["logits"] < 10 * rounding
     float32 = autocast_errors(exact, "manual", None)
     assert max(float32.values()) < 1e-3
+
+
+def test_a_rank_may_have_nothing_to_compress(tmp_path: Path) -> None:
+    """In every update one rank has sentences too short to be compressed, the other long ones."""
+    data = make_data(tmp_path / "data")
+    write_pairs(data, "train", [(2, 2)] * 2 + [(9, 20)] * 2, seed=1)
+    flags = "--arch memtx_compressive --criterion memtx_compression --memtx-segment-len 8"
+    flags += " --memtx-mem-len 8 --memtx-cmem-len 4 --memtx-compression-rate 4 --batch-size 2"
+    flags += " --max-epoch 3 --report-accuracy"
+    run_two_ranks(data, tmp_path / "save", *flags.split(), seconds=120)
+    state = load(tmp_path / "save" / "checkpoint_last.pt")
+    assert state["optimizer_history"][-1]["num_updates"] == 3
