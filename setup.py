@@ -12,7 +12,7 @@ def read_version() -> str:
     for line in (HERE / "fairseq_memtx" / "__init__.py").read_text(encoding="utf-8").split("\n"):
         if line.startswith("__version__"):
             return line.split('"')[1]
-    raise RuntimeError("fairseq_memtx/__init__.py must set __version__, but does not.")
+    raise RuntimeError("fairseq_memtx/__init__.py does not set __version__")
 
 
 setup(

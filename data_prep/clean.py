@@ -124,7 +124,7 @@ class Cleaner:
         where = f"`{path}` line {block.first_line + offset}"
         if self.options.invalid_utf8 == "error":
             raise UserError(
-                f"{where} must be UTF-8, but its byte {error.start + 1} is not: "
-                "convert the file, or drop such lines with `--invalid-utf8 drop`"
+                f"{where} is not UTF-8 at byte {error.start + 1}: convert the file, or drop such"
+                " lines with `--invalid-utf8 drop`"
             )
         return where

@@ -278,8 +278,8 @@ def run_verify(args: argparse.Namespace) -> None:
     differences = verify(args.out)
     if differences:
         raise UserError(
-            f"the outputs must be those that were recorded, but {'; '.join(differences)}: "
-            "prepare them again"
+            f"the outputs are not those that were recorded: {'; '.join(differences)}. Prepare them"
+            " again"
         )
     logger.info("`%s` is whole", args.out)
 

@@ -66,7 +66,8 @@ def find_parallel(prefix: str | Path, source_lang: str, target_lang: str) -> Par
     for lang, side in zip((source_lang, target_lang), sides, strict=True):
         if side is None:
             raise UserError(
-                f"`{prefix}.{lang}` or `{prefix}.{lang}.gz` must be a file, but neither exists"
+                f"there is neither `{prefix}.{lang}` nor `{prefix}.{lang}.gz`: check the path, to"
+                " which the language is added"
             )
     source, target = cast(list[Path], sides)
     docids = _plain_or_gzip(prefix, "docid")
@@ -91,7 +92,7 @@ def _plain_or_gzip(prefix: Path, extension: str) -> Path | None:
     candidates = [Path(f"{prefix}.{extension}"), Path(f"{prefix}.{extension}.gz")]
     found = [path for path in candidates if path.is_file()]
     if len(found) == 2:
-        raise UserError(f"`{found[0]}` must be plain or gzip, but both exist: remove one of them")
+        raise UserError(f"`{found[0]}` is there both plain and compressed: remove one of them")
     return found[0] if found else None
 
 
@@ -103,8 +104,8 @@ def read_lines(path: Path) -> Iterator[bytes]:
             number += 1
             if len(line) > MAX_LINE_BYTES:
                 raise UserError(
-                    f"`{path}` line {number} must be at most {MAX_LINE_BYTES} bytes long, "
-                    "but is longer: is this a text file with one sentence a line?"
+                    f"`{path}` line {number} is longer than {MAX_LINE_BYTES} bytes: is this a text"
+                    " file with one sentence a line?"
                 )
             yield line if line.endswith(b"\n") else line + b"\n"
 
@@ -139,7 +140,7 @@ def read_blocks(files: ParallelFiles, block_lines: int = BLOCK_LINES) -> Iterato
 def unequal_lines(counts: dict[Path, int]) -> UserError:
     """The error for files of one corpus that do not have equally many lines."""
     told = ", ".join(f"`{path}` has {count}" for path, count in counts.items())
-    return UserError(f"the files of a corpus must have equally many lines, but {told}")
+    return UserError(f"the files of a corpus differ in their number of lines: {told}")
 
 
 def split_lines(text: bytes) -> list[bytes]:

@@ -79,9 +79,8 @@ def fetch(archive: Archive, source: Source) -> Path:
             logger.warning("%s: %s", url, failure)
             failures.append(f"{url}: {failure}")
     raise UserError(
-        f"`{archive.name}` must be fetched from a mirror, but none gave it "
-        f"({'; '.join(failures)}): "
-        "try again later (what has come is kept), or give a folder that holds it by `--local-dir`"
+        f"no mirror gave `{archive.name}` ({'; '.join(failures)}): try again later (what has come"
+        " is kept), or give a folder that holds it by `--local-dir`"
     )
 
 
@@ -89,7 +88,9 @@ def _find_local(archive: Archive, folder: Path | None) -> Path | None:
     if folder is None:
         return None
     if not folder.is_dir():
-        raise UserError(f"`--local-dir` must be a folder, but `{folder}` is none")
+        raise UserError(
+            f"`--local-dir {folder}` is not a folder: name the one that holds the files"
+        )
     candidates = (folder / archive.name, folder / archive.path)
     return next((path for path in candidates if path.is_file()), None)
 
@@ -109,7 +110,7 @@ def verify(archive: Archive, path: Path) -> None:
     """
     size = path.stat().st_size
     if size != archive.size:
-        raise Failed(f"must have {archive.size} bytes, but has {size}")
+        raise Failed(f"has {size} bytes instead of {archive.size}")
     expected = archive.checksum or recorded_checksum(path)
     if expected is None:
         _read_through(path)
@@ -118,7 +119,7 @@ def verify(archive: Archive, path: Path) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, kind).hexdigest()
     if found != digest:
-        raise Failed(f"must have the {kind.upper()} {digest}, but has {found}")
+        raise Failed(f"has the {kind.upper()} {found} instead of {digest}")
 
 
 def record_path(path: Path) -> Path:
@@ -139,7 +140,7 @@ def _read_through(path: Path) -> None:
             while file.read(CHUNK_BYTES):
                 pass
     except (OSError, EOFError, zlib.error) as error:
-        raise Failed(f"must be a whole gzip file, but is not ({error})") from error
+        raise Failed(f"is not a whole gzip file ({error})") from error
 
 
 def _fetch_from(url: str, archive: Archive, path: Path, source: Source) -> None:

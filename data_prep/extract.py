@@ -46,10 +46,14 @@ class BoundedReader:
         content = self.file.read(size)
         self.reads_at_end += not content
         if self.reads_at_end > READS_AT_END:
-            raise UserError(f"`{self.name}` must hold what its members claim, but ends before")
+            raise UserError(
+                f"`{self.name}` ends before what its members claim to hold: fetch it again"
+            )
         self.left -= len(content)
         if self.left < 0:
-            raise UserError(f"`{self.name}` must not expand beyond its bound, but does: a bomb?")
+            raise UserError(
+                f"`{self.name}` expands beyond what such an archive may hold: is it a bomb?"
+            )
         return content
 
 
@@ -83,7 +87,7 @@ def extract(archive: Path, wanted: Mapping[str, Path], limit: int | None = None)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, *DAMAGE) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"`{archive}` must be a whole .tgz file, but is damaged ({reason}): fetch it again"
+            f"`{archive}` is not a whole .tgz file ({reason}): fetch it again"
         ) from error
 
 
@@ -99,21 +103,21 @@ def _write_wanted(
     with tarfile.open(fileobj=file, mode="r|") as tar:  # type: ignore[call-overload]
         for number, member in enumerate(tar):
             if number >= MAX_MEMBERS:
-                raise UserError(
-                    f"`{archive}` must have at most {MAX_MEMBERS} members, but has more"
-                )
+                raise UserError(f"`{archive}` has more than {MAX_MEMBERS} members: refused")
             name = check_member(member, archive)
             check_size(member, archive, limit)
             if name in wanted:
                 path = missing.pop(name, None)
                 if path is None or not member.isreg():
-                    raise UserError(f"`{archive}` must hold `{name}` once, as a plain file")
+                    raise UserError(
+                        f"`{archive}` does not hold `{name}` exactly once, as a plain file"
+                    )
                 _copy(tar, member, path)
             progress.add(raw.tell() - progress.done)
     while file.read(CHUNK_BYTES):  # to the end, so that gzip's checksum is compared
         pass
     if missing:
-        raise UserError(f"`{archive}` must hold `{next(iter(missing))}`, but does not")
+        raise UserError(f"`{archive}` does not hold `{next(iter(missing))}`: fetch it again")
 
 
 def _copy(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
@@ -132,13 +136,11 @@ def check_size(member: tarfile.TarInfo, archive: Path, limit: int) -> None:
     """
     if not 0 <= member.size <= limit:
         raise UserError(
-            f"`{archive}` must hold at most {limit} bytes, but `{member.name}` claims"
-            f" {member.size}: refused"
+            f"`{member.name}` in `{archive}` claims {member.size} bytes, more than the {limit}"
+            " allowed: refused"
         )
     if member.issparse():
-        raise UserError(
-            f"`{archive}` must hold plain files, but `{member.name}` is sparse: refused"
-        )
+        raise UserError(f"`{member.name}` in `{archive}` is a sparse file: refused")
 
 
 def check_member(member: tarfile.TarInfo, archive: Path) -> str:
@@ -148,17 +150,17 @@ def check_member(member: tarfile.TarInfo, archive: Path) -> str:
         UserError: it could write, or point, outside of a folder; or is a device.
     """
     if _leaves(member.name):
-        raise UserError(f"`{archive}` must stay in its folder, but holds `{member.name}`: refused")
+        raise UserError(f"`{member.name}` in `{archive}` lies outside its folder: refused")
     if member.issym() or member.islnk():
         # A symbolic link counts from its own folder, a hard link from the top.
         folder = posixpath.dirname(member.name) if member.issym() else ""
         if _leaves(posixpath.join(folder, member.linkname)):
             raise UserError(
-                f"`{archive}` must not link outside, but `{member.name}` is a link to "
-                f"`{member.linkname}`: refused"
+                f"`{member.name}` in `{archive}` is a link to `{member.linkname}`, outside its"
+                " folder: refused"
             )
     elif not (member.isreg() or member.isdir()):
-        raise UserError(f"`{archive}` must hold files, but `{member.name}` is a device: refused")
+        raise UserError(f"`{member.name}` in `{archive}` is a device: refused")
     return posixpath.normpath(member.name)
 
 

@@ -73,6 +73,6 @@ def _decode(raw: bytes, path: Path, line: int) -> str:
         return raw.decode()
     except UnicodeDecodeError as error:
         raise UserError(
-            f"`{path}` line {line} must be UTF-8, but its byte {error.start + 1} is not: "
-            "a validation or test set is never cleaned, so convert the file"
+            f"`{path}` line {line} is not UTF-8 at byte {error.start + 1}: a validation or test set"
+            " is never cleaned, so convert the file"
         ) from error

@@ -59,7 +59,7 @@ class Options:
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
             flag = "--" + name.replace("_", "-")
-            raise UserError(f"`{flag}` must be {rule}, but is {getattr(self, name)}")
+            raise UserError(f"`{flag}` is {getattr(self, name)}: it has to be {rule}")
 
     def only(self, *names: str) -> dict[str, Any]:
         """The named settings, for a stage's stamp."""

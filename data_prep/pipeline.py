@@ -69,7 +69,7 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         UserError: another process is preparing there.
     """
-    busy = f"`{out}` must be free, but another data_prep is at work in it"
+    busy = f"another data_prep is at work in `{out}`: wait for it, or use another folder"
     with writing.locked(out / ".lock", busy):
         yield
 
@@ -349,7 +349,7 @@ def verify(out: Path) -> list[str]:
         UserError: there is no whole preparation in ``out``.
     """
     if not (out / PREPARED).is_file():
-        raise UserError(f"`{out}` must hold a prepared.json, but does not: prepare it first")
+        raise UserError(f"`{out}` holds no prepared.json: prepare it first")
     differences = []
     for name, sha256 in read_report(out)["outputs"].items():
         path = out / name
@@ -369,8 +369,8 @@ def refuse_utf16(path: Path) -> None:
     with open_bytes(path) as file:
         if looks_like_utf16(file.read(4096)):
             raise UserError(
-                f"`{path}` must be UTF-8, but looks like UTF-16: convert it, for example with"
-                " `iconv -f UTF-16 -t UTF-8`"
+                f"`{path}` looks like UTF-16, not UTF-8: convert it, for example with `iconv -f"
+                " UTF-16 -t UTF-8`"
             )
 
 
@@ -378,7 +378,7 @@ def _require_pairs(pairs: int, doing: str, dropped: dict[str, int]) -> None:
     if not pairs:
         told = ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
         raise UserError(
-            f"at least one pair must be left after {doing}, but none is"
+            f"no pair is left after {doing}"
             + (f" (dropped: {told})" if told else "")
             + ": look at the text and the limits"
         )

@@ -36,15 +36,15 @@ def read_segments(path: Path) -> list[Segment]:
     with open_bytes(path) as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise UserError(f"`{path}` must be an SGM file below {MAX_BYTES >> 20} MiB, but is larger")
+        raise UserError(f"`{path}` is larger than {MAX_BYTES >> 20} MiB: is it an SGM file?")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"`{path}` line {line} must be UTF-8, but is not") from error
+        raise UserError(f"`{path}` line {line} is not UTF-8: convert the file") from error
     segments = list(_segments(text, path))
     if not segments:
-        raise UserError(f"`{path}` must hold <seg> elements, but holds none: is it an SGM file?")
+        raise UserError(f"`{path}` holds no <seg> elements: is it an SGM file?")
     _require_unique(segments, path)
     return segments
 
@@ -55,29 +55,29 @@ def _segments(text: str, path: Path) -> Iterator[Segment]:
     for tag in TAG.finditer(text):
         closing, element = tag[1] == "/", tag[2].lower()
         if opened is not None and not (closing and element == "seg"):
-            raise _error(text, opened, path, "must end in </seg>, but does not")
+            raise _error(text, opened, path, "has no </seg>")
         if element == "doc":
             docid = None if closing else _attribute(text, tag, "docid", path)
         elif not closing:
             if docid is None:
-                raise _error(text, tag, path, "must lie in a <doc>, but does not")
+                raise _error(text, tag, path, "is not in a <doc>")
             opened = tag
         elif opened is None:
-            raise _error(text, tag, path, "must follow a <seg>, but does not")
+            raise _error(text, tag, path, "follows no <seg>")
         else:
             content = text[opened.end() : tag.start()]
             number = _attribute(text, opened, "id", path)
             yield Segment(docid or "", number, " ".join(unescape(content).split()))
             opened = None
     if opened is not None:
-        raise _error(text, opened, path, "must end in </seg>, but does not")
+        raise _error(text, opened, path, "has no </seg>")
 
 
 def _attribute(text: str, tag: re.Match[str], name: str, path: Path) -> str:
     found = re.search(rf"\b{name}\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s>]+)", tag[3], re.IGNORECASE)
     value = found[1].strip("\"'").strip() if found else ""
     if not value:
-        raise _error(text, tag, path, f"must have a `{name}`, but has none")
+        raise _error(text, tag, path, f"has no `{name}`")
     return unescape(value)
 
 
@@ -92,8 +92,8 @@ def _require_unique(segments: list[Segment], path: Path) -> None:
         key = (segment.docid, segment.number)
         if key in seen:
             raise UserError(
-                f"`{path}` must hold each segment once, but holds document `{segment.docid}` "
-                f"segment {segment.number} twice (several references in one file?)"
+                f"`{path}` holds document `{segment.docid}` segment {segment.number} twice: are"
+                " there several references in one file?"
             )
         seen.add(key)
 
@@ -131,8 +131,8 @@ def read_pairs(source: Path, reference: Path) -> list[tuple[Segment, Segment]]:
 
 def _missing(segment: Segment, where: Path, missing_in: Path) -> UserError:
     return UserError(
-        f"`{missing_in}` must hold the segments of `{where}`, "
-        f"but document `{segment.docid}` segment {segment.number} is missing"
+        f"`{missing_in}` lacks document `{segment.docid}` segment {segment.number}, which `{where}`"
+        " has"
     )
 
 

@@ -94,9 +94,9 @@ def _trainer_error(error: Exception, options: Options) -> UserError:
     rule = f"at most {most[1]}" if most else f"at least {least[1]}" if least else "another"
     if "vocab_size" in told:
         return UserError(
-            f"`--vocab-size` must be {rule} for this text, but is {options.vocab_size}"
+            f"`--vocab-size` is {options.vocab_size}: for this text it has to be {rule}"
         )
-    return UserError(f"sentencepiece must be able to train on the text, but says: {told}")
+    return UserError(f"sentencepiece cannot train on the text: {told}")
 
 
 def check_pieces(model: Any) -> list[str]:
@@ -108,9 +108,7 @@ def check_pieces(model: Any) -> list[str]:
     ordinary = [p for i, p in enumerate(pieces) if not (model.is_control(i) or model.is_unknown(i))]
     for piece in ordinary:
         if piece.split() != [piece] or piece in ("<s>", "<pad>", "</s>", "<unk>"):
-            raise UserError(
-                f"a sentencepiece piece must be a word to fairseq, but {piece!r} is not"
-            )
+            raise UserError(f"the sentencepiece piece {piece!r} is not a word to fairseq")
     return pieces
 
 
@@ -131,7 +129,7 @@ def load_checked(model: Path, sha256: str) -> Any:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise UserError(
-            f"`{model}` must have the SHA-256 {sha256}, but has {found}: "
-            "delete it and run the same command again"
+            f"`{model}` has the SHA-256 {found} instead of {sha256}: delete it and run the same"
+            " command again"
         )
     return load(content)

@@ -52,8 +52,8 @@ def ordered_map(
         yield from _windowed(executor, items, workers * IN_FLIGHT_PER_WORKER)
     except BrokenProcessPool as error:
         raise UserError(
-            "a worker process must live until the end, but was killed "
-            "(out of memory?): run the same command again, with fewer `--workers`"
+            "a worker process was killed before its end (out of memory?): run the same command"
+            " again, with fewer `--workers`"
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)

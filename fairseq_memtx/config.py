@@ -128,8 +128,8 @@ class FeedbackOptions:
             )
         if self.sweep_grads > self.sweeps:
             raise ValueError(
-                f"{flag('sweep_grads')} must be at most {flag('sweeps')} {self.sweeps}, but is"
-                f" {self.sweep_grads}"
+                f"{flag('sweep_grads')} is {self.sweep_grads}: it has to be at most"
+                f" {flag('sweeps')} {self.sweeps}"
             )
 
 
@@ -171,12 +171,12 @@ class SegmentOptions:
         _at_least(-1, self, "eval_mem_len")
         if self.clamp_len > 0 and self.position_keys == "learned":
             raise ValueError(
-                f"{flag('clamp_len')} must be 0 with learned position keys, which"
-                f" {flag('max_distance')} limits, but is {self.clamp_len}"
+                f"{flag('clamp_len')} is {self.clamp_len}: it has to be 0 with learned position"
+                f" keys, which {flag('max_distance')} limits"
             )
         if self.same_length and any(self.reach(training) == 0 for training in (True, False)):
             raise ValueError(
-                f"{flag('mem_len')} must be at least 1 with {flag('same_length')}, but is 0"
+                f"{flag('mem_len')} is 0: it has to be at least 1 with {flag('same_length')}"
             )
 
     def memory(self, training: bool) -> int:
@@ -216,13 +216,13 @@ class CompressiveOptions(SegmentOptions):
         _at_least(-1, self, "eval_cmem_len")
         if self.compression_loss == "auto-encoding" and not self.has_loss:
             raise ValueError(
-                f"{flag('compression_loss')} must be left out with {flag('compression')}"
-                f" {self.compression}, which has nothing to learn, but is {self.compression_loss}"
+                f"{flag('compression_loss')} is {self.compression_loss}: leave it out with"
+                f" {flag('compression')} {self.compression}, which has nothing to learn"
             )
         if self.segment_len % self.compression_rate != 0:
             raise ValueError(
-                f"{flag('segment_len')} must be a multiple of {flag('compression_rate')}"
-                f" {self.compression_rate}, but is {self.segment_len}"
+                f"{flag('segment_len')} is {self.segment_len}: it has to be a multiple of"
+                f" {flag('compression_rate')} {self.compression_rate}"
             )
         for name in ("mem_len", "eval_mem_len"):
             length = getattr(self, name)
@@ -230,8 +230,8 @@ class CompressiveOptions(SegmentOptions):
                 if name == "eval_mem_len" and length == -1:
                     continue
                 raise ValueError(
-                    f"{flag(name)} must be a multiple of {flag('segment_len')} {self.segment_len}"
-                    f" with {flag('compression')} {self.compression}, but is {length}"
+                    f"{flag(name)} is {length}: it has to be a multiple of {flag('segment_len')}"
+                    f" {self.segment_len} with {flag('compression')} {self.compression}"
                 )
 
     def compressed(self, training: bool) -> int:
@@ -301,18 +301,18 @@ class LengthOptions:
         _at_least(2, self, "length_stages")
         if 0 < self.length_end < self.length_start:
             raise ValueError(
-                f"{flag('length_end')} must be at least {flag('length_start')}"
-                f" {self.length_start}, but is {self.length_end}"
+                f"{flag('length_end')} is {self.length_end}: it has to be at least"
+                f" {flag('length_start')} {self.length_start}"
             )
         if self.length_mode == "prefix" and self.length_by != "target":
             raise ValueError(
-                f"{flag('length_by')} must be target with {flag('length_mode')} prefix, which cuts"
-                f" targets, but is {self.length_by}"
+                f"{flag('length_by')} is {self.length_by}: it has to be target with"
+                f" {flag('length_mode')} prefix, which cuts targets"
             )
         if self.length_unit == "segments" and self.length_by != "target":
             raise ValueError(
-                f"{flag('length_by')} must be target with {flag('length_unit')} segments, which are"
-                f" those of targets, but is {self.length_by}"
+                f"{flag('length_by')} is {self.length_by}: it has to be target with"
+                f" {flag('length_unit')} segments, which are those of targets"
             )
         if self.length_schedule == "none":
             others = [item.name for item in fields(self) if item.name != "length_schedule"]
@@ -332,7 +332,7 @@ def check_lenpen(value: float) -> None:
         UserError: beyond `MOST_LENPEN`, or not a number.
     """
     if not abs(value) <= MOST_LENPEN:
-        raise UserError(f"--lenpen must be from {-MOST_LENPEN} to {MOST_LENPEN}, but is {value}")
+        raise UserError(f"--lenpen is {value}: it has to be from {-MOST_LENPEN} to {MOST_LENPEN}")
 
 
 @dataclass(frozen=True)
@@ -387,8 +387,8 @@ class GeneratorOptions:
         _one_of_choices(self, "generator", "native")
         if self.shortlist and self.generator != "fast":
             raise ValueError(
-                f"{flag('generator')} must be fast with {flag('shortlist')}, but is"
-                f" {self.generator}"
+                f"{flag('generator')} is {self.generator}: it has to be fast with"
+                f" {flag('shortlist')}"
             )
 
 
@@ -424,14 +424,14 @@ def _at_least(least: int, options: Any, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if value < least:
-            raise ValueError(f"{flag(name)} must be at least {least}, but is {value}")
+            raise ValueError(f"{flag(name)} is {value}: it has to be at least {least}")
 
 
 def _left_out(options: Any, when: str, *names: str) -> None:
     for item in fields(options):
         value = getattr(options, item.name)
         if item.name in names and value != item.default:
-            raise ValueError(f"{flag(item.name)} must be left out {when}, but is {value}")
+            raise ValueError(f"{flag(item.name)} is {value}: leave it out {when}")
 
 
 def _one_of_choices(options: Any, *names: str) -> None:
@@ -441,7 +441,7 @@ def _one_of_choices(options: Any, *names: str) -> None:
         choices, value = choices_of(item) or (), getattr(options, item.name)
         if value not in choices:
             raise ValueError(
-                f"{flag(item.name)} must be one of {', '.join(choices)}, but is {value}"
+                f"{flag(item.name)} is {value}: it has to be one of {', '.join(choices)}"
             )
 
 

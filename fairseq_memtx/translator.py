@@ -85,9 +85,9 @@ class SearchSettings:
             allowed = (int,) if kind is int else (int, float)
             if isinstance(value, bool) or not isinstance(value, allowed):
                 rule = "a whole number" if kind is int else "a number"
-                raise UserError(f"`{name}` must be {rule}, but is {value!r}")
+                raise UserError(f"`{name}` is {value!r}: it has to be {rule}")
             if not least <= value <= most:  # never of NaN
-                raise UserError(f"`{name}` must be from {least} to {most}, but is {value}")
+                raise UserError(f"`{name}` is {value}: it has to be from {least} to {most}")
 
 
 class Translator:
@@ -244,17 +244,19 @@ def checked_lines(lines: Iterable[str], first: int = 0) -> list[str]:
     """
     if isinstance(lines, str | bytes) or not isinstance(lines, Iterable):
         kind = "a single text" if isinstance(lines, str) else f"a {type(lines).__name__}"
-        raise UserError(f"`lines` must be a list of sentences, but is {kind}")
+        raise UserError(f"`lines` is {kind}: it has to be a list of sentences")
     checked = list(lines)
     for number, line in enumerate(checked, first + 1):
         if not isinstance(line, str):
-            raise UserError(f"line {number} must be text (str), but is {type(line).__name__}")
+            raise UserError(
+                f"line {number} is of type {type(line).__name__}: it has to be text (str)"
+            )
         try:
             line.encode()
         except UnicodeEncodeError as error:
             raise UserError(
-                f"line {number} must be text that UTF-8 can hold, but its character"
-                f" {error.start + 1} is half a surrogate pair (U+{ord(line[error.start]):04X})"
+                f"line {number} cannot be UTF-8: its character {error.start + 1} is half a"
+                f" surrogate pair (U+{ord(line[error.start]):04X})"
             ) from None
     return checked
 
@@ -270,7 +272,7 @@ def usable_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            f"`device` must be cpu, or a GPU that PyTorch can use, but is {name}"
+            f"`device` is {name}: it has to be cpu, or a GPU that PyTorch can use"
         ) from error
     return device
 
@@ -287,13 +289,13 @@ def load_models(paths: Sequence[Path], data: Path) -> tuple[list[Any], Any, Any]
     """
     for path in paths:
         if not path.is_file():
-            raise UserError(f"`{path}` must be a checkpoint, but there is no such file")
+            raise UserError(f"there is no checkpoint `{path}`: check the path")
     overrides = {"data": str(data), "bf16": False}
     with in_one_line(paths[0], f"a translation model for the dictionaries in `{data}`"):
         found = checkpoint_utils.load_model_ensemble_and_task([str(p) for p in paths], overrides)
     for path, model in zip(paths, found[0], strict=True):
         if not (hasattr(model, "encoder") and hasattr(model, "decoder")):
-            raise UserError(f"`{path}` must be a translation model, but has no encoder or decoder")
+            raise UserError(f"`{path}` is not a translation model: it has no encoder or decoder")
     return found
 
 
@@ -309,14 +311,16 @@ def data_folder(checkpoint: Path, data: Path | None) -> Path:
         UserError: where it has no sentencepiece model, or the checkpoint is unusable.
     """
     if not checkpoint.is_file():
-        raise UserError(f"`{checkpoint}` must be a checkpoint, but there is no such file")
+        raise UserError(f"there is no checkpoint `{checkpoint}`: check the path")
     tried = [data] if data is not None else [_trained_on(checkpoint), checkpoint.parent]
     for folder in tried:
         if (folder / SUBWORD_MODEL).is_file():
             return folder
     names = " or ".join(f"`{folder}`" for folder in dict.fromkeys(tried))
-    raise UserError(f"{names} must hold {SUBWORD_MODEL} and the dictionaries, but does not:"
-                    " name the folder of the binarised data")  # fmt: skip
+    raise UserError(
+        f"{SUBWORD_MODEL} and the dictionaries are not in {names}: name the folder of the binarised"
+        " data"
+    )
 
 
 def _trained_on(checkpoint: Path) -> Path:

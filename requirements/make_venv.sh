@@ -23,7 +23,7 @@ is_supported() {
 find_python() {
   local candidate
   if [ -n "${PYTHON:-}" ]; then
-    is_supported "$PYTHON" || die "\`PYTHON\` must be Python 3.11 or 3.12, but is $PYTHON."
+    is_supported "$PYTHON" || die "\`PYTHON\` is $PYTHON: it has to be Python 3.11 or 3.12."
     echo "$PYTHON"
     return
   fi
@@ -33,7 +33,7 @@ find_python() {
       return
     fi
   done
-  die "Python 3.11 or 3.12 is needed, but none is on PATH: install one, or say PYTHON=/path/to/python."
+  die "there is no Python 3.11 or 3.12 on PATH: install one, or say PYTHON=/path/to/python."
 }
 
 require_build_tools() {
@@ -42,7 +42,7 @@ require_build_tools() {
     command -v "${compiler%% *}" >/dev/null && break
     compiler=
   done
-  [ -n "$compiler" ] || die "a C++ compiler is needed to build fairseq, but none is on PATH: install g++ or clang++."
+  [ -n "$compiler" ] || die "there is no C++ compiler on PATH, which building fairseq needs: install g++ or clang++."
   "$1" - <<'PY' || die "$1 lacks its header files, venv or pip: install its development and venv packages (on Debian: python3-dev python3-venv)."
 import os, sys, sysconfig
 import ensurepip, venv

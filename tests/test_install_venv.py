@@ -165,7 +165,7 @@ def test_a_copied_checkout_gets_an_environment_of_its_own(
 def test_a_wrong_python_is_refused_in_one_line(checkout: Checkout) -> None:
     made = checkout.make(PYTHON=shutil.which("false") or "false")
     assert made.returncode == 1
-    assert made.stderr.startswith("memtx: `PYTHON` must be Python 3.11 or 3.12, but is ")
+    assert made.stderr.startswith("memtx: `PYTHON` is ")
     assert made.stderr.count("\n") == 1
     assert not (checkout.folder / ".venv").exists()
 
@@ -185,13 +185,13 @@ def bare_path(tmp_path: Path) -> str:
 def test_no_python_ends_in_one_line(checkout: Checkout, bare_path: str) -> None:
     made = checkout.make(PATH=bare_path, PYTHON="")
     assert made.returncode == 1
-    assert made.stderr.startswith("memtx: Python 3.11 or 3.12 is needed, but none is on PATH")
+    assert made.stderr.startswith("memtx: there is no Python 3.11 or 3.12 on PATH")
     assert made.stderr.count("\n") == 1
 
 
 def test_no_compiler_ends_in_one_line(checkout: Checkout, bare_path: str) -> None:
     made = checkout.make(PATH=bare_path)
     assert made.returncode == 1
-    assert made.stderr.startswith("memtx: a C++ compiler is needed to build fairseq")
+    assert made.stderr.startswith("memtx: there is no C++ compiler on PATH")
     assert made.stderr.count("\n") == 1
     assert not (checkout.folder / ".venv").exists()

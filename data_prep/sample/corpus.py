@@ -40,7 +40,7 @@ def split_sizes(documents: int) -> dict[str, int]:
         SampleError: fewer than one document for each split.
     """
     if documents < MIN_DOCUMENTS:
-        raise SampleError(f"`documents` must be at least {MIN_DOCUMENTS}, but is {documents}")
+        raise SampleError(f"`documents` is {documents}: it has to be at least {MIN_DOCUMENTS}")
     held = max(1, documents // _SHARE)
     return {"train": documents - 2 * held, "valid": held, "test": held}
 
@@ -171,7 +171,7 @@ def generate(
     except OSError as error:
         reason = error.strerror
         raise SampleError(
-            f"`out` must be a folder we can write, but is {out_dir}: {reason}"
+            f"`out` is {out_dir}, a folder that cannot be written: {reason}"
         ) from error
     counters = {split: SplitCounter() for split in sizes}
     paths = [folder / f"{split}.{suffix}" for split in sizes for suffix in SUFFIXES]

@@ -77,7 +77,7 @@ def pronoun(word: Pronoun, case: str) -> str:
     if word.word != "it":
         return _PRONOUNS[word.word][case]
     if word.antecedent is None:
-        raise ValueError("`antecedent` must be a noun where the pronoun is `it`, but is None")
+        raise ValueError("`antecedent` is None: a pronoun `it` needs the noun that it stands for")
     form = morphology.PERSONAL[case][word.antecedent.gender]
     return Referring.make(form, word.antecedent, case, word.distance)
 
@@ -172,7 +172,7 @@ def relative_pronoun(clause: Clause) -> Tokens:
     if oblique and isinstance(oblique.nominal, Gap):
         kind = agreement(oblique.nominal.noun, oblique.nominal.plural)
         return [oblique.german, morphology.RELATIVE[oblique.case][kind]]
-    raise ValueError("`clause` must hold a gap to be a relative clause, but has none")
+    raise ValueError("`clause` has no gap, which a relative clause needs")
 
 
 def relative(clause: Clause) -> Tokens:

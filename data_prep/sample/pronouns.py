@@ -45,8 +45,8 @@ def contrasts(german_line: str, records: Sequence[Record]) -> list[str]:
     for record in records:
         if _bare(words[record["position"]]) != record["pronoun"]:
             raise ValueError(
-                f"`position` must point at {record['pronoun']!r}, "
-                f"but is at {words[record['position']]!r}"
+                f"`position` points at {words[record['position']]!r} instead of"
+                f" {record['pronoun']!r}"
             )
     others = (_with_gender(words, records, gender) for gender in "mfn")
     return [line for line in dict.fromkeys(others) if line != german_line]
@@ -90,7 +90,7 @@ def accuracy(
     for line, line_records in sorted(records.items()):
         if line > len(hypotheses):
             raise ValueError(
-                f"`hypotheses` must have {line} lines or more, but is {len(hypotheses)}"
+                f"`hypotheses` has {len(hypotheses)} lines: it has to have {line} or more"
             )
         for record in line_records:
             right = is_right(hypotheses[line - 1], record)

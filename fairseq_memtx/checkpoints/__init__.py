@@ -37,7 +37,7 @@ class Saved:
 def saved_in(folder: Path) -> list[Path]:
     """Checkpoints that fairseq-train left in ``folder``; some may be copies of others."""
     if not folder.is_dir():
-        raise UserError(f"`{folder}` must be a folder of checkpoints, but there is none")
+        raise UserError(f"`{folder}` is not a folder: name the one that holds the checkpoints")
     return sorted(path for path in folder.iterdir() if _SAVED.match(path.name))
 
 
@@ -105,7 +105,7 @@ def checked(state: Any, path: str | os.PathLike[str]) -> dict[str, Any]:
     from . import sizes  # late, since it needs torch
 
     if not isinstance(state, dict) or not isinstance(state.get("model"), Mapping):
-        raise UserError(f"checkpoint `{path}` must be one of fairseq's, but holds no model")
+        raise UserError(f"`{path}` is not a checkpoint of fairseq's: it holds no model")
     _check_history(state, path)
     weights.check_sizes(state, path)
     try:
@@ -129,7 +129,7 @@ def _check_history(state: dict[str, Any], path: str | os.PathLike[str]) -> None:
     updates = [entry.get("num_updates", 0) for entry in entries if isinstance(entry, dict)]
     right = isinstance(state.get("extra_state") or {}, dict) and len(updates) == len(entries)
     if not right or not all(type(count) is int and 0 <= count < 2**63 for count in updates):
-        raise UserError(f"checkpoint `{path}` must be one of fairseq's, but tells of no training")
+        raise UserError(f"`{path}` is not a checkpoint of fairseq's: it tells of no training")
 
 
 def is_int8(state: Mapping[str, Any]) -> bool:
@@ -153,5 +153,5 @@ def describe(path: Path, state: dict[str, Any]) -> Saved:
         )
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"checkpoint `{path}` must be one of fairseq's, but tells of no training: {error}"
+            f"`{path}` is not a checkpoint of fairseq's: it tells of no training ({error})"
         ) from error

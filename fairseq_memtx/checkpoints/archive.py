@@ -44,10 +44,9 @@ def open_checkpoint(path: str | os.PathLike[str]) -> BinaryIO:
     if not os.path.exists(path):
         raise UserError(f"there is no checkpoint `{path}`: check the path")
     if not os.path.isfile(path):
-        kind = "a folder" if os.path.isdir(path) else "no regular file"
-        raise UserError(f"`{path}` must be a checkpoint, but is {kind}: name a file in it"
-                        if kind == "a folder" else
-                        f"`{path}` must be a checkpoint, but is {kind}")  # fmt: skip
+        if os.path.isdir(path):
+            raise UserError(f"`{path}` is a folder, not a checkpoint: name a file in it")
+        raise UserError(f"`{path}` is not a regular file: name a checkpoint")
     try:
         return open(path, "rb")
     except OSError as error:
@@ -121,7 +120,8 @@ def _check_parts(
         )
     if sum(part.endswith("/data.pkl") for part in names) != 1:
         raise Damaged(
-            f"`{name}` is a zip archive, but none of torch's: use the file that fairseq-train saved"
+            f"`{name}` is a zip archive, but not one of torch's: use the file that fairseq-train"
+            " saved"
         )
     compressed = any(part.compress_type != zipfile.ZIP_STORED for part in parts)
     if compressed or sum(part.file_size for part in parts) > size:

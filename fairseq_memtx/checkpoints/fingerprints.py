@@ -64,7 +64,9 @@ def of_folder(data: Path) -> dict[str, str]:
             options = json.loads(path.read_bytes())["options"]
             found["text"] = hash_of({name: options[name] for name in TEXT_STEPS if name in options})
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"`{path}` must be what data_prep wrote, but is not") from error
+            raise UserError(
+                f"`{path}` is not as data_prep wrote it: prepare the data anew"
+            ) from error
     return found
 
 
@@ -135,7 +137,6 @@ def compare(state: Mapping[str, Any], present: Mapping[str, str], path: str | os
     for name, value in present.items():
         if name in trained and trained[name] != value:
             raise UserError(
-                f"{NAMES.get(name, name)} must be that which `{path}` was trained with, but is"
-                " another: name the data of that training, or prepare this data with its model and"
-                " dictionaries"
+                f"{NAMES.get(name, name)} is not that which `{path}` was trained with: name the"
+                " data of that training, or prepare this data with its model and dictionaries"
             )

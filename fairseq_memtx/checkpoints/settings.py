@@ -133,7 +133,7 @@ def change(state: dict[str, Any], section: str, name: str, value: Any) -> None:
     elif isinstance(holder, dict):
         holder[name] = value
     else:
-        raise UserError(f"the checkpoint must have settings of its {section}, but has none")
+        raise UserError(f"the checkpoint has no settings of its {section}")
 
 
 def texts(values: Any) -> Iterator[tuple[str, Any]]:

@@ -45,8 +45,8 @@ def check_finite(weights: Mapping[str, Any], path: str | os.PathLike[str]) -> No
             continue
         if weight.is_floating_point() and not is_finite(weight):
             raise UserError(
-                f"the weight `{name}` in `{path}` must be finite, but has NaN or infinite values:"
-                " the training has diverged, use an earlier checkpoint"
+                f"the weight `{name}` in `{path}` has NaN or infinite values: the training has"
+                " diverged, use an earlier checkpoint"
             )
 
 

@@ -35,7 +35,7 @@ def choose_best(saved: Sequence[Saved], count: int) -> list[Saved]:
     scored = [(entry.score, entry) for entry in distinct(saved) if entry.score is not None]
     higher = {entry.higher_is_better for _, entry in scored}
     if len(higher) > 1:
-        raise UserError("the checkpoints must come from one training, but their metrics differ")
+        raise UserError("the checkpoints are not of one training: their metrics differ")
     ranked = sorted(scored, key=lambda pair: pair[0], reverse=higher == {True})
     return [entry for _, entry in ranked[:count]]
 
@@ -69,12 +69,12 @@ def _mean(tensors: list[torch.Tensor]) -> torch.Tensor:
 def _check_alike(first: dict, other: dict) -> None:
     if missing := sorted(first.keys() ^ other.keys()):
         raise UserError(
-            f"checkpoints must have the same parameters, but `{missing[0]}` is in one only"
+            f"the checkpoints differ in their parameters: `{missing[0]}` is in one only"
         )
     for name, tensor in first.items():
         if tensor.shape != other[name].shape:
             shapes = f"{tuple(tensor.shape)} and {tuple(other[name].shape)}"
-            raise UserError(f"parameter `{name}` must have one shape, but has {shapes}")
+            raise UserError(f"the checkpoints differ in the shape of `{name}`: {shapes}")
 
 
 def average_files(paths: Sequence[Path], out: Path) -> None:
@@ -115,7 +115,9 @@ def average(
     """
     folder = len(inputs) == 1 and inputs[0].is_dir()
     if folder and not (last or best):
-        raise UserError("with a folder, `--last` or `--best` must say how many to average")
+        raise UserError(
+            "a folder needs `--last` or `--best`, which say how many checkpoints to average"
+        )
     paths = checkpoints.saved_in(inputs[0]) if folder else list(inputs)
     check_output(out, "--out", paths)
     saved = [checkpoints.describe(path, checkpoints.load(path)) for path in paths]
@@ -123,7 +125,7 @@ def average(
         saved = choose_last(saved, last) if last else choose_best(saved, best)
     wanted = 1 if fewer else last or best or 1
     if len(saved) < wanted:
-        raise UserError(f"there must be {wanted} checkpoints to average, but are {len(saved)}")
+        raise UserError(f"there are {len(saved)} checkpoints to average instead of {wanted}")
     average_files([entry.path for entry in saved], out)
     names = [entry.path.name for entry in saved]
     logger.info("%s is the average of %d: %s", out.name, len(names), ", ".join(names))

@@ -188,7 +188,9 @@ class Distillation:
         dictionary = Dictionary.load(str(self.old.dictionary(target_lang)))
         kept = [number for number in range(len(sources)) if found.get(number)]
         if not kept:
-            raise UserError("the teacher must translate at least one training source, but did none")
+            raise UserError(
+                "the teacher translated no training source: are all of them too long for it?"
+            )
         # one space between pieces, which may hold any other blank
         translations = {number: found[number].split(" ") for number in kept}
         pairs = ((sources[n], encode(dictionary, pieces)) for n, pieces in translations.items())
@@ -222,7 +224,9 @@ def keep_for(folder: Path, decided: dict[str, Any]) -> None:
             if read_json(note, "a note of ours") == decided:
                 return
     elif folder.exists() and any(folder.iterdir()):
-        raise UserError(f"`{folder}` must be ours, but has no {note.name}: move it away")
+        raise UserError(
+            f"`{folder}` was not made by this command, for it has no {note.name}: move it away"
+        )
     if folder.exists():
         logger.info("decoding anew: the teacher, the data or the search is another one")
         shutil.rmtree(folder)
@@ -248,7 +252,7 @@ def collect(lines: Iterable[str]) -> dict[int, str]:
         if line.startswith("S-"):
             number, _ = numbered(line)
             if number in sources:
-                raise UserError(f"sentence {number} must be decoded once, but was decoded twice")
+                raise UserError(f"sentence {number} was decoded twice")
             sources.add(number)
         if line.startswith("H-"):
             number, fields = numbered(line)
@@ -288,13 +292,15 @@ def distil(args: argparse.Namespace) -> None:
     for folder, flag in ((args.data, "--data"), (args.out, "--out")):
         check_folder(folder, flag)
     if not (args.data / PREPARED).is_file():
-        raise UserError(f"`--data {args.data}` must hold a prepared.json, but does not")
+        raise UserError(
+            f"`--data {args.data}` holds no prepared.json: name a folder that `memtx prepare` made"
+        )
     report = read_report(args.data)
     for teacher in args.teacher:
         if not teacher.is_file():
-            raise UserError(f"`--teacher {teacher}` must be a checkpoint, but there is no file")
+            raise UserError(f"there is no file `--teacher {teacher}`: name a checkpoint")
     if args.out.resolve() == args.data.resolve():
-        raise UserError("`--out` must be another folder than `--data`, but is the same")
+        raise UserError("`--out` is the same folder as `--data`: name another")
     busy = f"`--out {args.out}` is being written by another distillation: wait for it"
     with writing.locked(args.out / ".lock", busy) as lock:
         Distillation(args, report, lock).run()

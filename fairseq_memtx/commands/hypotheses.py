@@ -26,9 +26,9 @@ def read_lines(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:
-        raise UserError(f"`{path}` must be a text file, but there is none") from None
+        raise UserError(f"there is no file `{path}`: check the path") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"`{path}` must be UTF-8, but is not at byte {error.start}") from error
+        raise UserError(f"`{path}` is not UTF-8 at byte {error.start}: convert it") from error
     return text.removesuffix("\n").split("\n") if text else []
 
 
@@ -45,16 +45,16 @@ def extract(output: Iterable[str], count: int) -> list[str]:
         number, fields = numbered(line)
         if len(fields) != 2:
             raise UserError(
-                f"line `{shortened(line)}` must be D-NUMBER, a tab, a score, a tab and a text, but"
-                " is not: is this the output of fairseq-generate?"
+                f"line `{shortened(line)}` is not D-NUMBER, a tab, a score, a tab and a text: is"
+                " this the output of fairseq-generate?"
             )
         if number in found:
-            raise UserError(f"sentence {number} must be translated once, but is there twice")
+            raise UserError(f"sentence {number} is translated twice")
         found[number] = fields[1]
     missing = [number for number in range(count) if number not in found]
     if missing or len(found) != count:
         first = f", the first missing is {missing[0]}" if missing else ""
-        raise UserError(f"there must be {count} translations, but are {len(found)}{first}")
+        raise UserError(f"there are {len(found)} translations instead of {count}{first}")
     return [found[number] for number in range(count)]
 
 
@@ -66,8 +66,10 @@ def numbered(line: str) -> tuple[int, list[str]]:
     """
     label, *fields = line.rstrip("\n").split("\t", 2)
     if not (label[2:].isascii() and label[2:].isdecimal()):
-        raise UserError(f"line `{shortened(line)}` must begin with a sentence's number, but does"
-                        " not: is this the output of fairseq-generate?")  # fmt: skip
+        raise UserError(
+            f"line `{shortened(line)}` does not begin with a sentence's number: is this the output"
+            " of fairseq-generate?"
+        )
     return int(label[2:][:18]), fields
 
 
@@ -125,7 +127,7 @@ def write(count: int) -> None:
     try:
         output = sys.stdin.buffer.read().decode("utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise UserError(f"the input must be UTF-8, but is not at byte {error.start}") from None
+        raise UserError(f"the input is not UTF-8 at byte {error.start}: convert it") from None
     lines = extract(output, count)
     sys.stdout.buffer.write("".join(f"{line}\n" for line in lines).encode())
     sys.stdout.buffer.flush()

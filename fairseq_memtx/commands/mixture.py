@@ -54,7 +54,7 @@ def read(path: Path) -> Mixtures:
         UserError: no such file, or one without a learned mixture.
     """
     if not path.is_file():
-        raise UserError(f"`{path}` must be a training's log or a checkpoint, but there is no file")
+        raise UserError(f"there is no file `{path}`: name a training's log or a checkpoint")
     with path.open("rb") as stream:
         is_log = not stream.read(2).startswith(_CHECKPOINT_STARTS)
     return read_log(path) if is_log else read_checkpoint(path)
@@ -70,8 +70,8 @@ def read_log(path: Path) -> Mixtures:
             found[event.updates] = weights
     if not found:
         raise UserError(
-            f"`{path}` must be the output of a training with a learned mixture and"
-            " --log-format json, but names no mixture"
+            f"`{path}` names no mixture: give the output of a training with a learned mixture and"
+            " --log-format json"
         )
     updates = sorted(found)
     return Mixtures(path, True, updates, [found[update] for update in updates])
@@ -84,7 +84,7 @@ def read_checkpoint(path: Path) -> Mixtures:
     state = checkpoints.load(path)
     parameter = state["model"].get(_PARAMETER)
     if parameter is None:
-        raise UserError(f"`{path}` must be of a model with a learned mixture, but has none")
+        raise UserError(f"the model of `{path}` has no learned mixture")
     check_finite({_PARAMETER: parameter}, path)
     weights = parameter.double().softmax(0).tolist()
     return Mixtures(path, False, [checkpoints.describe(path, state).updates], [weights])
@@ -141,9 +141,7 @@ def show(paths: Sequence[Path], out: Path | None) -> None:
         return
     logs = [item for item in found if item.is_log]
     if not logs:
-        raise UserError(
-            "`--out` must have a training's log to plot, but there are only checkpoints"
-        )
+        raise UserError("`--out` needs a training's log to plot: there are only checkpoints")
     written = figures.save(curves(logs), out)
     logger.info("plots: %s", ", ".join(map(str, written)))
 

@@ -62,7 +62,7 @@ def check_task(state: dict[str, Any]) -> None:
     """Refuse a checkpoint of another task than translation."""
     task = checkpoints.settings.of(state)["task"].get("_name")
     if task not in ("translation", "memtx_translation"):
-        raise UserError(f"the model's task must be translation, but is {task}")
+        raise UserError(f"the model's task is {task}: only models for translation are quantised")
 
 
 def as_rounded(state: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:

@@ -96,14 +96,16 @@ def read_pairs(folder: Path, source_lang: str | None, target_lang: str | None) -
     from fairseq_memtx.data.curriculum import Pairs
 
     if not folder.is_dir():
-        raise UserError(f"`{folder}` must be a folder of binarised data, but there is none")
+        raise UserError(f"`{folder}` is not a folder: name one of binarised data")
     if source_lang is None or target_lang is None:
         source_lang, target_lang = infer_language_pair(str(folder))
     prefix = folder / f"train.{source_lang}-{target_lang}"
     sizes = []
     for language in (source_lang, target_lang):
         if not Path(f"{prefix}.{language}.idx").is_file():
-            raise UserError(f"`{prefix}.{language}.idx` must be there, but is not")
+            raise UserError(
+                f"there is no file `{prefix}.{language}.idx`: name a folder of binarised data"
+            )
         check_pair(f"{prefix}.{language}")
         dataset = MMapIndexedDataset(f"{prefix}.{language}")  # unmaps its sizes when it goes
         sizes.append(dataset.sizes.astype(np.int64))
@@ -126,7 +128,7 @@ def make_curriculum(args: argparse.Namespace) -> Curriculum:
     try:
         options = config.from_namespace(args, config.LengthOptions)
         if options.length_schedule == "none":
-            raise UserError("--memtx-length-schedule must be given, or there is none to show")
+            raise UserError("there is no schedule to show: give --memtx-length-schedule")
         unit = args.memtx_segment_len if options.length_unit == "segments" else 1
         return curriculum.make_curriculum(options, pairs, batching, 1, epoch_updates, unit)
     except ValueError as error:

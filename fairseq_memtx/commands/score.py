@@ -47,11 +47,11 @@ def compare(
 
 def _check_counts(hypotheses: Sequence[str], references: Sequence[str]) -> None:
     if not references:
-        raise UserError("there must be references, but there are none")
+        raise UserError("there are no references: give a file that is not empty")
     if len(hypotheses) != len(references):
         raise UserError(
-            f"hypotheses must have as many lines as the references ({len(references)}),"
-            f" but have {len(hypotheses)}"
+            f"the hypotheses have {len(hypotheses)} lines, but the references have"
+            f" {len(references)}: they have to be of the same text"
         )
 
 

@@ -46,9 +46,7 @@ class Corpus:
         paths = [f"{prefix}.{language}" for language in languages]
         for path in paths:
             if infer_dataset_impl(path) != "mmap":
-                raise UserError(
-                    f"`{path}.idx` must be an index of fairseq's (mmap), but is another file"
-                )
+                raise UserError(f"`{path}.idx` is not an index of fairseq's (mmap)")
         self.sources, self.targets = map(MMapIndexedDataset, paths)
         for path, language in zip(paths, languages, strict=True):
             check_numbers(path, len(load_dictionary(data, language)))
@@ -72,7 +70,7 @@ def find_split(data: Path, split: str) -> tuple[tuple[str, str], str]:
         source, _, target = pair.partition("-")
         if all((data / f"{split}.{pair}.{side}.idx").exists() for side in (source, target)):
             return (source, target), str(data / f"{split}.{pair}")
-    raise UserError(f"`{data}` must hold binarised data with the split `{split}`, but does not")
+    raise UserError(f"`{data}` holds no binarised data of the split `{split}`")
 
 
 def dictionaries(data: Path) -> tuple[Any, Any]:
@@ -94,7 +92,7 @@ def load_dictionary(data: Path, language: str) -> Any:
 
     path = data / f"dict.{language}.txt"
     if not path.exists():
-        raise UserError(f"`{data}` must hold dict.{language}.txt, but does not")
+        raise UserError(f"`{data}` holds no dict.{language}.txt")
     return Dictionary.load(str(path))
 
 
@@ -149,7 +147,7 @@ def missing(shortlist: Shortlist, corpus: Corpus) -> dict[str, float]:
 def make(args: argparse.Namespace) -> None:
     """Build, check and write the shortlist."""
     if not args.data.is_dir():
-        raise UserError(f"`{args.data}` must be a folder of binarised data, but is none")
+        raise UserError(f"`{args.data}` is not a folder: name one of binarised data")
     check_output(args.out, "--out", args.data.iterdir())
     valid = Corpus(args.data, "valid")  # before the work, which is in vain without it
     shortlist = build(args)

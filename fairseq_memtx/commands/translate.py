@@ -84,7 +84,9 @@ def to_file(args: argparse.Namespace) -> None:
             logger.info("%d lines are translated already", part.lines)
         lines = read_lines(source)
         if sum(1 for _ in islice(lines, part.lines)) < part.lines:
-            raise UserError(f"`{args.input}` must have the {part.lines} lines translated so far")
+            raise UserError(
+                f"`{args.input}` has fewer than the {part.lines} lines translated so far"
+            )
         run(args, lines, target, part.lines)
         part.finish()  # while it is still locked
 
@@ -219,21 +221,27 @@ def told_of(data: Path) -> list[Path]:
 def check(args: argparse.Namespace) -> None:
     """Refuse what cannot work before anything slow is done."""
     if args.output is not None and args.input is None:
-        raise UserError("`--output` must come with `--input`: a pipe cannot be resumed, so write"
-                        " its translation with `>`")  # fmt: skip
+        raise UserError(
+            "`--output` needs `--input`: a pipe cannot be resumed, so write its translation with"
+            " `>`"
+        )
     for path in args.checkpoint:
         if not path.is_file():
-            raise UserError(f"`{path}` must be a checkpoint, but there is no such file")
+            raise UserError(f"there is no checkpoint `{path}`: check the path")
     if args.input is not None and (not args.input.exists() or args.input.is_dir()):
-        raise UserError(f"`--input {args.input}` must be a text file, but there is none")
+        raise UserError(f"there is no file `--input {args.input}`: name a text file")
     if args.shortlist and not Path(args.shortlist).is_file():
-        raise UserError(f"`--shortlist {args.shortlist}` must be a file, but there is none")
+        raise UserError(
+            f"there is no file `--shortlist {args.shortlist}`: `memtx shortlist` makes one"
+        )
     if args.output is not None:
         shortlist = [Path(args.shortlist)] if args.shortlist else []
         inputs = [args.input, *args.checkpoint, *shortlist]
         writing.check_output(args.output, "--output", inputs)
         if not args.input.is_file() and not writing.is_stream(args.output):  # it is read twice
-            raise UserError(f"`--input {args.input}` must be a file with `--output`, but is a pipe")
+            raise UserError(
+                f"`--input {args.input}` is a pipe: with `--output` it has to be a file"
+            )
 
 
 def load(args: argparse.Namespace) -> Translator:

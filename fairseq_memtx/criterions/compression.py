@@ -53,7 +53,7 @@ class CompressionCriterion(LabelSmoothedCrossEntropyCriterion):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
         if not memtx_compression_weight >= 0.0:
             raise UserError(
-                f"--memtx-compression-weight must be at least 0, but is {memtx_compression_weight}"
+                f"--memtx-compression-weight is {memtx_compression_weight}: it has to be at least 0"
             )
         self.compression_weight = memtx_compression_weight
 

@@ -32,12 +32,12 @@ def check_pair(prefix: str) -> None:
     index, data = Path(f"{prefix}.idx"), Path(f"{prefix}.bin")
     for path in (index, data):
         if not path.is_file():
-            raise UserError(f"`{path}` must be a file of binarised data, but there is none")
+            raise UserError(f"there is no file `{path}`: name a folder of binarised data")
     sizes, itemsize = _read_index(index)
     expected = int(sizes.sum(dtype=np.int64)) * itemsize
     found = data.stat().st_size
     if found != expected:
-        raise _damaged(data, f"must have {expected} bytes by its index, but has {found}")
+        raise _damaged(data, f"has {found} bytes instead of the {expected} that its index tells")
 
 
 def _read_index(path: Path) -> tuple[np.ndarray, int]:
@@ -46,12 +46,12 @@ def _read_index(path: Path) -> tuple[np.ndarray, int]:
     with path.open("rb") as file:
         head = file.read(HEAD.size)
     if len(head) < HEAD.size:
-        raise _damaged(path, f"must be an index of fairseq's, but has only {len(head)} bytes")
+        raise _damaged(path, f"has only {len(head)} bytes, too few for an index of fairseq's")
     magic, version, code, count = HEAD.unpack(head)
     if magic != MAGIC or version != 1 or code not in TYPES:
-        raise _damaged(path, "must be an index of fairseq's (mmap), but is another file")
+        raise _damaged(path, "is not an index of fairseq's (mmap)")
     if size != HEAD.size + 12 * count:
-        raise _damaged(path, f"must have {HEAD.size + 12 * count} bytes, but has {size}")
+        raise _damaged(path, f"has {size} bytes instead of {HEAD.size + 12 * count}")
     itemsize = np.dtype(TYPES[code]).itemsize
     if not count:
         return np.zeros(0, np.int32), itemsize
@@ -59,7 +59,7 @@ def _read_index(path: Path) -> tuple[np.ndarray, int]:
     starts = np.memmap(path, "<i8", "r", HEAD.size + 4 * count, shape=(count,))
     ends = np.cumsum(sizes, dtype=np.int64) * itemsize
     if sizes.min() < 0 or starts[0] != 0 or not np.array_equal(starts[1:], ends[:-1]):
-        raise _damaged(path, "must say where each sentence is, but contradicts itself")
+        raise _damaged(path, "contradicts itself in where each sentence is")
     return np.asarray(sizes), itemsize
 
 
@@ -82,8 +82,11 @@ def check_numbers(prefix: str, num_words: int) -> None:
     least, most = int(numbers.min()), int(numbers.max())
     if least < 0 or most >= num_words:
         wrong = least if least < 0 else most
-        raise _damaged(path, f"must hold numbers below {num_words}, the words of the dictionary,"
-                       f" but holds {wrong}")  # fmt: skip
+        raise _damaged(
+            path,
+            f"holds the number {wrong}, which is no word of the dictionary (they are below"
+            f" {num_words})",
+        )
 
 
 def _damaged(path: Path, rule: str) -> UserError:

@@ -245,14 +245,14 @@ def make_schedule(
     start = options.length_start or math.ceil(data.shortest_limit(FIRST_SHARE) / unit)
     if start < shortest and options.length_mode != "prefix":
         raise UserError(
-            f"{flag('length_start')} must be at least {shortest}, the length of the shortest"
-            f" pair, but is {start}"
+            f"{flag('length_start')} is {start}: it has to be at least {shortest}, the length of"
+            " the shortest pair"
         )
     end = options.length_end or max(start, longest)
     if end < start:
         raise UserError(
-            f"{flag('length_end')} must be at least {start}, which a hundredth of the pairs keep"
-            f" to, but is {end}"
+            f"{flag('length_end')} is {end}: it has to be at least {start}, which a hundredth of"
+            " the pairs keep to"
         )
     return LengthSchedule(
         kind=options.length_schedule,

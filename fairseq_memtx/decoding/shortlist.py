@@ -75,27 +75,29 @@ class Shortlist:
             ValueError: where the file is none, or was made for other dictionaries.
         """
         if path.is_file() and not zipfile.is_zipfile(path):
-            raise ValueError(f"`{path}` must be a shortlist, but is another file or cut short")
+            raise ValueError(f"`{path}` is not a shortlist, or is cut short")
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays: dict[str, Any] = dict(file)
         except FileNotFoundError:
-            raise ValueError(f"`{path}` must be a shortlist, but there is no such file") from None
+            raise ValueError(
+                f"there is no shortlist `{path}`: `memtx shortlist` makes one"
+            ) from None
         except Exception as error:  # zipfile, numpy and zlib each have their own
-            raise ValueError(f"`{path}` must be a shortlist, but is damaged: {error}") from error
+            raise ValueError(f"the shortlist `{path}` is damaged: {error}") from error
         if str(arrays.get("format")) != FORMAT:
-            raise ValueError(f"`{path}` must be a shortlist, but is another file")
+            raise ValueError(f"`{path}` is not a shortlist")
         found = (len(arrays["translations"]), int(arrays["num_targets"]))
         if found != (num_sources, num_targets):
             raise ValueError(
-                f"`{path}` must be made for dictionaries of {num_sources} and {num_targets} words,"
-                f" but was for {found[0]} and {found[1]}"
+                f"the shortlist `{path}` is for dictionaries of {found[0]} and {found[1]} words,"
+                f" not of {num_sources} and {num_targets}"
             )
         made_for = str(arrays.get("dictionaries", ""))  # which the first files did not tell
         if made_for and dictionaries and made_for != dictionaries:
             raise ValueError(
-                f"`{path}` must be made for the model's dictionaries, but was for others of the"
-                " same sizes"
+                f"the shortlist `{path}` is for other dictionaries than the model's, of the same"
+                " sizes"
             )
         translations, always = (torch.from_numpy(arrays[n]) for n in ("translations", "always"))
         return cls(translations, always, num_targets, made_for)

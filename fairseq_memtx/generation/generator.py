@@ -65,7 +65,7 @@ class FastGenerator(SequenceGenerator):
         most = self.vocab_size - 2
         if beam_size > most:
             raise refusal(
-                f"--beam must be at most {most}, the vocabulary's size less 2, but is {beam_size}"
+                f"--beam is {beam_size}: it has to be at most {most}, the vocabulary's size less 2"
             )
         if self.shortlist is None:
             return
@@ -73,8 +73,8 @@ class FastGenerator(SequenceGenerator):
         most = len(torch.cat([self.shortlist.always, symbols]).unique()) - 2
         if beam_size > most:
             raise UserError(
-                f"--beam must be at most {most} with {flag('shortlist')}, the words that are always"
-                f" in it less 2, but is {beam_size}: make one with more --frequent words"
+                f"--beam is {beam_size}: with {flag('shortlist')} it has to be at most {most}, the"
+                " words that are always in it less 2; make one with more --frequent words"
             )
 
     def _generate(self, sample, prefix_tokens=None, constraints=None, bos_token=None):
@@ -128,7 +128,7 @@ class FastGenerator(SequenceGenerator):
             by_source = int(self.max_len_a * source.size(1) + self.max_len_b)
             max_len = min(by_source, self.max_len - 1)
         if self.min_len > max_len:
-            raise UserError(f"--min-len must be at most {max_len}, but is {self.min_len}")
+            raise UserError(f"--min-len is {self.min_len}: it has to be at most {max_len}")
         blocker = self.repeat_ngram_blocker
         return SearchOptions(
             beam_size=self.beam_size,
@@ -218,13 +218,11 @@ def check_eight_bits(models: Iterable[Any]) -> None:
         if sample is None or not is_rounded(model):
             continue
         if sample.device.type != "cpu":
-            raise UserError(
-                f"the device of a model in eight bits must be a CPU, but is {sample.device}"
-            )
+            raise UserError(f"a model in eight bits runs on a CPU only, not on {sample.device}")
         if sample.dtype != torch.float32:
             raise UserError(
-                f"the precision of a model in eight bits must be float32 beside, but is"
-                f" {sample.dtype}: leave half precision out"
+                f"a model in eight bits computes the rest in float32, not in {sample.dtype}: leave"
+                " half precision out"
             )
 
 

@@ -71,8 +71,8 @@ def describe_os_error(error: OSError) -> str:
     where = f" at `{error.filename}`" if error.filename else ""
     if error.errno in DISK_ERRORS:
         return (
-            f"the disk must have room, but is full ({error.strerror}{where}): "
-            "free some and run the same command again"
+            f"the disk is full ({error.strerror}{where}): free some room and run the same command"
+            " again"
         )
     return f"{error.strerror or error}{where}"
 
@@ -91,7 +91,9 @@ def positive_int(text: str) -> int:
     value = int(text)
     if not 1 <= value <= LARGEST:
         rule = "at least 1" if value < 1 else f"at most {LARGEST}"
-        raise argparse.ArgumentTypeError(f"must be {rule}, but is {value}")
+        raise argparse.ArgumentTypeError(
+            f"{value} is too {'small' if value < 1 else 'large'}: it has to be {rule}"
+        )
     return value
 
 
@@ -99,7 +101,7 @@ def comma_list(text: str) -> tuple[str, ...]:
     """An argument type: names separated by commas."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if not names:
-        raise argparse.ArgumentTypeError("must name at least one, but is empty")
+        raise argparse.ArgumentTypeError("it is empty: name at least one")
     return names
 
 

@@ -82,5 +82,5 @@ def thread_count(text: str) -> int:
     """An argument type: a number of threads."""
     value, most = int(text), most_threads()
     if not 1 <= value <= most:
-        raise argparse.ArgumentTypeError(f"must be from 1 to {most}, but is {value}")
+        raise argparse.ArgumentTypeError(f"{value} is out of range: it has to be from 1 to {most}")
     return value

@@ -61,11 +61,11 @@ def in_one_line(path: Path, what: str) -> Iterator[None]:
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f"`{path}` must be {what}, but there is no such file") from None
+        raise UserError(f"there is no file `{path}`: it has to be {what}") from None
     except Exception as error:  # fairseq, torch, json and sentencepiece each have many
         reason = str(error).strip().split("\n")[0]
         told = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-        raise UserError(f"`{path}` must be {what}, but cannot be read: {told}") from error
+        raise UserError(f"`{path}` cannot be read as {what}: {told}") from error
 
 
 def read_json(path: Path, what: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
             raise ValueError(f"it is no UTF-8 at byte {error.start}") from None
     if not isinstance(found, dict):
         kind = type(found).__name__
-        raise UserError(f"`{path}` must be {what}, an object in JSON, but is a {kind}")
+        raise UserError(f"`{path}` is a {kind} in JSON, not an object: it has to be {what}")
     return found
 
 
@@ -116,11 +116,10 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
             yield cast(BinaryIO, file)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(
-            f"`{path}` must be a whole gzip file, but is damaged or cut short ({error}): "
-            "fetch or compress it again"
+            f"the gzip file `{path}` is damaged or cut short ({error}): fetch or compress it again"
         ) from error
     except FileNotFoundError as error:
-        raise UserError(f"`{path}` must be a file, but does not exist") from error
+        raise UserError(f"there is no file `{path}`: check the path") from error
 
 
 def count_lines(path: Path) -> int:

@@ -36,7 +36,7 @@ def literal(text: str) -> Any:
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError):
         shown = text if len(text) <= 60 else text[:60] + " ..."
         raise UserError(
-            f"{shown!r} must be a plain value, such as a number or a list of numbers, but is not"
+            f"{shown!r} is not a plain value, such as a number or a list of numbers"
         ) from None
 
 

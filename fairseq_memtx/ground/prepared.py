@@ -24,7 +24,7 @@ def read_report(folder: Path) -> dict[str, Any]:
             within the folder.
     """
     path = folder / PREPARED
-    report = read_json(path, "what data_prep tells of the data")
+    report = read_json(path, "data_prep's report")
     for name in ("source_lang", "target_lang"):
         if not is_language(report.get(name)):
             raise _wrong(path, f"a language as `{name}`", report.get(name))
@@ -35,7 +35,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         if not (isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256)):
             raise _wrong(path, f"a SHA-256 of `{name}`", sha256)
         if not is_inside(name):
-            raise UserError(f"`{path}` must name files of its folder, but names `{name}`: refused")
+            raise UserError(f"`{path}` names `{name}`, which is not a file of its folder: refused")
     if not (isinstance(pairs, dict) and all(type(pairs.get(split)) is int for split in SPLITS)):
         raise _wrong(path, "numbers as `pairs`", pairs)
     return report
@@ -43,7 +43,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 def _wrong(path: Path, rule: str, found: Any) -> UserError:
     told = " ".join(repr(found).split())[:60]
-    return UserError(f"`{path}` must hold {rule}, but holds {told}: prepare the data anew")
+    return UserError(f"`{path}` holds {told} instead of {rule}: prepare the data anew")
 
 
 def is_language(name: object) -> bool:
@@ -66,6 +66,6 @@ def check_folder(path: Path, flag: str) -> None:
     """
     if {":", "\0"} & set(str(path.absolute())):
         raise UserError(
-            f"`{flag} {path}` must have no colon (or NUL) in its whole path, which fairseq takes"
-            f" for the end of a folder's name, but is `{path.absolute()}`"
+            f"`{flag} {path}` has a colon (or NUL) in its whole path `{path.absolute()}`, which"
+            " fairseq takes for the end of a folder's name: use another folder"
         )

@@ -71,8 +71,8 @@ class TextSteps:
     def __post_init__(self) -> None:
         if self.tokenizer not in TOKENIZERS or not isinstance(self.normalize, bool):
             raise UserError(
-                f"the steps before the subwords must be a tokenizer of {', '.join(TOKENIZERS)} and"
-                f" whether to normalise, but are {self.tokenizer!r} and {self.normalize!r}"
+                f"the steps before the subwords are {self.tokenizer!r} and {self.normalize!r}: they"
+                f" have to be a tokenizer of {', '.join(TOKENIZERS)} and whether to normalise"
             )
 
     @classmethod
@@ -197,5 +197,6 @@ def read_lines(file: BinaryIO) -> Iterator[str]:
         try:
             yield line.removesuffix(b"\n").decode()
         except UnicodeDecodeError as error:
-            raise UserError(f"line {number} of the input must be UTF-8, but is not: {error.reason}"
-                            f" at byte {error.start}") from None  # fmt: skip
+            raise UserError(
+                f"line {number} of the input is not UTF-8: {error.reason} at byte {error.start}"
+            ) from None

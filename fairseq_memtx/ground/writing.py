@@ -54,7 +54,7 @@ def check_output(
     """
     named = f"`{flag} {path}`" if flag else f"`{path}`"
     if "\0" in str(path):
-        raise UserError(f"{named} must be a file's name, but holds a NUL")
+        raise UserError(f"{named} holds a NUL, which no file's name may")
     if is_stream(path):
         return
     with suppress(FileNotFoundError, NotADirectoryError):
@@ -62,23 +62,21 @@ def check_output(
             _check_kind(path, path.lstat().st_mode, named)
     for other in inputs:
         if path.exists() and other.exists() and path.samefile(other):
-            raise UserError(f"{named} must be another file than `{other}`, which is read")
+            raise UserError(f"{named} is the same file as `{other}`, which is read: name another")
     folder = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
-        raise UserError(f"{named} must lie in a folder, but `{folder}` is a file that exists")
+        raise UserError(f"{named} cannot be written: `{folder}` is a file, not a folder")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{named} cannot be written: `{folder}` may not be changed by this user")
 
 
 def _check_kind(path: Path, mode: int, named: str) -> None:
     if stat.S_ISLNK(mode):
-        raise UserError(
-            f"{named} must be a file, but is a link to `{os.readlink(path)}`: name the file itself"
-        )
+        raise UserError(f"{named} is a link to `{os.readlink(path)}`: name the file itself")
     if stat.S_ISDIR(mode):
-        raise UserError(f"{named} must be a file, but is a folder")
+        raise UserError(f"{named} is a folder: name a file")
     if not stat.S_ISREG(mode):
-        raise UserError(f"{named} must be a file, but is a device or a socket")
+        raise UserError(f"{named} is a device or a socket: name a file")
 
 
 class NewFile:
@@ -242,7 +240,7 @@ def open_growing(path: Path) -> BinaryIO:
     """
     check_output(path)
     if is_stream(path):
-        raise UserError(f"`{path}` must be a file, but is a pipe or a device")
+        raise UserError(f"`{path}` is a pipe or a device: name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _CAREFULLY
     descriptor = os.open(path, flags, 0o666)

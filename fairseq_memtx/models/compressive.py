@@ -31,6 +31,6 @@ class CompressiveDecoder(SegmentDecoder):
         criterion = getattr(args, "criterion", None)
         if self.options.has_loss and criterion not in (None, "memtx_compression"):
             raise UserError(
-                f"--criterion must be memtx_compression with {flag('compression_loss')}"
-                f" {self.options.compression_loss}, but is {criterion}"
+                f"--criterion is {criterion}: it has to be memtx_compression with"
+                f" {flag('compression_loss')} {self.options.compression_loss}"
             )

@@ -100,13 +100,13 @@ class FeedbackDecoder(MemoryDecoder):
         able = ENGINES.tagged(RUNS_AGAIN)
         if cfg.checkpoint_activations and self.options.engine not in able:
             raise UserError(
-                f"{flag('engine')} must be {' or '.join(able)} with"
-                f" --checkpoint-activations, but is {self.options.engine}"
+                f"{flag('engine')} is {self.options.engine}: it has to be {' or '.join(able)} with"
+                " --checkpoint-activations"
             )
         if self.options.carry_len > 0 and self.embed_positions is not None:
             raise UserError(
-                f"{flag('carry_len')} must be 0 with absolute positions, which begin anew in each"
-                f" block (--no-token-positional-embeddings), but is {self.options.carry_len}"
+                f"{flag('carry_len')} is {self.options.carry_len}: it has to be 0 with absolute"
+                " positions, which begin anew in each block (--no-token-positional-embeddings)"
             )
 
     @classmethod

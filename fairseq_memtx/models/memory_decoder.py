@@ -240,8 +240,8 @@ class MemoryDecoder(TransformerDecoderBase):
         memory = memory_options.get("memory")
         if memory is not None and memory.num_rows != x.size(0):
             raise ValueError(
-                f"the memory must have a row for each of the {x.size(0)} rows of the search, but"
-                f" has {memory.num_rows}"
+                f"the memory has {memory.num_rows} rows instead of {x.size(0)}, one for each row of"
+                " the search"
             )
         beam_size = getattr(self, "_beam_size", 1)
         shared = None if source is None else share_source(source, beam_size)
@@ -334,7 +334,7 @@ def dropout_rates(cfg: TransformerConfig) -> DropoutRates:
     rates = {"": cfg.dropout, "attention-": cfg.attention_dropout, "activation-": activation}
     for kind, rate in rates.items():
         if not 0.0 <= rate < 1.0:
-            raise UserError(f"--{kind}dropout must be at least 0 and below 1, but is {rate}")
+            raise UserError(f"--{kind}dropout is {rate}: it has to be at least 0 and below 1")
     return DropoutRates(*rates.values())
 
 
@@ -349,7 +349,7 @@ def layers_kept(cfg: TransformerConfig) -> list[int] | None:
         return sorted(int(number) for number in numbers.split(",")) if numbers else None
     except ValueError:
         raise UserError(
-            f"--decoder-layers-to-keep must be numbers separated by commas, but is {numbers!r}"
+            f"--decoder-layers-to-keep is {numbers!r}: it has to be numbers separated by commas"
         ) from None
 
 
@@ -417,12 +417,12 @@ def refuse_sizes(cfg, embed_dim: int) -> None:
     """
     if cfg.decoder.input_dim != embed_dim:  # a translation model's is --decoder-embed-dim
         raise UserError(
-            f"--decoder-input-dim must be the embedding's {embed_dim}, but is"
-            f" {cfg.decoder.input_dim}"
+            f"--decoder-input-dim is {cfg.decoder.input_dim}: it has to be the embedding's"
+            f" {embed_dim}"
         )
     shared = cfg.share_decoder_input_output_embed and cfg.adaptive_softmax_cutoff is None
     if shared and cfg.decoder.output_dim != embed_dim:
         raise UserError(
-            f"--decoder-output-dim must be the shared embedding's {embed_dim}, but is"
-            f" {cfg.decoder.output_dim}"
+            f"--decoder-output-dim is {cfg.decoder.output_dim}: it has to be the shared embedding's"
+            f" {embed_dim}"
         )

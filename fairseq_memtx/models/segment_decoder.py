@@ -197,8 +197,8 @@ def memory_of_layers(cfg, options: SegmentOptions) -> list[bool]:
         wrong += [n for n in numbers if n.isdecimal() and int(n) >= cfg.decoder.layers]
     if wrong:
         raise UserError(
-            f"{flag('memory_layers')} must be all or numbers of decoder layers from 0 to"
-            f" {cfg.decoder.layers - 1}, but has {wrong[0]!r}"
+            f"{flag('memory_layers')} has {wrong[0]!r}: it has to be all or numbers of decoder"
+            f" layers from 0 to {cfg.decoder.layers - 1}"
         )
     return [str(number) in numbers for number in kept]
 

@@ -150,7 +150,7 @@ class MostUsed(Compression):
 
     def forward(self, block: Tensor, hidden: Tensor | None, usage: Tensor | None) -> Compressed:
         if usage is None:
-            raise ValueError("the most-used compression must be given the attention received")
+            raise ValueError("the most-used compression needs the attention received")
         if hidden is not None:
             usage = usage.masked_fill(hidden, -1.0)
         number = block.size(1) // self.rate

@@ -52,12 +52,12 @@ class LayerSizes:
     def __post_init__(self) -> None:
         if self.num_heads < 1:
             raise ValueError(
-                f"the number of attention heads must be at least 1, but is {self.num_heads}"
+                f"the number of attention heads is {self.num_heads}: it has to be at least 1"
             )
         if self.embed_dim % self.num_heads != 0:
             raise ValueError(
-                f"the decoder's dimension must be a multiple of its {self.num_heads} attention"
-                f" heads, but is {self.embed_dim}"
+                f"the decoder's dimension is {self.embed_dim}: it has to be a multiple of its"
+                f" {self.num_heads} attention heads"
             )
 
 

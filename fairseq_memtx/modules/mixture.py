@@ -63,8 +63,8 @@ class LayerMixture(nn.Module):
         if kind.isdecimal() and int(kind) < self.num_states:
             return one_state(int(kind), self.num_states)
         raise ValueError(
-            f"the memory mixture must be one of {', '.join(MIXTURES)} or a state's number"
-            f" from 0 to {self.num_states - 1}, but is {kind!r}"
+            f"the memory mixture is {kind!r}: it has to be one of {', '.join(MIXTURES)} or a"
+            f" state's number from 0 to {self.num_states - 1}"
         )
 
     @property

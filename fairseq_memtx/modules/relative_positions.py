@@ -84,7 +84,7 @@ class SinusoidalPositions(RelativePositions):
     def __init__(self, embed_dim: int, num_heads: int, clamp_len: int = 0):
         super().__init__()
         if embed_dim % 2 != 0:
-            raise ValueError(f"the decoder's dimension must be even, but is {embed_dim}")
+            raise ValueError(f"the decoder's dimension is {embed_dim}: it has to be even")
         self.num_heads = num_heads
         self.clamp_len = clamp_len
         self.r_proj = attention_linear(embed_dim, embed_dim, 2**-0.5, bias=False)

@@ -30,7 +30,7 @@ class LengthDistribution:
     def __init__(self, lengths: Sequence[int] | np.ndarray):
         self._sorted = np.sort(np.asarray(lengths, dtype=np.int64))
         if len(self._sorted) == 0:
-            raise ValueError("there must be at least one length, but there is none")
+            raise ValueError("there are no lengths: at least one is needed")
         self._sums = np.concatenate(([0], np.cumsum(self._sorted)))
 
     @property
@@ -100,16 +100,16 @@ class LengthSchedule:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ValueError(f"the kind must be one of {', '.join(KINDS)}, but is {self.kind}")
+            raise ValueError(f"the kind is {self.kind}: it has to be one of {', '.join(KINDS)}")
         if not 1 <= self.start <= self.end:
             raise ValueError(
-                "the lengths must be at least 1 and the last one no shorter than the first, but"
-                f" are {self.start} and {self.end}"
+                f"the lengths are {self.start} and {self.end}: they have to be at least 1, and the"
+                " last one no shorter than the first"
             )
         if self.updates < 1 or self.step < 1 or self.stages < 2:
-            raise ValueError("`updates` and `step` must be at least 1 and `stages` at least 2")
+            raise ValueError("`updates` and `step` have to be at least 1 and `stages` at least 2")
         if self.kind == "competence" and self.data is None:
-            raise ValueError("competence needs the lengths of the data, but has none")
+            raise ValueError("competence needs the lengths of the data")
 
     def at(self, update: int) -> int:
         """The longest length allowed when `update` updates were made; never shrinks.

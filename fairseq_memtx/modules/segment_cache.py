@@ -221,8 +221,8 @@ class SegmentCache:
             self.left_padded = padding is not None
         elif self.num_positions == self.segment and self.left_padded:
             raise ValueError(
-                "the prefixes of a search in segments must have no padding on their left, or be no"
-                f" longer than a segment of {self.segment}"
+                "the prefixes of a search in segments have padding on their left: they have to"
+                f" have none, or be no longer than a segment of {self.segment}"
             )
         self.num_positions += 1
 

@@ -74,7 +74,7 @@ def choose_layers(choice: str, num_theirs: int, num_ours: int) -> tuple[int, ...
         ValueError: where there are too few layers, or the numbers do not fit.
     """
     if num_theirs < num_ours:
-        raise ValueError(f"must have at least {num_ours} decoder layers, but has {num_theirs}")
+        raise ValueError(f"has {num_theirs} decoder layers: at least {num_ours} are needed")
     if choice == "spread":
         return tuple((i + 1) * num_theirs // num_ours - 1 for i in range(num_ours))
     if choice == "first":
@@ -84,8 +84,8 @@ def choose_layers(choice: str, num_theirs: int, num_ours: int) -> tuple[int, ...
     parts = choice.split(",")
     if len(parts) != num_ours or not all(_is_layer(part, num_theirs) for part in parts):
         raise ValueError(
-            f"layers must be spread, first, last or {num_ours} numbers from 0 to {num_theirs - 1},"
-            f" but are {choice}"
+            f"cannot be used with the layers {choice}: choose spread, first, last or {num_ours}"
+            f" numbers from 0 to {num_theirs - 1}"
         )
     return tuple(int(part) for part in parts)
 
@@ -100,7 +100,8 @@ def choose_memory(choice: str, layers: tuple[int, ...], num_theirs: int) -> tupl
         return tuple(dict.fromkeys(layers))
     if not _is_layer(choice, num_theirs):
         raise ValueError(
-            f"memory must be average or a number from 0 to {num_theirs - 1}, but is {choice}"
+            f"cannot be used with the memory {choice}: choose average or a number from 0 to"
+            f" {num_theirs - 1}"
         )
     return (int(choice),)
 
@@ -166,11 +167,11 @@ def _average(
 ) -> Tensor:
     for their_name in names:
         if their_name not in theirs:
-            raise ValueError(f"must hold `{their_name}` for `{name}`, but does not")
+            raise ValueError(f"has no `{their_name}` for `{name}`")
         if theirs[their_name].shape != weight.shape:
             raise ValueError(
-                f"must have `{their_name}` of size {tuple(weight.shape)} for `{name}`, but has"
-                f" {tuple(theirs[their_name].shape)}"
+                f"has `{their_name}` of size {tuple(theirs[their_name].shape)} for `{name}` of size"
+                f" {tuple(weight.shape)}"
             )
     if len(names) == 1:
         return theirs[names[0]]
@@ -194,5 +195,5 @@ def _refuse_contradictions(made: list[tuple[str, Tensor, Tensor]]) -> None:
         other_name, other = first.setdefault(weight.data_ptr(), (name, value))
         if not torch.equal(other, value):
             raise ValueError(
-                f"must share `{other_name}` and `{name}`, as this model does, but they differ"
+                f"does not share `{other_name}` and `{name}`, as this model does: they differ"
             )

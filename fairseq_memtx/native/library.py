@@ -133,7 +133,7 @@ class Library:
         """The integers `(N, O)` that a level makes of x `(N, I)`, rounded, and an int8 weight."""
         weight, x = checked(weight, torch.int8, 2), checked(x, torch.float32, 2)
         if weight.size(1) != x.size(1):
-            raise ValueError("the weight must have as many inputs as x")
+            raise ValueError("the weight has another number of inputs than x")
         found = torch.empty(len(x), len(weight), dtype=torch.int32)
         self.call(
             "int_products", level.encode(), *weight.shape, weight.data_ptr(), len(x),
@@ -341,7 +341,7 @@ def _load() -> tuple[Library, str] | str:
         return str(error)
     wanted, reason = os.environ.get(LEVEL_VARIABLE, ""), "there is no level"
     if wanted and wanted not in library.levels:
-        return f"${LEVEL_VARIABLE} must be one of {', '.join(library.levels)}, but is {wanted!r}"
+        return f"${LEVEL_VARIABLE} is {wanted!r}: it has to be one of {', '.join(library.levels)}"
     for level in [wanted] if wanted else library.levels:
         try:
             library.call("self_test", level.encode())

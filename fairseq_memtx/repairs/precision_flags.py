@@ -54,8 +54,8 @@ def _read_flags(
         args.fp16_no_flatten_grads = True
     if getattr(args, "fp16_adam_stats", False) and (on_cpu(args) or not has_fused_adam()):
         raise UserError(
-            "--fp16-adam-stats must be left out: it needs a GPU and the FusedAdam of apex, which"
-            " are not here"
+            "leave out --fp16-adam-stats: it needs a GPU and the FusedAdam of apex, which are not"
+            " here"
         )
     return found
 
@@ -66,7 +66,7 @@ def refuse_conflicts(given: Sequence[str]) -> None:
     if len(chosen) > 1:
         raise UserError(f"{' and '.join(chosen)} cannot be used together: leave all but one out")
     if "--tpu" in given and not has_tpu():
-        raise UserError("--tpu must be left out: it needs the package torch_xla, which is not here")
+        raise UserError("leave out --tpu: it needs the package torch_xla, which is not here")
 
 
 def _explain_overflow(stock: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:

@@ -39,7 +39,7 @@ def _add_from_file(stock: Callable[..., Any], dictionary: Any, f: Any, *args: An
     with in_one_line(Path(f), DICTIONARY):
         found = stock(dictionary, f, *args, **how)
     if len(dictionary) == before:
-        raise UserError(f"`{f}` must be {DICTIONARY}, but holds no word")
+        raise UserError(f"`{f}` holds no word: it has to be {DICTIONARY}")
     return found
 
 

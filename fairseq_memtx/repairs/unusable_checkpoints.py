@@ -162,6 +162,6 @@ def _explain_mismatch(path: str, error: BaseException | None) -> str:
     first = problems[0].rstrip(".") if problems else str(error)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return (
-        f"`{path}` does not fit the model that was asked for: {first}{more}. Dictionaries, "
-        "--arch and sizes must be those it was trained with; use another --save-dir to start anew."
+        f"`{path}` does not fit the model that was asked for: {first}{more}. Use the dictionaries,"
+        " --arch and sizes it was trained with, or another --save-dir to start anew."
     )

@@ -122,14 +122,13 @@ def cpu_math(options: ComputeOptions, model: nn.Module, optimizer: Any) -> CpuMa
         return CpuMath("torch")
     if parameter.dtype != torch.float32 or isinstance(optimizer, OTHER_PRECISIONS):
         raise UserError(
-            f"{name} must be left out with --fp16, --bf16, --amp and the like, but is"
-            f" {options.cpu_math}"
+            f"{name} is {options.cpu_math}: leave it out with --fp16, --bf16, --amp and the like"
         )
     if options.cpu_math == "bfloat16":
         if not has_bfloat16():
             raise UserError(
-                f"{name} must be float32 or torch on this processor, which has no instructions for"
-                " bfloat16 (AVX512_BF16, AMX or those of Arm): it would be slower, not faster"
+                f"{name} has to be float32 or torch on this processor, which has no instructions"
+                " for bfloat16 (AVX512_BF16, AMX or those of Arm): it would be slower, not faster"
             )
         logger.info("%s bfloat16: products in bfloat16, the rest in float32", name)
         return CpuMath("bfloat16")

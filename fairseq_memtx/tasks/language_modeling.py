@@ -81,8 +81,8 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
 
     def _refuse_without_memory(self, model) -> None:
         raise UserError(
-            f"--task must be language_modeling with a {type(model).__name__}, which carries no"
-            " memory from block to block, but is memtx_language_modeling"
+            "--task is memtx_language_modeling: use language_modeling with a"
+            f" {type(model).__name__}, which carries no memory from block to block"
         )
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
@@ -112,8 +112,8 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
             value = getattr(self.args, name, default)
             if value not in (None, default):
                 raise UserError(
-                    f"--{name.replace('_', '-')} must be left out with --task"
-                    f" memtx_language_modeling, which reads the text in order, but is {value}"
+                    f"--{name.replace('_', '-')} is {value}: leave it out with --task"
+                    " memtx_language_modeling, which reads the text in order"
                 )
 
     def _batches(self, text: Text, rows, num_shards, shard, block=None) -> StreamBatches:
@@ -132,8 +132,8 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
             return super().get_batch_iterator(dataset, max_sentences=max_sentences, **settings)
         if not max_sentences:
             raise UserError(
-                "--batch-size must be the number of rows that the text is cut into with --task"
-                " memtx_language_modeling, but is not given"
+                "--batch-size is not given: with --task memtx_language_modeling it is the number"
+                " of rows that the text is cut into"
             )
         return self._stream_iterator(dataset, max_sentences, **settings)
 
@@ -183,7 +183,7 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
             UserError: for a context window, in place of which there is the memory.
         """
         if settings.pop("context_window", 0) > 0:
-            raise UserError("--context-window must be 0 with --task memtx_language_modeling")
+            raise UserError("--context-window has to be 0 with --task memtx_language_modeling")
         settings = {"max_sentences": batch_size or 1, **settings}
         return _Streamed(self.get_batch_iterator(dataset, **settings).next_epoch_itr(shuffle=False))
 

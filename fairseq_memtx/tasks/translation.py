@@ -168,7 +168,7 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
         if not isinstance(shards, int) or shards < 2:
             return {}
         if not 0 <= number < shards:
-            raise UserError(f"--shard-id must be from 0 to {shards - 1}, but is {number}")
+            raise UserError(f"--shard-id is {number}: it has to be from 0 to {shards - 1}")
         return {"num_shards": shards, "shard_id": number}
 
     def filter_indices_by_size(
@@ -268,8 +268,8 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
             return 1
         if self.segment_len is None:
             raise UserError(
-                f"{flag('length_unit')} must be subwords with a decoder that does not work in"
-                " segments, but is segments"
+                f"{flag('length_unit')} is segments: it has to be subwords with a decoder that does"
+                " not work in segments"
             )
         return self.segment_len
 

@@ -58,8 +58,7 @@ def _compare_subwords(stock: Callable[..., Any], task: Any, args: Any) -> Any:
     made = stock(task, args)
     if trained and model and sha256_of(_local(model)) != trained:
         raise UserError(
-            f"--sentencepiece-model must be that which `{path}` was trained with, but `{model}` is"
-            " another"
+            f"--sentencepiece-model `{model}` is not that which `{path}` was trained with"
         )
     return made
 

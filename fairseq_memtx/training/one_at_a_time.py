@@ -38,10 +38,7 @@ def _verify_and_hold(stock: Callable[..., Any], save_dir: str) -> None:
     try:
         stock(save_dir)
     except OSError as error:
-        raise UserError(
-            f"--save-dir must be a folder that can be written, but `{save_dir}` cannot:"
-            f" {error.strerror}"
-        ) from error
+        raise UserError(f"--save-dir `{save_dir}` cannot be written: {error.strerror}") from error
     hold(Path(save_dir))
 
 

@@ -76,7 +76,7 @@ def _check_named(flag: str, path: str) -> None:
     if PathManager.path_requires_pathmanager(path):
         return
     if not os.path.isfile(path):
-        raise UserError(f"{flag} must be a checkpoint, but there is no file `{path}`")
+        raise UserError(f"there is no file `{path}`: {flag} has to be a checkpoint")
 
 
 def restore_last(save_dir: Path) -> None:
@@ -96,7 +96,7 @@ def restore_last(save_dir: Path) -> None:
     if problem is None or (not spares and not os.path.lexists(last)):
         return
     if last.is_dir():
-        raise UserError(f"`{last}` must be a checkpoint, but is a folder: move it away")
+        raise UserError(f"`{last}` is a folder, not a checkpoint: move it away")
     whole = [(updates, path) for path in spares if (updates := _updates(path)) is not None]
     if not whole:
         raise UserError(

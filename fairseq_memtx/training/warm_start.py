@@ -74,15 +74,15 @@ def load_transformer(path: str) -> dict[str, Any]:
         UserError: where there is none, or one of something else.
     """
     if not os.path.isfile(path):
-        raise UserError(f"{flag('init_from')} must be a checkpoint, but there is no file `{path}`")
+        raise UserError(f"there is no file `{path}`: {flag('init_from')} has to be a checkpoint")
     # fairseq's loader brings older checkpoints up to date; torch refuses unsafe ones (`repairs`).
     state = checkpoint_utils.load_checkpoint_to_cpu(path)
     if f"{_first_layer('encoder')}.q_proj.weight" not in state["model"] or (
         f"{_first_layer('decoder')}.k_proj.weight" not in state["model"]
     ):
         raise UserError(
-            f"{flag('init_from')} must be a checkpoint of fairseq's Transformer for translation,"
-            f" but `{path}` is one of something else"
+            f"{flag('init_from')} `{path}` is not a checkpoint of fairseq's Transformer for"
+            " translation"
         )
     return state
 
@@ -108,8 +108,8 @@ def compare_settings(path: str, theirs: Any, ours: Any, names: Iterable[str]) ->
         there, here = _setting(theirs, name), _setting(ours, name)
         if there is not None and here is not None and there != here:
             raise UserError(
-                f"--{name.replace('_', '-')} must be as in {flag('init_from')} `{path}`, where it"
-                f" is {there}, but is {here}"
+                f"--{name.replace('_', '-')} is {here}: it has to be {there}, as in"
+                f" {flag('init_from')} `{path}`"
             )
 
 
@@ -140,8 +140,8 @@ def compare_dictionaries(path: str, their_task: Any, task: Any) -> None:
             )  # fmt: skip
         elif Dictionary.load(os.path.join(found[0], name)) != ours:
             raise UserError(
-                f"the {side} dictionary must be that of {flag('init_from')} `{path}`, but is"
-                f" another: prepare the data with `{os.path.join(found[0], name)}`"
+                f"the {side} dictionary is not that of {flag('init_from')} `{path}`: prepare the"
+                f" data with `{os.path.join(found[0], name)}`"
             )
 
 

@@ -86,7 +86,7 @@ def _run(words: list[str]) -> dict[str, Any]:
         peak = max(peak, sum(map(_proportional_kib, _tree(process.pid))))
         time.sleep(POLL_SECONDS)
     if process.returncode:
-        raise UserError(f"the measured command must succeed, but ended with {process.returncode}")
+        raise UserError(f"the measured command failed with exit status {process.returncode}")
     largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {
         "processor_seconds": round(_of_children() - before, 2),

@@ -21,13 +21,13 @@ def check(args: argparse.Namespace) -> None:
         args.data_bin = args.data_bin or args.runs / "data" / "bin"
     if args.data_bin is None or not args.system:
         raise UserError(
-            "`--data-bin` and `--system`, or `--runs`, must be given, unless with `--table-only`"
+            "give `--data-bin` and `--system`, or `--runs`: only `--table-only` does without"
         )
     for one in args.system:
         check_system(one, args.shortlist)
     names = [one.name for one in args.system]
     if len(set(names)) < len(names):
-        raise UserError(f"`--system` must have names that differ, but has {', '.join(names)}")
+        raise UserError(f"`--system` has the same name twice: {', '.join(names)}")
     check_data(args)
     check_sizes(args)
     check_device(args)
@@ -37,45 +37,47 @@ def check_system(one: Spec, shortlist: Path | None) -> None:
     """Refuse a system whose files are missing."""
     if not one.checkpoint.is_file():
         raise UserError(
-            f"checkpoint of `{one.name}` must be a file, but `{one.checkpoint}` is none"
+            f"there is no checkpoint `{one.checkpoint}` of `{one.name}`: check the path"
         )
     if "shortlist" in one.mode and (shortlist is None or not shortlist.is_file()):
-        raise UserError(f"`--shortlist` must be a file for `{one.name}`, but is {shortlist}")
+        raise UserError(f"`--shortlist` is {shortlist}: `{one.name}` needs a file")
 
 
 def check_data(args: argparse.Namespace) -> None:
     """Refuse a folder without a test set; find its references."""
     found = sorted(args.data_bin.glob("test.*-*.*.idx"))
     if not found:
-        raise UserError(f"`{args.data_bin}` must hold a binarised test set, but holds none")
+        raise UserError(f"`{args.data_bin}` holds no binarised test set")
     pair = found[0].name.split(".")[1]
     for language in pair.split("-"):
         sides = [f"test.{pair}.{language}.{end}" for end in ("idx", "bin")]
         for name in [f"dict.{language}.txt", *sides]:
             if not (args.data_bin / name).is_file():
-                raise UserError(f"`{args.data_bin}` must hold {name}, but does not")
+                raise UserError(f"`{args.data_bin}` holds no {name}")
     if args.references is None:
         args.references = args.data_bin.parent / "refs" / f"test.{pair.split('-')[1]}"
     if not args.untrained and not args.references.is_file():
-        raise UserError(f"`{args.references}` must hold the references, but is no file")
+        raise UserError(f"there is no file `{args.references}` of references: check the path")
 
 
 def check_sizes(args: argparse.Namespace) -> None:
     """Refuse numbers that do not go together."""
     if len(args.lines) != len(args.batches):
         raise UserError(
-            f"`--lines` must have {len(args.batches)} numbers, as `--batches`, but has"
-            f" {len(args.lines)}"
+            f"`--lines` has {len(args.lines)} numbers: it has to have {len(args.batches)}, as"
+            " `--batches`"
         )
     for size, lines in zip(args.batches, args.lines, strict=True):
         if lines < size:
-            raise UserError(f"`--lines` must be at least the batch size {size}, but is {lines}")
+            raise UserError(f"`--lines` is {lines}: it has to be at least the batch size {size}")
     if len(set(args.batches)) < len(args.batches):
-        raise UserError(f"`--batches` must differ, but are {', '.join(map(str, args.batches))}")
+        raise UserError(
+            f"`--batches` has the same number twice: {', '.join(map(str, args.batches))}"
+        )
     if args.untrained and (args.max_len_a != 0 or args.min_len != args.max_len_b):
         raise UserError(
-            "`--untrained` must come with one length for all, `--max-len-a 0 --max-len-b N"
-            f" --min-len N`, but has {args.max_len_a:g}, {args.max_len_b} and {args.min_len}"
+            "`--untrained` needs one length for all, `--max-len-a 0 --max-len-b N --min-len N`,"
+            f" not {args.max_len_a:g}, {args.max_len_b} and {args.min_len}"
         )
 
 
@@ -84,22 +86,23 @@ def check_device(args: argparse.Namespace) -> None:
     given = {"--cpu", "--fp16", "--bf16"} & set(args.fairseq_args)
     if given:
         raise UserError(
-            f"`--fairseq-args` must not hold {min(given)}: there are `--device` and `--dtype`"
+            f"leave {min(given)} out of `--fairseq-args`: there are `--device` and `--dtype`"
         )
     if args.clock == "processor" and (args.device == "cuda" or args.threads > 1):
         name, value = ("device", "cuda") if args.device == "cuda" else ("threads", args.threads)
         wanted = "cpu" if name == "device" else 1
-        raise UserError(f"`--{name}` must be {wanted} with `--clock processor`, but is {value}")
+        raise UserError(f"`--{name}` is {value}: it has to be {wanted} with `--clock processor`")
     if args.device == "cpu" and args.dtype != "float32":
-        raise UserError(f"`--dtype` must be float32 with `--device cpu`, but is {args.dtype}")
+        raise UserError(f"`--dtype` is {args.dtype}: it has to be float32 with `--device cpu`")
     for one in args.system:
         if args.device == "cpu" and one.mode[0] == "graph":
             raise UserError(
-                f"`--device` must be cuda for the mode graph of `{one.name}`, but is cpu"
+                f"`--device` is cpu: it has to be cuda for the mode graph of `{one.name}`"
             )
         if args.device == "cuda" and "int8" in one.mode and one.mode[0] != "ct2":
             raise UserError(
-                f"`--device` must be cpu for our weights in eight bits of `{one.name}`, but is cuda"
+                "`--device` is cuda: it has to be cpu for our weights in eight bits of"
+                f" `{one.name}`"
             )
     if args.device == "cuda":
         benchmark_gpu.require()
@@ -116,8 +119,8 @@ def check_search(args: argparse.Namespace, settings: Any) -> None:
         if field.name not in known and getattr(settings, field.name) != field.default:
             flag = "--" + field.name.replace("_", "-")
             raise UserError(
-                f"`--fairseq-args` must not change {flag} beside the mode ct2, which does not know"
-                " it: leave out one of them"
+                f"`--fairseq-args` changes {flag}, which the mode ct2 does not know: leave out one"
+                " of them"
             )
 
 
@@ -125,11 +128,11 @@ def check_lines(args: argparse.Namespace, count: int) -> None:
     """Refuse more lines than the test set has, and references that are not its own."""
     if max(args.lines) > count:
         raise UserError(
-            f"`--lines` must be at most {count}, the lines of the test set, but is"
-            f" {max(args.lines)}"
+            f"`--lines` is {max(args.lines)}: it has to be at most {count}, the lines of the test"
+            " set"
         )
     if not args.untrained and len(read_lines(args.references)) != count:
         raise UserError(
-            f"`{args.references}` must have {count} lines, as the test set, but has"
-            f" {len(read_lines(args.references))}"
+            f"`{args.references}` has {len(read_lines(args.references))} lines: it has to have"
+            f" {count}, as the test set"
         )

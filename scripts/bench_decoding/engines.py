@@ -106,7 +106,7 @@ def write_table(out: Path) -> None:
         made = page(records)
     except (KeyError, TypeError, ValueError) as error:
         problem = f"{type(error).__name__}: {error}"
-        raise UserError(f"`{path}` must hold whole records, but does not ({problem})") from error
+        raise UserError(f"`{path}` does not hold whole records ({problem})") from error
     write_bytes(out / "engines.md", made.encode())
 
 
@@ -163,7 +163,7 @@ def names_of_sizes(text: str) -> tuple[str, ...]:
     names = command_line.comma_list(text)
     for name in names:
         if name not in SIZES:
-            raise argparse.ArgumentTypeError(f"must be among {', '.join(SIZES)}, but is {name}")
+            raise argparse.ArgumentTypeError(f"{name} is not among {', '.join(SIZES)}")
     return names
 
 

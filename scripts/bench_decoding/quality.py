@@ -69,10 +69,14 @@ def read_text(folder: Path, name: str) -> list[str]:
     """
     path = text_path(folder, name)
     if not path.is_file():
-        raise UserError(f"`{path}` must hold the hypotheses, but there is no such file")
+        raise UserError(
+            f"there is no file `{path}`, which held the hypotheses: run the benchmark again"
+        )
     lines = gzip.decompress(path.read_bytes()).decode().split("\n")[:-1]
     if measure.hash_of_lines(lines) != name:
-        raise UserError(f"`{path}` must hold the text of that hash, but holds another")
+        raise UserError(
+            f"`{path}` holds another text than that of its hash: run the benchmark again"
+        )
     return lines
 
 

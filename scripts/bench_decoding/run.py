@@ -259,7 +259,7 @@ def report(folder: Path, name: str) -> list[Path]:
         page = decoding_report.page(record)
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         problem = f"{type(error).__name__}: {error}"
-        raise UserError(f"`{path}` must be a whole record, but is damaged ({problem})") from error
+        raise UserError(f"the record `{path}` is damaged ({problem})") from error
     written = folder / f"{name}.md"
     write_bytes(written, page.encode())
     if record.get("untrained"):
@@ -274,13 +274,13 @@ def read_record(path: Path) -> dict:
         UserError: if there is none, or it is damaged.
     """
     if not path.is_file():
-        raise UserError(f"`{path}` must be a record, but there is none: run the benchmark first")
+        raise UserError(f"there is no record `{path}`: run the benchmark first")
     try:
         record = json.loads(path.read_bytes())
     except ValueError as error:
-        raise UserError(f"`{path}` must be JSON: {error}") from None
+        raise UserError(f"`{path}` is not JSON: {error}") from None
     if not isinstance(record, dict) or record.get("schema") not in READABLE:
-        raise UserError(f"`{path}` must be a record of this benchmark, but is another file")
+        raise UserError(f"`{path}` is not a record of this benchmark")
     return record
 
 

@@ -76,8 +76,8 @@ def spec(text: str) -> Spec:
     words = mode_words(mode)
     if not (name and equals and path and words):
         raise argparse.ArgumentTypeError(
-            "must be NAME=CHECKPOINT[:MODE] with MODE plain, fast, graph or ct2, where +int8 may"
-            f" follow but after graph, and +shortlist after fast and ct2, but is {text}"
+            f"{text} is not NAME=CHECKPOINT[:MODE] with MODE plain, fast, graph or ct2, where +int8"
+            " may follow but after graph, and +shortlist after fast and ct2"
         )
     return Spec(name, Path(path), words)
 
@@ -94,9 +94,7 @@ def modes(text: str) -> tuple[str, ...]:
     names = command_line.comma_list(text)
     for name in names:
         if not mode_words(name):
-            raise argparse.ArgumentTypeError(
-                f"must be modes such as plain,fast+int8, but {name} is none"
-            )
+            raise argparse.ArgumentTypeError(f"{name} is not a mode such as plain or fast+int8")
     return names
 
 
@@ -108,7 +106,7 @@ def of_runs(runs: Path, modes: Sequence[str]) -> list[Spec]:
     """
     found = sorted(runs.glob("*-d*-s*/averaged.pt"))
     if not found:
-        raise UserError(f"`{runs}` must hold finished runs of an experiment, but holds none")
+        raise UserError(f"`{runs}` holds no finished runs of an experiment")
     return [
         Spec(f"{path.parent.name} {mode}", path, words)
         for path in found
@@ -174,9 +172,7 @@ def load(
 def check_graphs(system: measure.System, one: Spec) -> None:
     """Refuse a system that is to search in graphs, and has not."""
     if one.mode[0] == "graph" and system.generator.graphs.decoder is None:
-        raise UserError(
-            f"`{one.name}` must be a system that searches in graphs, but has not: the log says why"
-        )
+        raise UserError(f"`{one.name}` did not search in graphs: the log says why")
 
 
 def describe(system: measure.System, one: Spec) -> dict[str, Any]:

@@ -142,7 +142,7 @@ def layers(text: str) -> list[tuple[int, int]]:
     for pair in command_line.comma_list(text):
         numbers = pair.split("-")
         if len(numbers) != 2 or not all(number.isdecimal() and int(number) for number in numbers):
-            raise argparse.ArgumentTypeError(f"must be such as 6-6,6-1, but is {text}")
+            raise argparse.ArgumentTypeError(f"{text} is not such as 6-6,6-1")
         found.append((int(numbers[0]), int(numbers[1])))
     return found
 
@@ -151,7 +151,9 @@ def vocabulary(text: str) -> int:
     """An argument type: a size that leaves room for some words."""
     size = command_line.positive_int(text)
     if size < 2 * SYMBOLS:
-        raise argparse.ArgumentTypeError(f"must be at least {2 * SYMBOLS}, but is {size}")
+        raise argparse.ArgumentTypeError(
+            f"{size} is too small: it has to be at least {2 * SYMBOLS}"
+        )
     return size
 
 
@@ -161,7 +163,7 @@ def decoders(text: str) -> tuple[str, ...]:
     for name in names:
         if name not in DECODERS:
             known = ", ".join(DECODERS)
-            raise argparse.ArgumentTypeError(f"must be among {known}, but is {name}")
+            raise argparse.ArgumentTypeError(f"{name} is not among {known}")
     return names
 
 

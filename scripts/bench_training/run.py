@@ -178,7 +178,7 @@ def run(
         UserError: without the device, or without any case.
     """
     if not cases:
-        raise UserError("`--only` must be a kind of which `--cases` has any, but there is none")
+        raise UserError("`--only` leaves none of `--cases`: name a kind that they have")
     if device == "cuda":
         benchmark_gpu.require()
     from scripts.shared.contenders import Place

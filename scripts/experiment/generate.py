@@ -163,6 +163,6 @@ def check_learnt(experiment: Experiment, folder: ExperimentFolder, runs: Sequenc
         bleu, copied = found["bleu"]["score"], found["copy_bleu"]
         if bleu < copied + experiment.min_gain:
             raise UserError(
-                f"BLEU of `{run.name}` must be at least {experiment.min_gain} above copying the"
-                f" source ({copied}), but is {bleu}: train it for longer"
+                f"BLEU of `{run.name}` is {bleu}: it has to be at least {experiment.min_gain} above"
+                f" copying the source ({copied}), so train it for longer"
             )

@@ -46,8 +46,8 @@ def find_corpora(experiment: Experiment, given: Path | None) -> Path:
             plain = prefix.with_name(f"{prefix.name}.{language}")
             if not plain.exists() and not plain.with_name(plain.name + ".gz").exists():
                 raise UserError(
-                    f"corpora folder must hold `{plain}` or `{plain.name}.gz`: `memtx prepare"
-                    " fetch` gets and checks public texts"
+                    f"the corpora folder holds neither `{plain}` nor `{plain.name}.gz`: `memtx"
+                    " prepare fetch` gets and checks public texts"
                 )
     return corpora
 
@@ -80,4 +80,4 @@ def check_text(folder: ExperimentFolder, experiment: Experiment) -> None:
     for language in (experiment.data.source_lang, experiment.data.target_lang):
         path = folder.reference("test", language)
         if (lines := len(read_lines(path))) != pairs:
-            raise UserError(f"`{path}` must have {pairs} lines, but has {lines}")
+            raise UserError(f"`{path}` has {lines} lines instead of {pairs}")

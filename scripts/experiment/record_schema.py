@@ -159,16 +159,16 @@ def validate(record: object, fields: Any = None, where: str = "record") -> None:
         _validate_object(record, fields, where)
     elif isinstance(fields, list):
         if not isinstance(record, list) or not record:
-            raise UserError(f"`{where}` must be a list that is not empty, but is {record!r:.40}")
+            raise UserError(f"`{where}` is {record!r:.40}: it has to be a list that is not empty")
         for index, item in enumerate(record):
             validate(item, fields[0], f"{where}[{index}]")
     elif not _has_type(record, fields):
-        raise UserError(f"`{where}` must be {_named(fields)}, but is {record!r:.40}")
+        raise UserError(f"`{where}` is {record!r:.40}: it has to be {_named(fields)}")
 
 
 def _validate_object(record: object, fields: dict, where: str) -> None:
     if not isinstance(record, dict):
-        raise UserError(f"`{where}` must be an object, but is {record!r:.40}")
+        raise UserError(f"`{where}` is {record!r:.40}: it has to be an object")
     for name in sorted(fields.keys() ^ record.keys()):
         problem = "is missing" if name in fields else "is not in the schema"
         raise UserError(f"`{where}.{name}` {problem}")

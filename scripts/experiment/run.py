@@ -86,7 +86,7 @@ def finished(folder: ExperimentFolder, runs: Sequence[Run]) -> list[Run]:
     """
     found = [run for run in runs if folder.run(run).averaged.is_file()]
     if not found:
-        raise UserError(f"`{folder.path}` must hold a finished run, but holds none: train one")
+        raise UserError(f"`{folder.path}` holds no finished run: train one")
     for run in runs:
         if run not in found:
             logger.info("%s is left out: it is not finished", run.name)
@@ -180,7 +180,7 @@ def resolve_options(args: argparse.Namespace, device: str = "cpu") -> Options:
     for stage in args.stages:
         if stage not in (*STAGES, *OPTIONAL):
             known = ", ".join((*STAGES, *OPTIONAL))
-            raise UserError(f"`--stages` must be among {known}, but has `{stage}`")
+            raise UserError(f"`--stages` has `{stage}`, which is not among {known}")
     cores = (os.cpu_count() or 1) if device == "cpu" else 1
     jobs = args.jobs or max(1, cores // args.threads)
     return Options(

@@ -21,7 +21,7 @@ def require_stamp(folder: RunFolder, stage: str) -> dict:
     """The stage's stamp; a UserError says to run the stage where there is none."""
     stamp = read_stamp(folder, stage)
     if stamp is None:
-        raise UserError(f"`{folder.path.name}` must be through the stage `{stage}`: run it first")
+        raise UserError(f"`{folder.path.name}` is not through the stage `{stage}`: run it first")
     return stamp
 
 

@@ -263,7 +263,7 @@ def without_changeable(inputs: dict) -> dict:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[BinaryIO]:
     """Hold the folder for this process, or refuse when another holds it."""
-    busy = f"`{folder}` must be free, but another training uses it"
+    busy = f"another training uses `{folder}`: wait for it"
     with writing.locked(folder / "lock", busy) as lock:
         yield lock
 

@@ -109,16 +109,16 @@ def read_records(path: Path) -> list[dict]:
         UserError: if there is none, or a line is damaged.
     """
     if not path.exists():
-        raise UserError(f"`{path}` must hold records, but does not exist: run the benchmark first")
+        raise UserError(f"there are no records `{path}`: run the benchmark first")
     found = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
         if line:
             try:
                 found.append(json.loads(line))
             except ValueError as error:
-                raise UserError(f"line {number} of `{path}` must be JSON: {error}") from None
+                raise UserError(f"line {number} of `{path}` is not JSON: {error}") from None
     if not found:
-        raise UserError(f"`{path}` must hold records, but is empty: run the benchmark first")
+        raise UserError(f"`{path}` holds no records: run the benchmark first")
     return found
 
 

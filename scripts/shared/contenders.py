@@ -81,7 +81,7 @@ class Case:
     def __post_init__(self) -> None:
         if self.dim % self.heads != 0:
             raise UserError(
-                f"the dimension must be a multiple of its {self.heads} heads, but is {self.dim}"
+                f"the dimension is {self.dim}: it has to be a multiple of its {self.heads} heads"
             )
 
     @property

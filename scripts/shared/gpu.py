@@ -28,9 +28,7 @@ def require() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        raise UserError(
-            "`--device` must be one that torch finds here, but is cuda: no GPU is found"
-        )
+        raise UserError("`--device` is cuda, but torch finds no GPU here")
 
 
 def measure(steps: dict[str, Step], rounds: int) -> dict[str, dict]:

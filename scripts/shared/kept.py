@@ -19,7 +19,7 @@ def read_json(folder: Path) -> dict[str, dict]:
         try:
             found[path.stem] = json.loads(path.read_bytes())
         except ValueError as error:
-            raise UserError(f"`{path}` must be JSON, but is damaged: {error}") from error
+            raise UserError(f"`{path}` is damaged, for it is not JSON: {error}") from error
     if not found:
-        raise UserError(f"`{folder}` must hold records, but holds none")
+        raise UserError(f"`{folder}` holds no records")
     return found

@@ -343,7 +343,7 @@ def named_path(text: str) -> tuple[str, Path]:
     """An argument type: ``NAME=PATH`` of a checkpoint that is there."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
-        raise argparse.ArgumentTypeError(f"must be NAME=CHECKPOINT, but is {text}")
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=CHECKPOINT")
     return name, Path(path)
 
 
@@ -374,12 +374,12 @@ def check(args: argparse.Namespace) -> None:
     """Refuse what cannot be measured before anything heavy is imported."""
     for name, path in args.system:
         if not path.is_file():
-            raise UserError(f"checkpoint of `{name}` must be a file, but `{path}` is none")
+            raise UserError(f"there is no checkpoint `{path}` of `{name}`: check the path")
     if not any(args.data_bin.glob("test.*.idx")):
-        raise UserError(f"`{args.data_bin}` must hold a binarised test set, but holds none")
+        raise UserError(f"`{args.data_bin}` holds no binarised test set")
     names = [name for name, _ in args.system]
     if len(set(names)) < len(names):
-        raise UserError(f"`--system` must have names that differ, but has {', '.join(names)}")
+        raise UserError(f"`--system` has the same name twice: {', '.join(names)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

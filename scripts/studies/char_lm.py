@@ -87,7 +87,7 @@ class CharTraining(RunTraining):
     def evaluate(self) -> None:
         """Score the test set in all ways, unless that is done."""
         if not self.checkpoint.exists():
-            raise UserError(f"`{self.name}` must be trained: run the stage `train` first")
+            raise UserError(f"`{self.name}` is not trained: run the stage `train` first")
         lines = {
             name: [shell.relative(word) for word in command]
             for name, command in self.evaluations().items()
@@ -121,7 +121,7 @@ def read_bits(log: Path) -> float:
     """The loss that ``fairseq-eval-lm`` printed last, in bits for each token."""
     found = _LOSS.findall(log.read_text(encoding="utf-8"))
     if not found:
-        raise UserError(f"`{log}` must tell the loss of an evaluation, but does not")
+        raise UserError(f"`{log}` tells no loss of an evaluation")
     return float(found[-1])
 
 
@@ -170,7 +170,7 @@ def trainings(args: argparse.Namespace) -> list[CharTraining]:
     for flag, given, known in (("models", args.models, MODELS), ("stages", args.stages, STAGES)):
         unknown = [name for name in given if name not in known]
         if unknown:
-            raise UserError(f"`--{flag}` must be among {', '.join(known)}, but has `{unknown[0]}`")
+            raise UserError(f"`--{flag}` has `{unknown[0]}`, which is not among {', '.join(known)}")
     experiment = resolve(args)
     folder = ExperimentFolder((args.runs_dir / experiment.name).resolve())
     return [

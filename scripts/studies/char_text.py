@@ -36,7 +36,7 @@ def find_text(given: Path | None, relative: str) -> Path:
     for path in (plain, plain.with_name(plain.name + ".gz")):
         if path.is_file():
             return path
-    raise UserError(f"`--corpora` must hold `{relative}` or `{relative}.gz`, but holds neither")
+    raise UserError(f"`--corpora` holds neither `{relative}` nor `{relative}.gz`")
 
 
 def read_text(path: Path) -> str:
@@ -45,9 +45,9 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
     except (EOFError, gzip.BadGzipFile) as error:
-        raise UserError(f"`{path}` must be a whole gzip file, but is damaged: {error}") from error
+        raise UserError(f"the gzip file `{path}` is damaged: {error}") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"`{path}` must be UTF-8, but is not at byte {error.start}") from error
+        raise UserError(f"`{path}` is not UTF-8 at byte {error.start}") from error
 
 
 def split_text(text: str) -> dict[str, list[str]]:
@@ -74,12 +74,12 @@ def check(parts: dict[str, list[str]]) -> None:
     characters = {name: sorted(set().union(*lines)) for name, lines in parts.items()}
     for name, found in characters.items():
         if not parts[name]:
-            raise UserError(f"`{name}` must have a line at least, but the text is too short")
+            raise UserError(f"the text is too short: `{name}` gets no line")
         for character in found:
             if character == SPACE or (character.isspace() and character != " "):
-                raise UserError(f"the text must not hold {character!r}, but {name} does")
+                raise UserError(f"{name} holds {character!r}, which the text may not hold")
             if character not in characters["train"]:
-                raise UserError(f"{character!r} of {name} must occur in train too, but does not")
+                raise UserError(f"{character!r} of {name} does not occur in train")
 
 
 def spell(line: str) -> str:

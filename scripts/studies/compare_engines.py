@@ -107,13 +107,13 @@ def load(data_bin: Path, max_tokens: int) -> Data:
     from scripts.studies.sweep_subjects import load_dataset, spread_batches
 
     if not data_bin.is_dir():
-        raise UserError(f"`--data-bin` must be a folder of binarised data, but is `{data_bin}`")
+        raise UserError(f"`--data-bin {data_bin}` is not a folder: name one of binarised data")
     try:
         # What the command line would fill in.
         filled = {"dataset_impl": None, "required_seq_len_multiple": 1}
         task = TranslationTask.setup_task(TranslationConfig(data=str(data_bin), **filled))
     except Exception as error:  # fairseq's own: of many kinds, some of them bare
-        raise UserError(f"`--data-bin` must hold binarised data, but does not: {error}") from None
+        raise UserError(f"`--data-bin` holds no binarised data: {error}") from None
     train, valid = (load_dataset(task, data_bin, subset) for subset in ("train", "valid"))
     everything = spread_batches(train, max_tokens, len(train))
     return Data(
@@ -254,7 +254,7 @@ def rows(record: dict) -> Iterator[list[str]]:
 def run(args: argparse.Namespace) -> None:
     """Make a comparison, then the page."""
     if args.data_bin is None:
-        raise UserError("`--data-bin` must be a folder of binarised data, but is not given")
+        raise UserError("give `--data-bin`, a folder of binarised data")
     sizes = Sizes(args.layers, args.dim, args.max_tokens, args.updates, args.every, args.seed)
     record = compare(args.data_bin, sizes, args.threads)
     add_record(args.out / f"{NAME}.jsonl", record, "sizes", "data")

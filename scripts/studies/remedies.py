@@ -174,9 +174,9 @@ def resolve(args: argparse.Namespace) -> Comparison:
     base = EXPERIMENTS[BASES[args.name]]
     unknown = [route for route in args.routes if route not in ROUTES]
     if unknown:
-        raise UserError(f"`--routes` must be among {', '.join(ROUTES)}, but has `{unknown[0]}`")
+        raise UserError(f"`--routes` has `{unknown[0]}`, which is not among {', '.join(ROUTES)}")
     if any(ROUTES[name].warm for name in args.routes) and "parallel" not in args.routes:
-        raise UserError("`--routes` must have `parallel`, which the warm starts begin from")
+        raise UserError("`--routes` lacks `parallel`, which the warm starts begin from")
     every = ["--validate-interval-updates", str(args.validate_every), "--no-epoch-checkpoints"]
     training = replace(
         base.training,

@@ -193,7 +193,7 @@ def cost_cells(one: dict, baseline: float) -> tuple[str, ...]:
 def run(args: argparse.Namespace) -> None:
     """Bench one subject, then make the table."""
     if (args.checkpoint is None) != (args.data_bin is None):
-        raise UserError("`--checkpoint` and `--data-bin` must be given together")
+        raise UserError("give both `--checkpoint` and `--data-bin`, or neither")
     subject = load_subject(args)
     length = max(length for _, length in subject.facts["shapes"])
     chosen = list(settings(args.sweeps, args.blocks, args.grads, length))

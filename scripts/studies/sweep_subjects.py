@@ -110,14 +110,14 @@ def load_feedback_model(checkpoint: Path, data_bin: Path) -> tuple[Any, Any]:
     import fairseq_memtx.plugin  # noqa: F401  (registers the models)
 
     if not data_bin.is_dir():
-        raise UserError(f"`--data-bin` must be a folder of binarised data, but is `{data_bin}`")
+        raise UserError(f"`--data-bin {data_bin}` is not a folder: name one of binarised data")
     overrides = {**NO_DROPOUT, "data": str(data_bin)}
     (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
         [str(checkpoint)], arg_overrides=overrides
     )
     if not hasattr(model.decoder, "memory") or not hasattr(model, "encoder"):
         raise UserError(
-            f"`{checkpoint}` must be a checkpoint of a Feedback translation model, but is one of"
+            f"`{checkpoint}` is not a checkpoint of a Feedback translation model, but of a"
             f" {type(model).__name__}"
         )
     return model.eval(), task
@@ -128,9 +128,7 @@ def load_dataset(task: Any, data_bin: Path, subset: str) -> Any:
     try:
         task.load_dataset(subset)
     except FileNotFoundError:
-        raise UserError(
-            f"`--data-bin` must be a folder with the data set `{subset}`, but is `{data_bin}`"
-        ) from None
+        raise UserError(f"`--data-bin {data_bin}` holds no data set `{subset}`") from None
     return task.dataset(subset)
 
 
@@ -139,7 +137,9 @@ def spread_batches(dataset: Any, max_tokens: int, number: int) -> list[dict]:
     limits = (max_tokens, max_tokens)
     indices, _ = dataset.filter_indices_by_size(dataset.ordered_indices(), limits)
     if len(indices) == 0:
-        raise UserError(f"`--max-tokens` must be at least a sentence's length, but is {max_tokens}")
+        raise UserError(
+            f"`--max-tokens` is {max_tokens}: it has to be at least a sentence's length"
+        )
     groups = dataset.batch_by_size(indices, max_tokens=max_tokens)
     number = min(number, len(groups))
     chosen = [groups[i * len(groups) // number] for i in range(number)]

@@ -65,7 +65,7 @@ def test_invalid_utf8_is_counted_and_located(side: int) -> None:
 
 def test_invalid_utf8_can_be_an_error() -> None:
     block = block_of([(b"a", b"b"), (b"a", b"Stra\xdfe")])
-    with pytest.raises(UserError, match=r"`news\.de` line 102 must be UTF-8, but its byte 5"):
+    with pytest.raises(UserError, match=r"`news\.de` line 102 is not UTF-8 at byte 5"):
         Cleaner(Options(invalid_utf8="error"))(block)
 
 

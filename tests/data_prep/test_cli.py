@@ -58,12 +58,16 @@ def test_defaults_come_from_the_options(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flag", "value", "message"),
     [
-        ("--min-words", "0", "`--min-words` must be at least 1, but is 0"),
-        ("--max-ratio", "0.5", "`--max-ratio` must be at least 1, but is 0.5"),
-        ("--character-coverage", "1.5", "`--character-coverage` must be from 0.98 to 1"),
-        ("--target-lang", "en", "`--target-lang` must be another language, but is en"),
-        ("--workers", "0", "`--workers` must be from 1 to 512, but is 0"),
-        ("--vocab-size", "-1", "`--vocab-size` must be at least 1, but is -1"),
+        ("--min-words", "0", "`--min-words` is 0: it has to be at least 1"),
+        ("--max-ratio", "0.5", "`--max-ratio` is 0.5: it has to be at least 1"),
+        (
+            "--character-coverage",
+            "1.5",
+            "`--character-coverage` is 1.5: it has to be from 0.98 to 1",
+        ),
+        ("--target-lang", "en", "`--target-lang` is en: it has to be another language"),
+        ("--workers", "0", "`--workers` is 0: it has to be from 1 to 512"),
+        ("--vocab-size", "-1", "`--vocab-size` is -1: it has to be at least 1"),
     ],
 )
 def test_impossible_values_are_told(
@@ -124,6 +128,6 @@ def test_a_file_that_may_not_grow(splits: dict[str, Path], tmp_path: Path) -> No
     process = start(words(splits, tmp_path / "out", "--workers", "1"), preexec_fn=limit)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "the disk must have room, but is full (File too large" in told
+    assert "the disk is full (File too large" in told
     assert "Traceback" not in told
     assert not list((tmp_path / "out").rglob("*.tmp"))

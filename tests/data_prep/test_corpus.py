@@ -68,14 +68,14 @@ def test_optional_files_are_found(tmp_path: Path) -> None:
 
 def test_missing_side_is_told(tmp_path: Path) -> None:
     write(tmp_path / "a.en", b"one\n")
-    with pytest.raises(UserError, match=r"a\.de` or `.*a\.de\.gz` must be a file, but neither"):
+    with pytest.raises(UserError, match=r"neither `.*a\.de` nor `.*a\.de\.gz`"):
         find_parallel(tmp_path / "a", "en", "de")
 
 
 def test_ambiguous_side_is_told(tmp_path: Path) -> None:
     for name in ("a.en", "a.en.gz", "a.de"):
         write(tmp_path / name, b"one\n")
-    with pytest.raises(UserError, match="both exist"):
+    with pytest.raises(UserError, match="both plain and compressed"):
         find_parallel(tmp_path / "a", "en", "de")
 
 
@@ -91,7 +91,7 @@ def test_truncated_gzip_is_told(tmp_path: Path) -> None:
     whole = gzip.compress("".join(s + "\n" for s, _ in pairs(500)).encode())
     path = tmp_path / "a.en.gz"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"a\.en\.gz` must be a whole gzip file"):
+    with pytest.raises(UserError, match=r"the gzip file `.*a\.en\.gz` is damaged"):
         count_lines(path)
 
 
@@ -100,7 +100,7 @@ def test_damaged_gzip_is_told(tmp_path: Path) -> None:
     content[-6] ^= 0xFF  # the checksum
     path = tmp_path / "a.en.gz"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="must be a whole gzip file"):
+    with pytest.raises(UserError, match=r"the gzip file .* is damaged"):
         list(corpus.read_lines(path))
 
 
@@ -109,5 +109,5 @@ def test_a_file_without_line_breaks_is_no_text(
 ) -> None:
     monkeypatch.setattr(corpus, "MAX_LINE_BYTES", 100)
     write(tmp_path / "a.en", b"short\n" + b"x" * 101 + b"\n")
-    with pytest.raises(UserError, match=r"a\.en` line 2 must be at most 100 bytes"):
+    with pytest.raises(UserError, match=r"a\.en` line 2 is longer than 100 bytes"):
         list(corpus.read_lines(tmp_path / "a.en"))

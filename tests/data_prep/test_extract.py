@@ -44,14 +44,14 @@ def test_wanted_members_are_written_and_no_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (member("/etc/passwd"), "stay in its folder"),
-        (member("../escape"), "stay in its folder"),
-        (member("a/../../escape"), "stay in its folder"),
-        (member("..\\escape"), "stay in its folder"),
-        (member("C:\\escape"), "stay in its folder"),
-        (member("a/link", tarfile.SYMTYPE, "/etc/passwd"), "link outside"),
-        (member("a/link", tarfile.SYMTYPE, "../../etc"), "link outside"),
-        (member("a/link", tarfile.LNKTYPE, "../etc"), "link outside"),
+        (member("/etc/passwd"), "lies outside its folder"),
+        (member("../escape"), "lies outside its folder"),
+        (member("a/../../escape"), "lies outside its folder"),
+        (member("..\\escape"), "lies outside its folder"),
+        (member("C:\\escape"), "lies outside its folder"),
+        (member("a/link", tarfile.SYMTYPE, "/etc/passwd"), "is a link to .* outside"),
+        (member("a/link", tarfile.SYMTYPE, "../../etc"), "is a link to .* outside"),
+        (member("a/link", tarfile.LNKTYPE, "../etc"), "is a link to .* outside"),
         (member("tty", tarfile.CHRTYPE), "is a device"),
         (member("disk", tarfile.BLKTYPE), "is a device"),
         (member("pipe", tarfile.FIFOTYPE), "is a device"),
@@ -66,7 +66,7 @@ def test_harmful_members_are_refused(tmp_path: Path, bad: tarfile.TarInfo, messa
 
 def test_a_wanted_link_is_refused(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tgz", GOOD, (member("b", tarfile.SYMTYPE, "training/a.en"), b""))
-    with pytest.raises(UserError, match="`b` once, as a plain file"):
+    with pytest.raises(UserError, match="`b` exactly once, as a plain file"):
         extract(path, {"b": tmp_path / "x"})
 
 
@@ -80,7 +80,7 @@ def test_a_wanted_member_must_come_once(tmp_path: Path) -> None:
 def test_a_missing_member_is_told(tmp_path: Path) -> None:
     path = archive(tmp_path / "a.tgz", GOOD)
     wanted = {"training/a.en": tmp_path / "x.en", "training/a.de": tmp_path / "x.de"}
-    with pytest.raises(UserError, match=r"must hold `training/a\.de`"):
+    with pytest.raises(UserError, match=r"does not hold `training/a\.de`"):
         extract(path, wanted)
     assert [p.name for p in tmp_path.iterdir()] == ["a.tgz"]
 
@@ -98,7 +98,7 @@ def test_a_bomb_is_stopped(tmp_path: Path) -> None:
 def test_too_many_members_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_MEMBERS", 3)
     path = archive(tmp_path / "a.tgz", *((member(f"m{i}"), b"") for i in range(4)), GOOD)
-    with pytest.raises(UserError, match="at most 3 members"):
+    with pytest.raises(UserError, match="more than 3 members"):
         extract(path, {"training/a.en": tmp_path / "x"})
 
 
@@ -122,6 +122,6 @@ def not_tar(content: bytes) -> bytes:
 def test_damage_is_told(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = archive(tmp_path / "a.tgz", GOOD, (member("big"), bytes(range(256)) * 500))
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match=r"a\.tgz` must be a whole \.tgz file"):
+    with pytest.raises(UserError, match=r"a\.tgz` is not a whole \.tgz file"):
         extract(path, {"training/a.en": tmp_path / "x"})
     assert not (tmp_path / "x").exists()

@@ -99,7 +99,7 @@ def test_the_first_invalid_line_is_named(
     assert prepare() == 0
     assert f"1 pairs are not UTF-8: dropped; first `{path}` line 7" in caplog.text
     assert prepare("--invalid-utf8", "error") == 1
-    assert f"`{path}` line 7 must be UTF-8" in caplog.text
+    assert f"`{path}` line 7 is not UTF-8" in caplog.text
 
 
 def test_any_number_of_workers_gives_the_same(
@@ -311,7 +311,7 @@ def test_a_missing_side(
 ) -> None:
     Path(f"{splits['train']}.de").unlink()
     assert prepare() == 1
-    assert "train.de.gz` must be a file, but neither exists" in caplog.text
+    assert "train.de.gz`: check the path" in caplog.text
 
 
 def test_a_truncated_gzip(
@@ -322,14 +322,14 @@ def test_a_truncated_gzip(
     path.unlink()
     Path(f"{path}.gz").write_bytes(content[: len(content) // 2])
     assert prepare() == 1
-    assert "train.en.gz` must be a whole gzip file, but is damaged or cut short" in caplog.text
+    assert "train.en.gz` is damaged or cut short" in caplog.text
 
 
 def test_an_empty_result(prepare: Prepare, out: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert prepare("--min-words", "100") == 1
-    assert "must be left after cleaning, but none is (dropped: 300 too few words)" in caplog.text
+    assert "no pair is left after cleaning (dropped: 300 too few words)" in caplog.text
     assert prepare("--max-subwords", "1", "--max-ratio", "1") == 1
-    assert "must be left after encoding, but none is (dropped: " in caplog.text
+    assert "no pair is left after encoding (dropped: " in caplog.text
     assert not (out / "prepared.json").exists()
 
 
@@ -338,7 +338,7 @@ def test_an_empty_test_set(
 ) -> None:
     write_parallel(splits["test"], [])
     assert prepare() == 1
-    assert "at least one pair must be left after reading the test set" in caplog.text
+    assert "no pair is left after reading the test set" in caplog.text
 
 
 def test_invalid_utf8_in_a_test_set_is_located(
@@ -347,7 +347,7 @@ def test_invalid_utf8_in_a_test_set_is_located(
     path = Path(f"{splits['test']}.en")
     path.write_bytes(b"a\n" * 9 + b"Stra\xdfe\n" + b"a\n" * 5)
     assert prepare() == 1
-    assert f"`{path}` line 10 must be UTF-8, but its byte 5 is not" in caplog.text
+    assert f"`{path}` line 10 is not UTF-8 at byte 5" in caplog.text
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -381,7 +381,7 @@ def test_a_full_disk_in_any_stage(
         if stage == "binarise":
             patched.setattr("data_prep.binarise.BlockBuilder.add_block", no_space)
         assert prepare() == 1
-    assert "the disk must have room, but is full" in caplog.text
+    assert "the disk is full" in caplog.text
     assert not (out / "prepared.json").exists() and not list(out.rglob("*.tmp"))
     assert not (out / "stamps" / f"{stage}.json").exists()
     assert prepare() == 0
@@ -404,9 +404,9 @@ def test_two_at_once_are_refused(
 ) -> None:
     with locked(out):
         assert prepare() == 1
-    assert "another data_prep is at work in it" in caplog.text
+    assert "another data_prep is at work in" in caplog.text
 
 
 def test_verify_wants_a_prepared_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert main(["verify", str(tmp_path)]) == 1
-    assert "must hold a prepared.json" in caplog.text
+    assert "holds no prepared.json" in caplog.text

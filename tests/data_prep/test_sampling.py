@@ -29,4 +29,4 @@ def test_documents_and_context_arrive_beside_the_data(
 
 def test_too_few_documents_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert prepare(tmp_path, "--documents", "1") == 1
-    assert "`documents` must be at least" in caplog.text
+    assert "it has to be at least" in caplog.text

@@ -77,13 +77,13 @@ def test_byte_fallback_leaves_nothing_unknown(sides: tuple[Path, Path], tmp_path
 
 
 def test_too_large_a_vocabulary_is_told(sides: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`--vocab-size` must be at most \d+ .* but is 50000"):
+    with pytest.raises(UserError, match=r"`--vocab-size` is 50000: .* has to be at most \d+"):
         train(sides, vocab_size=50000)
     assert not (tmp_path / "m").exists()
 
 
 def test_too_small_a_vocabulary_is_told(sides: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"`--vocab-size` must be at least \d+.* but is 5"):
+    with pytest.raises(UserError, match=r"`--vocab-size` is 5: .* has to be at least \d+"):
         train(sides, vocab_size=5)
 
 
@@ -96,7 +96,7 @@ def test_a_damaged_model_is_noticed(sides: tuple[Path, Path], tmp_path: Path, da
     else:
         content[-20] ^= 1
     (tmp_path / "m").write_bytes(content)
-    with pytest.raises(UserError, match=r"m` must have the SHA-256"):
+    with pytest.raises(UserError, match=r"m` has the SHA-256"):
         spm.load_checked(tmp_path / "m", told["sha256"])
 
 
@@ -110,5 +110,5 @@ def test_pieces_that_fairseq_would_split_are_refused() -> None:
         normalization_rule_name="identity",
         minloglevel=2,
     )
-    with pytest.raises(UserError, match=r"must be a word to fairseq, but '\\u2003' is not"):
+    with pytest.raises(UserError, match=r"piece '\\u2003' is not a word to fairseq"):
         spm.check_pieces(spm.load(written.getvalue()))

@@ -110,7 +110,7 @@ def test_a_wrong_archive_stops_everything(
     path.write_bytes(content)
     out = tmp_path / "out"
     assert prepare(out, "--local-dir", str(official)) == 1
-    assert "commoncrawl.tgz` must have the SHA256" in caplog.text
+    assert "commoncrawl.tgz` has the SHA256" in caplog.text
     assert not (out / "work" / "official" / "commoncrawl.en").exists()
     assert not (out / "prepared.json").exists()
 

@@ -108,14 +108,14 @@ def test_numbers_without_a_word_are_found(data: Path) -> None:
     check_numbers(prefix, words)
     path = data / f"{PAIR}.bin"
     path.write_bytes(b"\xff\x7f" + path.read_bytes()[2:])
-    with pytest.raises(UserError, match=r"must hold numbers below \d+, .* but holds 32767"):
+    with pytest.raises(UserError, match=r"holds the number 32767, .* below \d+"):
         check_numbers(prefix, words)
 
 
 @pytest.mark.parametrize("missing", ["bin", "idx"])
 def test_half_a_set_is_told(missing: str, data: Path) -> None:
     (data / f"{PAIR}.{missing}").unlink()
-    with pytest.raises(UserError, match=f"{PAIR}.{missing}` must be a file"):
+    with pytest.raises(UserError, match=f"{PAIR}.{missing}`: name a folder"):
         indexed_dataset.infer_dataset_impl(str(data / PAIR))
     assert indexed_dataset.infer_dataset_impl(str(data / "nothing")) is None
 

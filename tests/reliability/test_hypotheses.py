@@ -16,17 +16,17 @@ from fairseq_memtx.ground.errors import UserError
 @pytest.mark.parametrize(
     ("output", "says"),
     [
-        (b"D-x\t-1\ty\n", "line `D-x\\t-1\\ty` must begin with a sentence's number"),
-        (b"D-\t-1\ty\n", "must begin with a sentence's number"),
-        (b"D--1\t-1\ty\n", "must begin with a sentence's number"),
-        ("D-\u0663\t-1\ty\n".encode(), "must begin with a sentence's number"),
-        (b"D-0\n", "must be D-NUMBER, a tab, a score, a tab and a text"),
-        (b"D-0\t-1\n", "must be D-NUMBER, a tab, a score, a tab and a text"),
-        (b"D-0 -1 y\n", "must begin with a sentence's number"),
-        (b"D-" + b"9" * 5000 + b"\t-1\ty\n", "there must be 1 translations"),
-        (b"D-0\t-1\t\xff\n", "the input must be UTF-8, but is not at byte 7"),
-        (b"", "there must be 1 translations, but are 0"),
-        (b"\0\n", "there must be 1 translations, but are 0"),
+        (b"D-x\t-1\ty\n", "line `D-x\\t-1\\ty` does not begin with a sentence's number"),
+        (b"D-\t-1\ty\n", "does not begin with a sentence's number"),
+        (b"D--1\t-1\ty\n", "does not begin with a sentence's number"),
+        ("D-\u0663\t-1\ty\n".encode(), "does not begin with a sentence's number"),
+        (b"D-0\n", "is not D-NUMBER, a tab, a score, a tab and a text"),
+        (b"D-0\t-1\n", "is not D-NUMBER, a tab, a score, a tab and a text"),
+        (b"D-0 -1 y\n", "does not begin with a sentence's number"),
+        (b"D-" + b"9" * 5000 + b"\t-1\ty\n", "translations instead of 1"),
+        (b"D-0\t-1\t\xff\n", "the input is not UTF-8 at byte 7"),
+        (b"", "there are 0 translations instead of 1"),
+        (b"\0\n", "there are 0 translations instead of 1"),
     ],
 )
 def test_damaged_output(
@@ -50,7 +50,7 @@ def test_a_full_disk() -> None:
             stderr=subprocess.PIPE,
         )
     assert ran.returncode == 1
-    assert ran.stderr.startswith(b"error: the disk must have room") and ran.stderr.count(b"\n") == 1
+    assert ran.stderr.startswith(b"error: the disk is full") and ran.stderr.count(b"\n") == 1
 
 
 def test_a_reader_that_has_gone() -> None:
@@ -69,8 +69,8 @@ def test_a_reader_that_has_gone() -> None:
 def test_distil_takes_each_sentence_once() -> None:
     one = ["S-0\ta", "H-0\t-1\tb c", "H-0\t-2\tc", "D-0\t-1\tbc"]  # --nbest 2
     assert collect([*one, "S-7\td", "H-7\t-1\t"]) == {0: "b c", 7: ""}
-    with pytest.raises(UserError, match="sentence 0 must be decoded once, but was decoded twice"):
+    with pytest.raises(UserError, match="sentence 0 was decoded twice"):
         collect([*one, *one])
     for line in ("H-x\t-1\ta", "S-\ta", "H-1e3\t0\ta"):
-        with pytest.raises(UserError, match="must begin with a sentence's number"):
+        with pytest.raises(UserError, match="does not begin with a sentence's number"):
             collect([line])

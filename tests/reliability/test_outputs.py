@@ -139,7 +139,7 @@ def test_an_average_is_none_of_its_inputs(
     before = contents(tmp_path)
     for words in ([str(one), str(two)], [str(tmp_path), "--last", "1"]):
         assert average.main([*words, "--out", str(two)]) == 1
-        assert f"must be another file than `{two}`, which is read" in capsys.readouterr().err
+        assert f"is the same file as `{two}`, which is read" in capsys.readouterr().err
     assert contents(tmp_path) == before
 
 

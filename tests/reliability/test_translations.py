@@ -53,7 +53,7 @@ def test_a_full_disk_then_room(
     with monkeypatch.context() as patched:
         patched.setattr(translate, "write_block", fills)
         assert translate.main(words(scattered, text, output)) == 1
-    assert "the disk must have room" in capsys.readouterr().err.split("\n")[-2]
+    assert "the disk is full" in capsys.readouterr().err.split("\n")[-2]
     assert part.stat().st_size == min(room, len(whole.read_bytes()))
     assert translate.main(words(scattered, text, output)) == 0
     assert output.read_bytes() == whole.read_bytes()
@@ -102,23 +102,26 @@ def test_a_part_that_is_a_link_is_not_followed(
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / "output.part").symlink_to("precious")
     assert translate.main(words(scattered, text, tmp_path / "output")) == 1
-    assert "output.part` must be a file, but is a link" in capsys.readouterr().err
+    assert "output.part` is a link" in capsys.readouterr().err
     assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--threads", "100000"], "must be from 1 to"),
-        (["--threads", "0"], "must be from 1 to"),
-        (["--lenpen", "500"], "`lenpen` must be from -10.0 to 10.0, but is 500.0"),
-        (["--lenpen=-1e6"], "`lenpen` must be from"),
-        (["--block", "99999999999999999999"], "must be at most 2147483647"),
-        (["--batch-size", "99999999999"], "must be at most 2147483647"),
-        (["--max-len-a", "1e308"], "`max_len_a` must be from 0 to 1000"),
-        (["--max-len-b", "2000000000"], "`max_len_b` must be from 0 to 1000000"),
-        (["--beam", "100001"], "`beam` must be from 1 to 100000"),
-        (["--beam", "99999"], "--beam must be at most"),
+        (["--threads", "100000"], "it has to be from 1 to"),
+        (["--threads", "0"], "it has to be from 1 to"),
+        (["--lenpen", "500"], "`lenpen` is 500.0: it has to be from -10.0 to 10.0"),
+        (["--lenpen=-1e6"], "`lenpen` is -1000000.0: it has to be from"),
+        (["--block", "99999999999999999999"], "it has to be at most 2147483647"),
+        (["--batch-size", "99999999999"], "it has to be at most 2147483647"),
+        (["--max-len-a", "1e308"], "`max_len_a` is 1e+308: it has to be from 0 to 1000"),
+        (
+            ["--max-len-b", "2000000000"],
+            "`max_len_b` is 2000000000: it has to be from 0 to 1000000",
+        ),
+        (["--beam", "100001"], "`beam` is 100001: it has to be from 1 to 100000"),
+        (["--beam", "99999"], "--beam is 99999: it has to be at most"),
     ],
 )
 def test_numbers_are_bounded(
@@ -138,19 +141,19 @@ def test_fairseqs_generate_has_the_same_bound(scattered: Path) -> None:
 
     models, cfg, task = checkpoint_utils.load_model_ensemble_and_task([str(scattered)])
     cfg.generation.lenpen = 500
-    with pytest.raises(UserError, match=r"--lenpen must be from -10.0 to 10.0, but is 500"):
+    with pytest.raises(UserError, match=r"--lenpen is 500: it has to be from -10.0 to 10.0"):
         task.build_generator(models, cfg.generation)
 
 
 @pytest.mark.parametrize(
     ("lines", "says"),
     [
-        ([*["a"] * 9, None], "line 10 must be text .str., but is NoneType"),
-        (["a", b"b"], "line 2 must be text .str., but is bytes"),
+        ([*["a"] * 9, None], "line 10 is of type NoneType: it has to be text .str."),
+        (["a", b"b"], "line 2 is of type bytes: it has to be text .str."),
         (["a"] * 7000 + ["x\ud800"] + ["a"] * 3000, r"line 7001 .* character 2 is half .*U\+D800"),
-        (b"text", "`lines` must be a list of sentences, but is a bytes"),
-        ("text", "`lines` must be a list of sentences, but is a single text"),
-        (7, "`lines` must be a list of sentences, but is a int"),
+        (b"text", "`lines` is a bytes: it has to be a list of sentences"),
+        ("text", "`lines` is a single text: it has to be a list of sentences"),
+        (7, "`lines` is a int: it has to be a list of sentences"),
     ],
 )
 def test_what_is_no_text_is_told_before_the_work(lines, says: str, scattered: Path) -> None:
@@ -170,7 +173,7 @@ def test_lines_may_come_one_by_one() -> None:
      ("lenpen", None), ("max_len_b", 1.5), ("batch_size", 1e3), ("max_tokens", 0)],
 )  # fmt: skip
 def test_options_of_the_api_have_types_and_bounds(name: str, value: object) -> None:
-    with pytest.raises(UserError, match=f"`{name}` must be "):
+    with pytest.raises(UserError, match=f"`{name}` is .*: it has to be "):
         SearchSettings(**{name: value})  # type: ignore[arg-type]
 
 

@@ -113,7 +113,7 @@ def test_every_experiment_resolves(name: str) -> None:
             "`--decoders` has `parrot`: choose among transformer, feedback",
         ),
         (["demo", "--recipes", "magic"], "`--recipes` has `magic`: choose among plain, curriculum"),
-        (["demo", "--stages", "sleep"], "`--stages` must be among"),
+        (["demo", "--stages", "sleep"], "`--stages` has"),
         (["multi30k", "--stages", "prepare"], "experiment `multi30k` needs text"),
         (["demo", "--stages", "train"], "run the stage `prepare` first"),
     ],
@@ -136,5 +136,5 @@ def test_impossible_values_are_refused(argv, capsys) -> None:
 def test_missing_corpus_names_the_file(tmp_path, capsys) -> None:
     argv = ["multi30k", "--stages", "prepare", "--corpora", str(tmp_path), "--runs-dir"]
     assert experiment.main([*argv, str(tmp_path / "runs")]) == 1
-    assert "corpora folder must hold" in capsys.readouterr().err
+    assert "corpora folder holds neither" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()

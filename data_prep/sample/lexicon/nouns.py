@@ -499,7 +499,7 @@ def compound(first: Noun, head: Noun) -> Noun:
         ValueError: `first` has no compound stem.
     """
     if not first.compound:
-        raise ValueError(f"`first` must have a compound stem, but is {first.german!r}")
+        raise ValueError(f"`first` is {first.german!r}, a noun without a compound stem")
 
     def join(german: str) -> str:
         return first.compound + german[0].lower() + german[1:]

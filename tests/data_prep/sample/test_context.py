@@ -150,7 +150,7 @@ def test_scores_by_hand():
     assert accuracy(["Er war alt."], {1: [row]})["context"] == {
         "pronouns": 1, "right": 1, "share": 1.0,
     }  # fmt: skip
-    with pytest.raises(ValueError, match="`position` must point at 'er', but is at 'Der'"):
+    with pytest.raises(ValueError, match="`position` points at 'Der' instead of 'er'"):
         contrasts("Der Hut war alt.", [row])
-    with pytest.raises(ValueError, match="`hypotheses` must have 1 lines or more, but is 0"):
+    with pytest.raises(ValueError, match="`hypotheses` has 0 lines: it has to have 1 or more"):
         accuracy([], {1: [row]})

@@ -127,10 +127,10 @@ def test_default_sizes():
 
 
 def test_too_few_documents(tmp_path, capsys):
-    with pytest.raises(SampleError, match="`documents` must be at least 3, but is 2"):
+    with pytest.raises(SampleError, match="`documents` is 2: it has to be at least 3"):
         generate(tmp_path / "out", documents=2)
     assert main(["--out", str(tmp_path / "out"), "--documents", "-1"]) == 2
-    assert capsys.readouterr().err.endswith("error: `documents` must be at least 3, but is -1\n")
+    assert capsys.readouterr().err.endswith("error: `documents` is -1: it has to be at least 3\n")
     assert not (tmp_path / "out").exists()
 
 
@@ -138,7 +138,7 @@ def test_out_is_a_file(tmp_path, capsys):
     taken = tmp_path / "taken"
     taken.write_text("mine", encoding="utf-8")
     assert main(["--out", str(taken), "--documents", "3"]) == 2
-    assert "error: `out` must be a folder we can write" in capsys.readouterr().err
+    assert "a folder that cannot be written" in capsys.readouterr().err
     assert taken.read_text(encoding="utf-8") == "mine"
 
 

@@ -87,7 +87,7 @@ def test_files_of_old_torch_are_read(tmp_path: Path) -> None:
 
 def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for name, message in (("pipe", "no regular file"), ("none", "there is no checkpoint")):
+    for name, message in (("pipe", "not a regular file"), ("none", "there is no checkpoint")):
         with pytest.raises(UserError, match=message):
             checkpoints.load(tmp_path / name)
     with pytest.raises(UserError, match="is a folder"):

@@ -53,7 +53,7 @@ def test_integers_are_taken_from_the_last() -> None:
     ("other", "message"),
     [
         ({"v": torch.zeros(2)}, "`v` is in one only"),
-        ({"w": torch.zeros(3)}, r"has \(2,\) and \(3,\)"),
+        ({"w": torch.zeros(3)}, r"shape of `w`: \(2,\) and \(3,\)"),
     ],
 )
 def test_different_models_are_refused(other: dict, message: str) -> None:
@@ -85,7 +85,7 @@ def test_best_follows_the_direction_of_the_metric(tmp_path, maximize, expected) 
 
 def test_too_few_checkpoints_are_refused_unless_allowed(tmp_path: Path) -> None:
     save(tmp_path, "checkpoint1.pt", 1, torch.zeros(1))
-    with pytest.raises(UserError, match="must be 3 checkpoints to average, but are 1"):
+    with pytest.raises(UserError, match="there are 1 checkpoints to average instead of 3"):
         average.average([tmp_path], tmp_path / "out.pt", last=3)
     assert average.average([tmp_path], tmp_path / "out.pt", last=3, fewer=True)["updates"] == [1]
 

@@ -128,9 +128,9 @@ def test_the_decoding_is_fairseq_generate(
 @pytest.mark.parametrize(
     "change, says",
     [
-        ({"data": "nowhere"}, "must hold a prepared.json, but does not"),
-        ({"teacher": "nowhere.pt"}, "must be a checkpoint, but there is no file"),
-        ({"out": None}, "`--out` must be another folder than `--data`"),
+        ({"data": "nowhere"}, "holds no prepared.json"),
+        ({"teacher": "nowhere.pt"}, "name a checkpoint"),
+        ({"out": None}, "`--out` is the same folder as `--data`"),
     ],
 )
 def test_mistakes_are_told(
@@ -145,7 +145,7 @@ def test_damaged_data_and_an_open_quote_are_told(
     teacher: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "prepared.json").write_text("{", encoding="utf-8")
-    with pytest.raises(UserError, match=r"prepared\.json` must be what data_prep tells"):
+    with pytest.raises(UserError, match=r"prepared\.json` cannot be read as data_prep's report"):
         run(tmp_path, teacher, tmp_path / "out")
     with pytest.raises(SystemExit):
         run(tmp_path, teacher, tmp_path / "out", "--generate-args='--cpu")

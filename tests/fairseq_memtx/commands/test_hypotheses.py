@@ -26,9 +26,9 @@ def test_an_empty_translation_is_kept() -> None:
 @pytest.mark.parametrize(
     ("output", "count", "message"),
     [
-        (["D-0\t0\ta"], 2, "must be 2 translations, but are 1, the first missing is 1"),
-        (["D-0\t0\ta", "D-1\t0\tb"], 1, "must be 1 translations, but are 2"),
-        (["D-0\t0\ta", "D-0\t0\tb"], 1, "sentence 0 must be translated once"),
+        (["D-0\t0\ta"], 2, "there are 1 translations instead of 2, the first missing is 1"),
+        (["D-0\t0\ta", "D-1\t0\tb"], 1, "there are 2 translations instead of 1"),
+        (["D-0\t0\ta", "D-0\t0\tb"], 1, "sentence 0 is translated twice"),
     ],
 )
 def test_missing_and_repeated_sentences_are_refused(output, count, message) -> None:
@@ -45,8 +45,8 @@ def test_only_line_feeds_split_lines(tmp_path) -> None:
 
 
 def test_unreadable_text_is_a_user_error(tmp_path) -> None:
-    with pytest.raises(UserError, match="there is none"):
+    with pytest.raises(UserError, match="there is no file"):
         read_lines(tmp_path / "none")
     (tmp_path / "latin").write_bytes("schön".encode("latin-1"))
-    with pytest.raises(UserError, match="must be UTF-8, but is not at byte 3"):
+    with pytest.raises(UserError, match="is not UTF-8 at byte 3"):
         read_lines(tmp_path / "latin")

@@ -88,9 +88,9 @@ def test_a_plot_is_the_same_every_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: path, "but there is no file"),
-        (lambda path: write_log(path, [(1, [])]), "--log-format json, but names no mixture"),
-        (lambda path: write_checkpoint(path, None), "learned mixture, but has none"),
+        (lambda path: path, "there is no file"),
+        (lambda path: write_log(path, [(1, [])]), "names no mixture"),
+        (lambda path: write_checkpoint(path, None), "has no learned mixture"),
         (lambda path: path.write_bytes(b"PK\x03\x04 half a file"), "it is cut short"),
     ],
 )

@@ -36,12 +36,18 @@ def test_unusable_files_are_refused(
     model, other = str(tiny_checkpoints["feedback"]), tmp_path / "other.pt"
     torch.save({"model": {}, "cfg": {"task": {"_name": "language_modeling"}}}, other)
     cases = {
-        (model, "--out", model): "another file",
+        (model, "--out", model): "which is read: name another",
         ("no.pt", "--out", "x.pt"): "there is no checkpoint `no.pt`",
-        (model, "--out", "x.pt", "--data", str(tmp_path)): "must hold sentencepiece.bpe.model",
-        (model, "--out", str(tmp_path)): "must be a file, but is a folder",
-        (model, "--out", f"{model}/x.pt"): "is a file that exists",
-        (str(other), "--out", "x.pt"): "task must be translation, but is language_modeling",
+        (
+            model,
+            "--out",
+            "x.pt",
+            "--data",
+            str(tmp_path),
+        ): "sentencepiece.bpe.model and the dictionaries are not in",
+        (model, "--out", str(tmp_path)): "is a folder: name a file",
+        (model, "--out", f"{model}/x.pt"): "is a file, not a folder",
+        (str(other), "--out", "x.pt"): "task is language_modeling: only",
     }
     for words, message in cases.items():
         assert quantize.main(list(words)) == 1

@@ -39,9 +39,9 @@ def test_a_perfect_translation() -> None:
 
 
 def test_unequal_counts_are_refused() -> None:
-    with pytest.raises(UserError, match=r"references \(3\), but have 2"):
+    with pytest.raises(UserError, match=r"have 2 lines, but the references have 3"):
         score.score(HYPOTHESES[:2], REFERENCES)
-    with pytest.raises(UserError, match="there must be references"):
+    with pytest.raises(UserError, match="there are no references"):
         score.score([], [])
 
 

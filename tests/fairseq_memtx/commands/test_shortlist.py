@@ -46,14 +46,14 @@ def test_what_cannot_work_is_refused_before_the_work(
         assert shortlist.main([str(data), "--out", str(tmp_path / out)]) == 1
         return capsys.readouterr().err.split("\n")[-2]
 
-    assert "must be a file, but is a folder" in error(".")
+    assert "is a folder: name a file" in error(".")
     (data / "valid.en-de.en.idx").write_bytes(b"no index")
-    assert "valid.en-de.en.idx` must be an index of fairseq's" in error("list.npz")
+    assert "valid.en-de.en.idx` has only 8 bytes" in error("list.npz")
     (data / "valid.en-de.en.idx").unlink()
     assert "the split `valid`" in error("list.npz")
 
 
-@pytest.mark.parametrize(("folder", "message"), [("nowhere", "must be a folder"), (".", "split")])
+@pytest.mark.parametrize(("folder", "message"), [("nowhere", "is not a folder"), (".", "split")])
 def test_missing_data(folder: str, message: str, tmp_path: Path, capsys) -> None:
     path = tmp_path / folder
     assert shortlist.main([str(path), "--out", str(tmp_path / "x.npz")]) == 1

@@ -116,7 +116,7 @@ def test_generators_agree_and_a_list_of_all_words_changes_nothing(
     assert found[0] == found[1]
     # words that the training text never has are not in the list
     assert len(found[2]) == len(SOURCE) and found[2][1] == ""
-    with pytest.raises(ValueError, match="--memtx-generator must be fast"):
+    with pytest.raises(ValueError, match=r"--memtx-generator is .* it has to be fast"):
         SearchSettings(generator="fairseq", shortlist=str(path))
 
 
@@ -215,7 +215,7 @@ def test_a_single_text_in_place_of_lines_is_refused(trained: Path) -> None:
     search = SearchSettings(max_len_a=0, max_len_b=3)
     translator = Translator.from_pretrained(trained, search=search)
     assert translator.translate(iter(["A bird"])) == translator.translate(["A bird"])
-    with pytest.raises(ModelError, match="`lines` must be a list of sentences"):
+    with pytest.raises(ModelError, match="it has to be a list of sentences"):
         translator.translate("A bird")
 
 
@@ -256,25 +256,28 @@ def test_a_line_longer_than_the_model_takes(trained: Path, caplog) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["no.pt"], "`no.pt` must be a checkpoint"),
-        (["{model}", "--input", "no.en"], "`--input no.en` must be a text file"),
-        (["{model}", "--shortlist", "no.npz"], "`--shortlist no.npz` must be a file"),
-        (["{model}", "--output", "out"], "`--output` must come with `--input`"),
-        (["{model}", "--data", "nowhere"], "`nowhere` must hold sentencepiece.bpe.model"),
-        (["{model}", "--input", "{bad}"], "line 2 of the input must be UTF-8"),
+        (["no.pt"], "there is no checkpoint `no.pt`"),
+        (["{model}", "--input", "no.en"], "there is no file `--input no.en`"),
+        (["{model}", "--shortlist", "no.npz"], "there is no file `--shortlist no.npz`"),
+        (["{model}", "--output", "out"], "`--output` needs `--input`"),
+        (
+            ["{model}", "--data", "nowhere"],
+            "sentencepiece.bpe.model and the dictionaries are not in `nowhere`",
+        ),
+        (["{model}", "--input", "{bad}"], "line 2 of the input is not UTF-8"),
         (["{model}", "--input", "{bad}", "--output", "{bad}"], "bad`, which is read"),
         (
             ["{model}", "--input", "{bad}", "--output", "{folder}"],
-            "must be a file, but is a folder",
+            "is a folder: name a file",
         ),
-        (["{model}", "--input", "{bad}", "--output", "{bad}/x"], "exists"),
-        (["{model}", "--device", "nothing"], "`device` must be cpu, or a GPU"),
-        (["{model}", "--lenpen", "nan"], "`lenpen` must be from -10.0 to 10.0, but is nan"),
+        (["{model}", "--input", "{bad}", "--output", "{bad}/x"], "is a file, not a folder"),
+        (["{model}", "--device", "nothing"], "`device` is nothing: it has to be cpu, or a GPU"),
+        (["{model}", "--lenpen", "nan"], "`lenpen` is nan: it has to be from -10.0 to 10.0"),
         (["{model}", "--int8", "--half"], "leave half precision out"),
         (["{bad}"], "is no whole checkpoint"),
-        (["{empty}"], "must be a checkpoint of fairseq's"),
-        (["{model}", "--data", "{folder}"], "dict.en.txt` must be a dictionary of fairseq"),
-        (["{diverged}", "--input", "{good}"], "must be finite, but has NaN or infinite values"),
+        (["{empty}"], "cannot be read as a checkpoint of fairseq's"),
+        (["{model}", "--data", "{folder}"], "dict.en.txt`: it has to be a dictionary of fairseq"),
+        (["{diverged}", "--input", "{good}"], "has NaN or infinite values"),
     ],
 )
 def test_errors_in_one_line(words, message, trained, diverged, tmp_path, capsys) -> None:
@@ -302,10 +305,10 @@ def test_impossible_options_of_the_search_are_refused(name: str, value: float) -
     from fairseq_memtx.ground.errors import UserError as ModelError
     from fairseq_memtx.translator import SearchSettings
 
-    with pytest.raises(ModelError, match=f"`{name}` must be .*, but is {value}"):
+    with pytest.raises(ModelError, match=f"`{name}` is {value}: it has to be"):
         SearchSettings(**{name: value})
 
 
 def test_the_input_must_have_what_was_translated(trained: Path, source: Path, tmp_path: Path):
-    with pytest.raises(UserError, match="must be UTF-8"):
+    with pytest.raises(UserError, match="is not UTF-8"):
         list(read_lines(io.BytesIO(b"\xff\n")))

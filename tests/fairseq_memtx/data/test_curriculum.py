@@ -291,7 +291,10 @@ def test_segments_are_counted_in_start_end_and_step(data: Path) -> None:
 
 def test_segments_need_a_decoder_that_works_in_them(data: Path) -> None:
     task = make_task(data, *SCHEDULE.split(), "--memtx-length-unit", "segments")
-    with pytest.raises(UserError, match="--memtx-length-unit must be subwords with a decoder that"):
+    with pytest.raises(
+        UserError,
+        match="--memtx-length-unit is segments: it has to be subwords with a decoder that",
+    ):
         make_iterator(task)
 
 
@@ -350,8 +353,16 @@ def test_the_start_and_the_end_come_from_the_data(data: Path) -> None:
 @pytest.mark.parametrize(
     "flags, state, says",
     [
-        ("--memtx-length-start 1", {}, "--memtx-length-start must be at least 2, the length of"),
-        ("--memtx-length-end 1", {}, "--memtx-length-end must be at least 2, which a hundredth"),
+        (
+            "--memtx-length-start 1",
+            {},
+            "--memtx-length-start is 1: it has to be at least 2, the length of",
+        ),
+        (
+            "--memtx-length-end 1",
+            {},
+            "--memtx-length-end is 1: it has to be at least 2, which a hundredth",
+        ),
         ("", {"sorted_epochs": 1}, "--curriculum, which sorts batches, cannot be used with"),
         ("", {"grouped_shuffling": True}, "--grouped-shuffling cannot be used with"),
     ],
@@ -367,14 +378,23 @@ def test_a_schedule_that_cannot_work_is_refused(
 @pytest.mark.parametrize(
     "flags, says",
     [
-        ("--memtx-length-schedule sudden", "must be one of none, linear, root, .*, but is sudden"),
-        ("--memtx-length-start 9 --memtx-length-end 8", "-end must be at least .* 9, but is 8"),
-        ("--memtx-length-mode prefix --memtx-length-by source", "-by must be target with"),
-        ("--memtx-length-unit segments --memtx-length-by both", "-by must be target with"),
-        ("--memtx-length-step 0", "--memtx-length-step must be at least 1, but is 0"),
-        ("--memtx-length-stages 1", "--memtx-length-stages must be at least 2, but is 1"),
-        ("--memtx-length-updates 9", "-updates must be left out without --memtx-length-schedule"),
-        (f"{SCHEDULE} --memtx-length-stages 5", "left out without --memtx-length-schedule stages"),
+        ("--memtx-length-schedule sudden", "is sudden: it has to be one of none, linear, root, "),
+        ("--memtx-length-start 9 --memtx-length-end 8", "-end is 8: it has to be at least .* 9"),
+        (
+            "--memtx-length-mode prefix --memtx-length-by source",
+            "-by is (source|both): it has to be target with",
+        ),
+        (
+            "--memtx-length-unit segments --memtx-length-by both",
+            "-by is (source|both): it has to be target with",
+        ),
+        ("--memtx-length-step 0", "--memtx-length-step is 0: it has to be at least 1"),
+        ("--memtx-length-stages 1", "--memtx-length-stages is 1: it has to be at least 2"),
+        ("--memtx-length-updates 9", "-updates is .* leave it out without --memtx-length-schedule"),
+        (
+            f"{SCHEDULE} --memtx-length-stages 5",
+            "leave it out without --memtx-length-schedule stages",
+        ),
     ],
 )
 def test_impossible_flags_are_refused(data: Path, flags: str, says: str) -> None:

@@ -185,9 +185,12 @@ def test_the_flags_have_the_engines_defaults():
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({"sweeps": 0}, "--memtx-sweeps must be at least 1, but is 0"),
-        ({"sweep_block": -1}, "--memtx-sweep-block must be at least 0, but is -1"),
-        ({"sweeps": 3, "sweep_grads": 4}, "--memtx-sweep-grads must be at most --memtx-sweeps 3"),
+        ({"sweeps": 0}, "--memtx-sweeps is 0: it has to be at least 1"),
+        ({"sweep_block": -1}, "--memtx-sweep-block is -1: it has to be at least 0"),
+        (
+            {"sweeps": 3, "sweep_grads": 4},
+            "--memtx-sweep-grads is .* it has to be at most --memtx-sweeps 3",
+        ),
     ],
 )
 def test_impossible_sweeps_are_refused(given, message):
@@ -198,7 +201,7 @@ def test_impossible_sweeps_are_refused(given, message):
 @pytest.mark.parametrize("name", ["sweeps", "sweep_block", "sweep_grads"])
 @pytest.mark.parametrize("engine", ["manual", "reference"])
 def test_sweeps_of_another_engine_are_refused(engine, name):
-    message = f"--memtx-{name.replace('_', '-')} must be left out without --memtx-engine parallel"
+    message = f"--memtx-{name.replace('_', '-')} is .* leave it out without --memtx-engine parallel"
     with pytest.raises(ValueError, match=message):
         FeedbackOptions(engine=engine, **{name: 1})
 

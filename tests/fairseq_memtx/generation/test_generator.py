@@ -256,12 +256,12 @@ def test_what_contradicts_itself_is_refused():
 
 
 def test_a_minimum_beyond_the_maximum_is_refused():
-    with pytest.raises(UserError, match="--min-len must be at most 6, but is 7"):
+    with pytest.raises(UserError, match="--min-len is 7: it has to be at most 6"):
         generate([build_model()], sample(), FastGenerator, min_len=7)
 
 
 def test_a_beam_as_large_as_the_vocabulary_is_refused():
-    with pytest.raises(UserError, match="--beam must be at most 11"):
+    with pytest.raises(UserError, match=r"--beam is .* it has to be at most 11"):
         generate([build_model()], sample(), FastGenerator, beam_size=12)
 
 

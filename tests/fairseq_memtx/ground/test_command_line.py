@@ -14,12 +14,12 @@ def test_what_a_command_returns(capsys: pytest.CaptureFixture) -> None:
         raise KeyboardInterrupt
 
     def wrong() -> None:
-        raise UserError("`x` must be y, but is z")
+        raise UserError("`x` is z: it has to be y")
 
     assert command_line.run(lambda: None, []) == 0
     assert command_line.run(interrupted, []) == command_line.INTERRUPTED
     assert command_line.run(wrong, []) == 1
-    assert capsys.readouterr().err.endswith("error: `x` must be y, but is z\n")
+    assert capsys.readouterr().err.endswith("error: `x` is z: it has to be y\n")
 
 
 def test_an_error_of_a_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -34,4 +34,4 @@ def test_a_full_disk_is_told_with_what_to_do(capsys: pytest.CaptureFixture) -> N
         raise OSError(errno.ENOSPC, "No space left on device", "table.md")
 
     assert command_line.run(full, []) == 1
-    assert "the disk must have room" in capsys.readouterr().err
+    assert "the disk is full" in capsys.readouterr().err

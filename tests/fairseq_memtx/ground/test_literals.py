@@ -27,7 +27,7 @@ def test_plain_values_are_as_python_reads_them(text: str) -> None:
     ],
 )  # fmt: skip
 def test_all_else_is_refused_in_one_line(text: str) -> None:
-    with pytest.raises(UserError, match="must be a plain value") as caught:
+    with pytest.raises(UserError, match="is not a plain value") as caught:
         literal(text)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 200

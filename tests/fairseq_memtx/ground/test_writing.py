@@ -59,7 +59,7 @@ def test_what_is_no_plain_file_is_refused_before_and_while_writing(
     path = tmp_path / "out"
     REFUSED[says](path)
     before = contents(tmp_path)
-    with pytest.raises(UserError, match=f"`--out {path}` must be a file, but {says.strip()}"):
+    with pytest.raises(UserError, match=f"`--out {path}` {says.strip()}"):
         check_output(path, "--out")
     for write in (lambda: write_bytes(path, b"new"), lambda: open_growing(path).close()):
         with pytest.raises(UserError, match=says.strip()):
@@ -179,10 +179,10 @@ def test_inputs_and_impossible_places_are_refused(tmp_path: Path) -> None:
     text.write_bytes(b"read")
     (tmp_path / "other").hardlink_to(text)
     for same in (text, tmp_path / "." / "text", tmp_path / "other"):
-        with pytest.raises(UserError, match=f"must be another file than `{text}`, which is read"):
+        with pytest.raises(UserError, match=f"is the same file as `{text}`, which is read"):
             check_output(same, "--out", [text])
     check_output(tmp_path / "new", "--out", [text, tmp_path / "missing"])
-    with pytest.raises(UserError, match=r"must lie in a folder, but .* is a file that exists"):
+    with pytest.raises(UserError, match=r"cannot be written: .* is a file, not a folder"):
         check_output(text / "below" / "out")
     with pytest.raises(UserError, match="holds a NUL"):
         check_output(tmp_path / "a\0b")

@@ -96,30 +96,39 @@ def test_the_flags_of_the_transformer_shape_the_decoder():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"memtx_memory_span": -1}, "--memtx-memory-span must be at least 0, but is -1"),
-        ({"memtx_relative_positions": -2}, "--memtx-relative-positions must be at least 0"),
-        ({"memtx_memory_mixture": "median"}, "--memtx-memory-mixture: .* but is 'median'"),
-        ({"memtx_memory_mixture": "3"}, "--memtx-memory-mixture: .* from 0 to 2, but is '3'"),
-        ({"memtx_memory_mixture": 3}, "--memtx-memory-mixture: .* from 0 to 2, but is '3'"),
-        ({"memtx_memory_kv": "none"}, "--memtx-memory-kv must be one of shared, per-layer"),
-        ({"memtx_engine": "fast"}, "--memtx-engine must be one of .*reference.*, but is fast"),
+        ({"memtx_memory_span": -1}, "--memtx-memory-span is -1: it has to be at least 0"),
+        (
+            {"memtx_relative_positions": -2},
+            "--memtx-relative-positions is .* it has to be at least 0",
+        ),
+        ({"memtx_memory_mixture": "median"}, "--memtx-memory-mixture: .* is 'median'"),
+        ({"memtx_memory_mixture": "3"}, "--memtx-memory-mixture: .* is '3': .* from 0 to 2"),
+        ({"memtx_memory_mixture": 3}, "--memtx-memory-mixture: .* is '3': .* from 0 to 2"),
+        (
+            {"memtx_memory_kv": "none"},
+            "--memtx-memory-kv is none: it has to be one of shared, per-layer",
+        ),
+        ({"memtx_engine": "fast"}, "--memtx-engine is fast: it has to be one of .*reference"),
         *(
             (
                 {f"{kind}dropout": rate},
-                f"--{kind.replace('_', '-')}dropout must be .* but is {rate}",
+                f"--{kind.replace('_', '-')}dropout is {rate}: it has to be",
             )
             for kind in ("", "attention_", "activation_")
             for rate in (1.0, -0.1)
         ),
-        ({"relu_dropout": 1.5}, "--activation-dropout must be at least 0 and below 1, but is 1.5"),
+        ({"relu_dropout": 1.5}, "--activation-dropout is 1.5: it has to be at least 0 and below 1"),
         (
             {"decoder_layers_to_keep": "x", "encoder_layers_to_keep": "0"},
-            "--decoder-layers-to-keep must be numbers separated by commas, but is 'x'",
+            "--decoder-layers-to-keep is 'x': it has to be numbers separated by commas",
         ),
-        ({"decoder_attention_heads": 0}, "--decoder-attention-heads: .* at least 1, but is 0"),
+        (
+            {"decoder_attention_heads": 0},
+            "--decoder-attention-heads: .* is 0: it has to be at least 1",
+        ),
         (
             {"decoder_attention_heads": 3},
-            "--decoder-attention-heads: .* 3 attention heads, but is 8",
+            "--decoder-attention-heads: .* is 8: .* 3 attention heads",
         ),
     ],
 )

@@ -55,6 +55,6 @@ def test_an_impossible_option_ends_in_one_line(prepared_sample, tmp_path):
     refused = fairseq("train", *common, "-s", "en", "-t", "de", *flags.split())
     assert refused.returncode != 0
     assert refused.stderr.strip().split("\n")[-1] == (
-        "error: --memtx-segment-len must be a multiple of --memtx-compression-rate 4, but is 6"
+        "error: --memtx-segment-len is 6: it has to be a multiple of --memtx-compression-rate 4"
     )
     assert "Traceback" not in refused.stderr

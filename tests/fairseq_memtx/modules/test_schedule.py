@@ -108,11 +108,11 @@ def test_shares_by_hand() -> None:
 @pytest.mark.parametrize(
     "wrong, says",
     [
-        ({"kind": "sudden"}, "must be one of linear, root, stages, competence, but is sudden"),
+        ({"kind": "sudden"}, "is sudden: it has to be one of linear, root, stages, competence"),
         ({"start": 0}, "at least 1"),
-        ({"start": 9, "end": 8}, "no shorter than the first, but are 9 and 8"),
-        ({"updates": 0}, "`updates` and `step` must be at least 1"),
-        ({"step": 0}, "`updates` and `step` must be at least 1"),
+        ({"start": 9, "end": 8}, "lengths are 9 and 8: .* no shorter than the first"),
+        ({"updates": 0}, "`updates` and `step` have to be at least 1"),
+        ({"step": 0}, "`updates` and `step` have to be at least 1"),
         ({"stages": 1}, "`stages` at least 2"),
         ({"kind": "competence"}, "competence needs the lengths of the data"),
     ],
@@ -124,5 +124,5 @@ def test_the_impossible_is_refused(wrong: dict, says: str) -> None:
 
 
 def test_a_distribution_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one length"):
+    with pytest.raises(ValueError, match="there are no lengths"):
         LengthDistribution([])

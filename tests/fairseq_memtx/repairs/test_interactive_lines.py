@@ -28,7 +28,7 @@ def test_lines_end_at_line_feeds_only(source: Path) -> None:
 
 def test_what_is_no_utf8_is_told_with_its_line(source: Path) -> None:
     source.write_bytes(b"a\n\xff\n")
-    with pytest.raises(UserError, match="line 2 of the input must be UTF-8"):
+    with pytest.raises(UserError, match="line 2 of the input is not UTF-8"):
         list(interactive.buffered_read(str(source), 1))
 
 

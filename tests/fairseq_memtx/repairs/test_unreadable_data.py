@@ -27,17 +27,19 @@ def data(prepared_sample: Path, tmp_path: Path) -> Path:
 
 
 def test_each_kind_is_named(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(UserError, match=rf"{PREFIX}\.bin` must have \d+ bytes by its index"):
+    with pytest.raises(
+        UserError, match=rf"{PREFIX}\.bin` has \d+ bytes instead of the \d+ that its index tells"
+    ):
         MMapIndexedDataset(str(data / PREFIX))
     (data / "dict.txt").write_text("no count\n")
-    with pytest.raises(UserError, match=r"dict\.txt` must be a dictionary of fairseq's"):
+    with pytest.raises(UserError, match=r"dict\.txt` cannot be read as a dictionary of fairseq's"):
         Dictionary.load(str(data / "dict.txt"))
     (data / f"{PREFIX}.idx").write_bytes(b"")
-    with pytest.raises(UserError, match=rf"{PREFIX}\.idx` must be an index of fairseq's"):
+    with pytest.raises(UserError, match=rf"{PREFIX}\.idx` has only 0 bytes"):
         indexed_dataset.infer_dataset_impl(str(data / PREFIX))
     (data / "model").write_bytes(b"")
     told = Namespace(sentencepiece_model=str(data / "model"), sentencepiece_alpha=None)
-    with pytest.raises(UserError, match="model` must be a sentencepiece model"):
+    with pytest.raises(UserError, match="model` cannot be read as a sentencepiece model"):
         SentencepieceBPE(Namespace(**vars(told), sentencepiece_enable_sampling=False))
     assert capsys.readouterr().err == ""
 

@@ -129,19 +129,19 @@ def test_bfloat16_is_refused_where_the_processor_has_none(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(computing, "has_bfloat16", lambda: False)
-    with pytest.raises(UserError, match="--memtx-cpu-math must be float32 or torch on this"):
+    with pytest.raises(UserError, match="--memtx-cpu-math has to be float32 or torch on this"):
         train(data, tmp_path, "--memtx-cpu-math bfloat16")
 
 
 @pytest.mark.parametrize("flags", ["--bf16", "--amp", "--memory-efficient-fp16"])
 def test_another_precision_is_refused(data: Path, tmp_path: Path, flags: str) -> None:
-    with pytest.raises(UserError, match="--memtx-cpu-math must be left out with"):
+    with pytest.raises(UserError, match=r"--memtx-cpu-math is .* leave it out with"):
         train(data, tmp_path, f"--memtx-cpu-math float32 {flags}")
 
 
 @pytest.mark.parametrize("flag", ["--memtx-cpu-math", "--memtx-loss"])
 def test_an_unknown_choice_is_refused(data: Path, tmp_path: Path, flag: str) -> None:
-    with pytest.raises(UserError, match=f"{flag} must be one of .*, but is nonsense"):
+    with pytest.raises(UserError, match=f"{flag} is nonsense: it has to be one of"):
         train(data, tmp_path, f"{flag} nonsense")
 
 

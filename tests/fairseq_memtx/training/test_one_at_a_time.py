@@ -54,7 +54,7 @@ def test_a_training_waits_for_one_that_ends(
 
 def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(UserError, match=r"--save-dir must be a folder .* but `.*file/x` cannot"):
+    with pytest.raises(UserError, match=r"--save-dir `.*file/x` cannot be written"):
         checkpoint_utils.verify_checkpoint_directory(str(tmp_path / "file" / "x"))
 
 

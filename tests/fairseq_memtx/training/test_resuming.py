@@ -80,7 +80,7 @@ def test_a_folder_in_place_of_the_last_checkpoint_is_refused(
     fairseq_train("--max-update", "2", "--save-interval-updates", "2", "--disable-validation")
     (tmp_path / "checkpoint_last.pt").unlink()
     (tmp_path / "checkpoint_last.pt").mkdir()
-    with pytest.raises(UserError, match="is a folder: move it away"):
+    with pytest.raises(UserError, match="is a folder, not a checkpoint: move it away"):
         fairseq_train("--max-update", "3", "--disable-validation")
 
 
@@ -88,7 +88,7 @@ def test_a_folder_in_place_of_the_last_checkpoint_is_refused(
 def test_a_start_that_is_no_file_is_refused(
     flag: str, fairseq_train: Callable[..., None], tmp_path: Path
 ) -> None:
-    with pytest.raises(UserError, match=f"{flag} must be a checkpoint, but there is no file"):
+    with pytest.raises(UserError, match=f"there is no file .* {flag} has to be a checkpoint"):
         fairseq_train("--max-update", "1", "--disable-validation", flag, str(tmp_path / "no.pt"))
 
 

@@ -72,5 +72,5 @@ def test_the_published_table_is_made_of_its_records() -> None:
 def test_damaged_records_are_told_in_one_line(tmp_path: Path, capsys) -> None:
     (tmp_path / "engines.jsonl").write_text('{"size": "base-1"}\n', encoding="utf-8")
     assert bench_engines.main(["--out", str(tmp_path), "--table-only"]) == 1
-    assert "must hold whole records, but does not (KeyError: " in capsys.readouterr().err
+    assert "does not hold whole records (KeyError: " in capsys.readouterr().err
     assert not (tmp_path / "engines.md").exists()

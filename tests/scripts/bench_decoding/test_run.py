@@ -125,7 +125,7 @@ def test_a_text_that_is_not_there_is_refused(tmp_path, damage):
     name = decoding_quality.store(tmp_path, ["a b", "c"])
     assert decoding_quality.read_text(tmp_path, name) == ["a b", "c"]
     damage(decoding_quality.text_path(tmp_path, name))
-    with pytest.raises(UserError, match="must hold"):
+    with pytest.raises(UserError, match="run the benchmark again"):
         decoding_quality.read_text(tmp_path, name)
 
 
@@ -138,7 +138,7 @@ def test_texts_that_no_record_names_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         ["notes.txt.gz", f"{new[:16]}.txt.gz"]
     )
-    with pytest.raises(UserError, match="must hold the hypotheses"):
+    with pytest.raises(UserError, match="which held the hypotheses"):
         decoding_quality.read_text(tmp_path, old)
 
 
@@ -278,7 +278,7 @@ def test_a_search_that_falls_back_is_not_measured_as_graphs(
     monkeypatch.setattr(decoding_checks, "check_device", lambda args: None)
     line = flags(prepared_sample, tiny_checkpoints, tmp_path, "feedback:graph")
     assert bench_decoding.main(line) == 1
-    assert "must be a system that searches in graphs, but has not" in capsys.readouterr().err
+    assert "did not search in graphs" in capsys.readouterr().err
     assert not any(tmp_path.iterdir())
 
 
@@ -424,7 +424,7 @@ def test_finished_runs_of_an_experiment_are_found(tmp_path):
     ]  # fmt: skip
     assert [one.mode_name for one in found if "feedback" in one.name] == ["plain", "fast", "graph"]
     assert [one.mode_name for one in found if "xl" in one.name] == ["plain", "fast"]
-    with pytest.raises(UserError, match="must hold finished runs"):
+    with pytest.raises(UserError, match="holds no finished runs"):
         of_runs(tmp_path / "none", ("fast",))
 
 
@@ -434,7 +434,7 @@ def test_finished_runs_of_an_experiment_are_found(tmp_path):
     + ["a=b.pt:int8", "a=b.pt:fast+int8+int8", "a=b.pt:"],
 )
 def test_other_modes_are_refused(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="must be NAME=CHECKPOINT"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not NAME=CHECKPOINT"):
         spec(text)
 
 
@@ -453,26 +453,35 @@ def test_the_front_holds_what_nothing_else_beats():
 @pytest.mark.parametrize(
     "changed, message",
     [
-        (["--system", "a=none.pt"], "checkpoint of `a` must be a file"),
-        (["--lines", "3"], "`--lines` must have 2 numbers, as `--batches`, but has 1"),
-        (["--lines", "3,3"], "`--lines` must be at least the batch size 4, but is 3"),
-        (["--lines", "3,9999"], "the lines of the test set, but is 9999"),
-        (["--batches", "2,2"], "`--batches` must differ, but are 2, 2"),
-        (["--references", "none"], "`none` must hold the references"),
-        (["--references", __file__], "as the test set, but has"),
-        (["--clock", "processor", "--threads", "2"], "`--threads` must be 1 with `--clock proc"),
-        (["--clock", "processor", "--device", "cuda"], "`--device` must be cpu with `--clock proc"),
-        (["--dtype", "bf16"], "`--dtype` must be float32 with `--device cpu`, but is bf16"),
-        (["--system", "a={}:graph"], "`--device` must be cuda for the mode graph of `a`, but is"),
-        (["--system", "a={}:fast+int8", "--device", "cuda"], "in eight bits of `a`, but is cuda"),
-        (["--system", "a={}:fast+shortlist"], "`--shortlist` must be a file for `a`, but is None"),
-        (["--device", "cuda"], "`--device` must be one that torch finds here, but is cuda"),
-        (["--fairseq-args", "--fp16"], "`--fairseq-args` must not hold --fp16"),
-        (["--system", "a={}:ct2", "--fairseq-args", "--unkpen", "1"], "must not change --unkpen b"),
-        (["--untrained"], "`--untrained` must come with one length for all"),
-        (["--data-bin", "none"], "`none` must hold a binarised test set"),
+        (["--system", "a=none.pt"], "there is no checkpoint `none.pt` of `a`"),
+        (["--lines", "3"], "`--lines` has 1 numbers: it has to have 2, as `--batches`"),
+        (["--lines", "3,3"], "`--lines` is 3: it has to be at least the batch size 4"),
+        (["--lines", "3,9999"], "`--lines` is 9999: it has to be at most"),
+        (["--batches", "2,2"], "`--batches` has the same number twice: 2, 2"),
+        (["--references", "none"], "there is no file `none` of references"),
+        (["--references", __file__], "as the test set"),
+        (
+            ["--clock", "processor", "--threads", "2"],
+            "`--threads` is 2: it has to be 1 with `--clock proc",
+        ),
+        (
+            ["--clock", "processor", "--device", "cuda"],
+            "`--device` is cuda: it has to be cpu with `--clock",
+        ),
+        (["--dtype", "bf16"], "`--dtype` is bf16: it has to be float32 with `--device cpu`"),
+        (["--system", "a={}:graph"], "`--device` is cpu: it has to be cuda for the mode"),
+        (
+            ["--system", "a={}:fast+int8", "--device", "cuda"],
+            "cpu for our weights in eight bits of `a`",
+        ),
+        (["--system", "a={}:fast+shortlist"], "`--shortlist` is None: `a` needs a file"),
+        (["--device", "cuda"], "`--device` is cuda, but torch finds no GPU here"),
+        (["--fairseq-args", "--fp16"], "leave --fp16 out of `--fairseq-args`"),
+        (["--system", "a={}:ct2", "--fairseq-args", "--unkpen", "1"], "changes --unkpen, which"),
+        (["--untrained"], "`--untrained` needs one length for all"),
+        (["--data-bin", "none"], "`none` holds no binarised test set"),
         (["--system", "a={broken}"], "is no whole checkpoint: it is cut short"),
-        (["--system", "a={}:fast+shortlist", "--shortlist", "{broken}"], "must be a shortlist, b"),
+        (["--system", "a={}:fast+shortlist", "--shortlist", "{broken}"], "is not a shortlist"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(
@@ -503,7 +512,7 @@ def test_a_model_of_another_dictionary_is_refused(
 
 @pytest.mark.parametrize(
     "gone, message",
-    [("dict.de.txt", "must hold dict.de.txt"), ("test.en-de.en.bin", "must hold test.en-de.en.bi")],
+    [("dict.de.txt", "holds no dict.de.txt"), ("test.en-de.en.bin", "holds no test.en-de.en.bi")],
 )
 def test_data_that_is_not_whole_is_refused(made_up: Path, tmp_path, capsys, gone, message):
     (tmp_path / "bin").mkdir()
@@ -518,11 +527,11 @@ def test_data_that_is_not_whole_is_refused(made_up: Path, tmp_path, capsys, gone
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("{", "must be JSON"),
-        ("[]", "must be a record of this benchmark, but is another file"),
-        ('{"schema": 1}', "must be a record of this benchmark, but is another file"),
-        ('{"schema": 3, "name": "x"}', "must be a whole record, but is damaged (KeyError: "),
-        ('{"schema": 3, "name": "x", "systems": []}', "must be a whole record, but is damaged"),
+        ("{", "is not JSON"),
+        ("[]", "is not a record of this benchmark"),
+        ('{"schema": 1}', "is not a record of this benchmark"),
+        ('{"schema": 3, "name": "x"}', "` is damaged (KeyError: "),
+        ('{"schema": 3, "name": "x", "systems": []}', "` is damaged"),
     ],
 )
 def test_a_damaged_record_is_refused(tmp_path, capsys, content, message):
@@ -536,7 +545,7 @@ def test_a_damaged_record_is_refused(tmp_path, capsys, content, message):
 def test_a_table_without_a_record_is_refused(tmp_path, capsys):
     line = ["--name", "none", "--out", str(tmp_path), "--table-only"]
     assert bench_decoding.main(line) == 1
-    assert "must be a record, but there is none" in capsys.readouterr().err
+    assert "there is no record" in capsys.readouterr().err
 
 
 PUBLISHED = sorted(RESULTS.glob("*.json"))

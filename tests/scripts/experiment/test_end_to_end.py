@@ -51,7 +51,7 @@ def test_from_prepared_data_to_the_table(prepared_sample: Path, tmp_path: Path, 
     logs = {path: path.read_bytes() for path in folder.glob("**/*.log")}
     run_experiment(experiment, options)
     assert {path: path.read_bytes() for path in folder.glob("**/*.log")} == logs
-    with pytest.raises(UserError, match=r"must be at least 99\.0 above copying the source"):
+    with pytest.raises(UserError, match=r"has to be at least 99\.0 above copying the source"):
         run_experiment(dataclasses.replace(experiment, min_gain=99.0), options)
 
 

@@ -55,16 +55,20 @@ def test_records_of_two_schemas_are_no_table(tmp_path) -> None:
     [
         ("commit", ..., "`record.commit` is missing"),
         ("colour", "red", "`record.colour` is not in the schema"),
-        ("depth", "1", "`record.depth` must be int, but is '1'"),
-        ("depth", True, "`record.depth` must be int, but is True"),
-        ("dirty", 0, "`record.dirty` must be bool"),
-        ("decoding", [], r"`record.decoding` must be a list that is not empty"),
+        ("depth", "1", "`record.depth` is '1': it has to be int"),
+        ("depth", True, "`record.depth` is True: it has to be int"),
+        ("dirty", 0, "`record.dirty` is 0: it has to be bool"),
+        ("decoding", [], r"`record.decoding` is \[\]: it has to be a list that is not empty"),
         ("decoding.0.beam", ..., r"`record.decoding\[0\].beam` is missing"),
-        ("decoding.1.speed.0.seconds", ["1"], r"speed\[0\].seconds\[0\]` must be int or float"),
+        (
+            "decoding.1.speed.0.seconds",
+            ["1"],
+            r"speed\[0\].seconds\[0\]` is '1': it has to be int or float",
+        ),
         ("decoding.0.scores.bleu.signature", ..., r"scores.bleu.signature` is missing"),
         ("decoding.0.difference", {"baseline": "x"}, r"difference.difference` is missing"),
-        ("learning.search", 3, "`record.learning.search` must be an object"),
-        ("hardware", None, "`record.hardware` must be an object"),
+        ("learning.search", 3, "`record.learning.search` is 3: it has to be an object"),
+        ("hardware", None, "`record.hardware` is None: it has to be an object"),
     ],
 )
 def test_what_is_wrong_is_named(path: str, value: object, message: str) -> None:
@@ -92,11 +96,11 @@ def test_an_invalid_record_is_not_written(tmp_path) -> None:
 
 
 def test_damaged_and_missing_records_are_user_errors(tmp_path) -> None:
-    with pytest.raises(UserError, match="must hold records, but holds none"):
+    with pytest.raises(UserError, match="holds no records"):
         records.read_all(tmp_path)
     path = records.write(new(), tmp_path)
     path.write_text(json.dumps(new())[:-5])
-    with pytest.raises(UserError, match="must be JSON, but is damaged"):
+    with pytest.raises(UserError, match="is damaged, for it is not JSON"):
         records.read_all(tmp_path)
 
 

@@ -22,5 +22,5 @@ def test_runs_without_an_averaged_model_are_left_out(tmp_path: Path, caplog) -> 
 
 
 def test_a_grid_without_a_finished_run_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="must hold a finished run"):
+    with pytest.raises(UserError, match="holds no finished run"):
         finished(ExperimentFolder(tmp_path), RUNS)

@@ -103,7 +103,7 @@ def test_other_data_is_refused(folder) -> None:
 def test_a_folder_in_use_is_refused(folder) -> None:
     with (
         train.locked(folder.run(RUN).path),
-        pytest.raises(UserError, match="another training uses it"),
+        pytest.raises(UserError, match="another training uses"),
     ):
         train.train_all(experiment(), folder, [RUN], at_once=1, threads=1)
 

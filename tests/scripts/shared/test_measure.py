@@ -80,7 +80,7 @@ def test_hash_is_that_of_the_text_file() -> None:
 def test_missing_checkpoint_is_refused_before_loading(tmp_path, capsys) -> None:
     argv = ["--data-bin", str(tmp_path), "--out", str(tmp_path / "o"), "--system", "a=none.pt"]
     assert measure.main(argv) == 1
-    assert "checkpoint of `a` must be a file" in capsys.readouterr().err
+    assert "of `a`: check the path" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
 
@@ -90,7 +90,7 @@ def test_two_systems_of_one_name_are_refused(tmp_path, capsys) -> None:
     system = ["--system", f"a={tmp_path / 'a.pt'}"]
     argv = ["--data-bin", str(tmp_path), "--out", str(tmp_path / "o"), *system, *system]
     assert measure.main(argv) == 1
-    assert "must have names that differ" in capsys.readouterr().err
+    assert "has the same name twice" in capsys.readouterr().err
 
 
 def test_data_without_a_test_set_is_refused(tmp_path, capsys) -> None:
@@ -98,4 +98,4 @@ def test_data_without_a_test_set_is_refused(tmp_path, capsys) -> None:
     system = ["--system", f"a={tmp_path / 'a.pt'}"]
     argv = ["--data-bin", str(tmp_path), "--out", str(tmp_path / "o"), *system]
     assert measure.main(argv) == 1
-    assert "must hold a binarised test set" in capsys.readouterr().err
+    assert "holds no binarised test set" in capsys.readouterr().err

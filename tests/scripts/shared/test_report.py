@@ -95,7 +95,7 @@ def test_a_record_changes_the_plots(folder: Path) -> None:
 
 def test_a_folder_without_records_is_a_user_error(tmp_path: Path, capsys) -> None:
     assert main([str(tmp_path)]) == 1
-    assert "must hold records, but holds none" in capsys.readouterr().err
+    assert "holds no records" in capsys.readouterr().err
 
 
 def published() -> list[Path]:

@@ -68,10 +68,10 @@ def test_an_epoch_has_every_batch_once() -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "`--data-bin` must be a folder of binarised data, but is not given"),
-        (["--data-bin", "none"], "`--data-bin` must be a folder of binarised data, but is `none`"),
-        (["--data-bin", "."], "`--data-bin` must hold binarised data, but does not"),
-        (["--table-only"], "must hold records, but does not exist"),
+        ([], "give `--data-bin`"),
+        (["--data-bin", "none"], "`--data-bin none` is not a folder"),
+        (["--data-bin", "."], "`--data-bin` holds no binarised data"),
+        (["--table-only"], "there are no records"),
     ],
 )
 def test_user_errors_are_one_line(argv, message, tmp_path, capsys, monkeypatch) -> None:
