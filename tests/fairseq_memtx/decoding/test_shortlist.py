@@ -103,7 +103,7 @@ def test_unusable_files_are_refused(shortlist: Shortlist, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="not a shortlist, or is cut short"):
         Shortlist.load(path, 6, 9)
     np.savez(path, other=np.zeros(3))
-    with pytest.raises(ValueError, match="another file"):
+    with pytest.raises(ValueError, match="is not a shortlist"):
         Shortlist.load(path, 6, 9)
 
 
