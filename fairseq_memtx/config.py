@@ -415,6 +415,29 @@ class WarmStartOptions:
             _left_out(self, f"without {flag('init_from')}", "init_layers", "init_memory")
 
 
+@dataclass(frozen=True)
+class DocumentOptions:
+    """How documents are read and translated, with memory carried from sentence to sentence."""
+
+    lanes: int = option(
+        0,
+        "documents that are open at once on each rank, of which a batch takes those whose next"
+        " sentences are about as long; 0 means eight for each sentence of a usual batch",
+    )
+    context: int = option(
+        -1,
+        "translating: sentences of its document before a sentence that its memory is made of, to"
+        " see how far it reaches; 0 means none, -1 all",
+    )
+    gold_context: bool = option(
+        False, "translating: the memory is that of the references, not of the translations"
+    )
+
+    def __post_init__(self) -> None:
+        _at_least(0, self, "lanes")
+        _at_least(-1, self, "context")
+
+
 def flag(name: str) -> str:
     """The flag of the field `name`."""
     return "--" + (PREFIX + name).replace("_", "-")

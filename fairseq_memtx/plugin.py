@@ -11,6 +11,11 @@ show_user_errors_in_one_line()
 
 from .criterions import compression  # noqa: E402, F401
 from .decoders import import_all  # noqa: E402
-from .tasks import labelled_stream, language_modeling, translation  # noqa: E402, F401
+from .tasks import (  # noqa: E402, F401
+    document_translation,
+    labelled_stream,
+    language_modeling,
+    translation,
+)
 
 import_all()

@@ -6,18 +6,14 @@ memory for each row. A checkpoint within an epoch holds that memory beside the p
 Size legend: n tokens, B rows, ceil(n / B) tokens of a row, T tokens of a block.
 """
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from fairseq.data import FairseqDataset
-from fairseq.data.iterators import EpochBatchIterator
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
-
-State = dict[str, Any]
+from .carrying import CarryingIterator, State
 
 
 class StreamBatches(FairseqDataset):
@@ -91,50 +87,24 @@ class StreamBatches(FairseqDataset):
         return self.block
 
 
-class StreamBatchIterator(EpochBatchIterator):
+class StreamBatchIterator(CarryingIterator):
     """fairseq's iterator over epochs of `StreamBatches`, in order.
 
     Args:
         batches: of this rank.
         restore: is given the memory's state at the position where a training goes on.
         others: arguments of fairseq's iterator.
-
-    Attributes:
-        memories: the states of all ranks at the position, to be set before saving; None for none.
     """
 
     def __init__(self, batches: StreamBatches, restore: Callable[[State], None], **others: Any):
         super().__init__(
+            restore,
+            {"rows": batches.rows, "block": batches.block},
+            "rows, tokens of a row and ranks",
+            (batches.num_shards, batches.shard),
             dataset=batches,
             collate_fn=batches.collater,
             batch_sampler=[[index] for index in range(len(batches))],
             disable_shuffling=True,
             **others,
         )
-        self.ranks, self.rank = batches.num_shards, batches.shard
-        self.restore = restore
-        self.memories: list[State | None] | None = None
-
-    def state_dict(self) -> State:
-        """fairseq's state, the memories of all ranks, and the shape of what was read."""
-        own = {"memories": self.memories, "rows": self.dataset.rows, "block": self.dataset.block}
-        return {**super().state_dict(), **({"memtx": own} if self.memories else {})}
-
-    def load_state_dict(self, state_dict: State) -> None:
-        """Go on in the middle of an epoch, with the memory of then where the streams are the
-        same.
-        """
-        super().load_state_dict(state_dict)
-        saved = state_dict.get("memtx")
-        if saved is None:
-            return
-        before = saved["rows"], saved["block"], len(saved["memories"])
-        now = self.dataset.rows, self.dataset.block, self.ranks
-        if before != now:
-            logger.warning(
-                "goes on with empty memories: rows, tokens of a row and ranks were %s, are %s",
-                before,
-                now,
-            )
-        elif saved["memories"][self.rank] is not None:
-            self.restore(saved["memories"][self.rank])

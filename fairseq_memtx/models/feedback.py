@@ -119,6 +119,22 @@ class FeedbackDecoder(MemoryDecoder):
         bounded = self.options.memory_span > 0 or self.options.relative_positions > 0
         return "its memory has a span or relative positions" if bounded else None
 
+    def why_not_carried(self) -> str | None:
+        """Why nothing of it can be carried from one sentence to the next; None if it can."""
+        options = self.options
+        if self.embed_positions is not None:
+            return (
+                "absolute positions begin anew in each sentence (give"
+                f" {flag('relative_positions')} and --no-token-positional-embeddings)"
+            )
+        given = options.memory_span if options.carry_len < 0 else options.carry_len
+        if given > 0:
+            return None
+        return (
+            "how much is carried must not depend on the batch (give"
+            f" {flag('memory_span')} or {flag('carry_len')})"
+        )
+
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         """fairseq's hook: one layer."""
         return FeedbackLayer(layer_sizes(cfg, no_encoder_attn))

@@ -77,6 +77,10 @@ class MemoryDecoder(TransformerDecoderBase):
         """Whether it has relative positions under these settings, whatever absolute ones."""
         return True
 
+    def why_not_carried(self) -> str | None:
+        """Why nothing of it can be carried from one sentence to the next; None if it can."""
+        return "it has no memory that outlives a sentence"
+
     def refuse_training(self, args) -> None:
         """Raise `UserError` for settings of a training that the decoder would suffer from."""
 

@@ -64,6 +64,10 @@ class SegmentDecoder(MemoryDecoder):
             if not has_memory:
                 layer.self_attn.remove_compression()
 
+    def why_not_carried(self) -> str | None:
+        reach = max(self.options.reach(training) for training in (True, False))
+        return None if reach > 0 else f"{flag('mem_len')} is 0"
+
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         """fairseq's hook: one layer."""
         sizes = layer_sizes(cfg, no_encoder_attn)

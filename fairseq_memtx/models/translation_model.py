@@ -51,6 +51,23 @@ class MemoryTransformerModel(TransformerModel):
         decoder.refuse_training(args)
         return decoder
 
+    def forward(self, src_tokens, src_lengths, prev_output_tokens, lanes=None, **options):
+        """Logits and extras `(B, T, V)` of a batch of sentences.
+
+        `lanes`, a `LaneBatch`, carries the decoder's memory from the sentences before to those
+        after; the other options are fairseq's.
+        """
+        if lanes is None:
+            return super().forward(src_tokens, src_lengths, prev_output_tokens, **options)
+        hidden = {"return_all_hiddens": options.pop("return_all_hiddens", False)}
+        encoder_out = self.encoder(src_tokens, src_lengths=src_lengths, **hidden)
+        options.update(memory=lanes.read(id(self), src_tokens), keep_memory=True)
+        logits, extra = self.decoder(
+            prev_output_tokens, encoder_out=encoder_out, src_lengths=src_lengths, **options
+        )
+        lanes.write(id(self), extra.pop("memory"))
+        return logits, extra
+
     def set_beam_size(self, beam_size: int) -> None:
         """The generator's hook: lets the beams of a sentence share its keys and values."""
         self.decoder.set_beam_size(beam_size)

@@ -10,11 +10,13 @@ memories of the block itself.
 Size legend: B rows, P positions, G pairs of projections, H heads, D head dimension.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from .row_entries import last_entries, standing_right
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,51 @@ class CarriedMemory:
         """The last `size` entries, or all if there are fewer."""
         first = max(len(self) - size, 0)
         return self._map(lambda x: x[:, :, :, first:], lambda mask: mask[:, first:])
+
+    def last_readable(self, size: int) -> "CarriedMemory":
+        """The last `size` entries of each row that may be read, standing to the right.
+
+        A batch pads the shorter of its texts; without the padding a row holds what it would hold
+        in a batch of its own, at the same distances.
+        """
+        keys, hidden, _ = last_entries(self._by_row(self.keys), self.hidden, size)
+        values, _, _ = last_entries(self._by_row(self.values), self.hidden, size)
+        return CarriedMemory(self._by_kind(keys), self._by_kind(values), hidden)
+
+    def split(self) -> list["CarriedMemory"]:
+        """Each row by itself, without entries that must not be read; copies."""
+        hidden = None if self.hidden is None else self.hidden.cpu()
+        rows = []
+        for row in range(self.num_rows):
+            seen = slice(None) if hidden is None else (~hidden[row]).nonzero().squeeze(1)
+            keys, values = (x[:, row : row + 1, :, seen].clone() for x in (self.keys, self.values))
+            rows.append(CarriedMemory(keys, values))
+        return rows
+
+    @classmethod
+    def join(cls, rows: Sequence["CarriedMemory | None"]) -> "CarriedMemory":
+        """Rows of one each as rows of one memory, standing to the right; None is an empty one.
+
+        At least one of them is not None, and none has hidden entries.
+        """
+        some = next(row for row in rows if row is not None)
+        entries = []
+        for name in ("keys", "values"):
+            empty = cls._by_row(getattr(some, name))[0, :0]
+            each = [empty if r is None else cls._by_row(getattr(r, name))[0] for r in rows]
+            entries.append(standing_right(each))
+        (keys, hidden), (values, _) = entries
+        return cls(cls._by_kind(keys), cls._by_kind(values), hidden)
+
+    @staticmethod
+    def _by_row(entries: Tensor) -> Tensor:
+        """`(G, B, H, P, D)` -> `(B, P, G, H, D)`."""
+        return entries.permute(1, 3, 0, 2, 4)
+
+    @staticmethod
+    def _by_kind(entries: Tensor) -> Tensor:
+        """`(B, P, G, H, D)` -> `(G, B, H, P, D)`."""
+        return entries.permute(2, 0, 3, 1, 4)
 
     def followed_by(self, later: "CarriedMemory") -> "CarriedMemory":
         """The entries of both, in order, in the dtype of the later ones."""

@@ -150,18 +150,20 @@ class FeedbackMemory(nn.Module):
     ) -> CarriedMemory:
         """The last `size` memories after a text, or fewer where there are not so many.
 
+        Where there is padding, each row's are those of its words, standing to the right.
+
         Args:
             states: L + 1 tensors `(T, B, C)`, those of all layers at the text's positions.
             padding_mask: `(B, T)`, True at padding, or None.
             before: the memories before the text, or None.
             size: how many.
         """
-        first = max(len(states[0]) - size, 0)
+        first = max(len(states[0]) - size, 0) if padding_mask is None else 0
         # (G, T, B, H, D) -> (G, B, H, T, D)
         keys, values = (x.permute(0, 2, 3, 1, 4) for x in self([x[first:] for x in states]))
-        padding_mask = None if padding_mask is None else padding_mask[:, first:]
         new = CarriedMemory(keys, values, padding_mask)
-        return new if before is None else before.followed_by(new).last(size)
+        joined = new if before is None else before.followed_by(new)
+        return joined.last_readable(size)
 
     def views(
         self, keys: Tensor, values: Tensor, padding_mask: Tensor | None

@@ -25,11 +25,11 @@ from .compression import Compression, Reconstruction, frozen
 from .compression_loss import Entries, attention_reconstruction, auto_encoding
 from .relative_attention import RelativeAttention
 from .relative_positions import RelativePositions
+from .row_entries import last_entries
 from .segment_memory import (
     LayerMemory,
     SegmentLengths,
     join_hidden,
-    last_entries,
     windows,
     windows_of_mask,
 )

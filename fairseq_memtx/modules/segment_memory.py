@@ -11,12 +11,14 @@ States are stored as they enter the layer, before its norm.
 Size legend: B sentences, M recent states, Z compressed states, C model dimension.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .row_entries import standing_right
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,36 @@ class LayerMemory(NamedTuple):
         nothing = like.new_zeros(like.size(0), 0, like.size(-1))
         return cls(nothing, nothing)
 
+    def split(self) -> list["LayerMemory"]:
+        """Each row by itself, without entries that do not exist; copies."""
+        places = (self.recent_hidden, self.compressed_hidden)
+        first, older = (
+            [0] * len(self.recent) if hidden is None else hidden.sum(dim=1).tolist()
+            for hidden in places
+        )
+        return [
+            LayerMemory(
+                self.recent[row : row + 1, first[row] :].clone(),
+                self.compressed[row : row + 1, older[row] :].clone(),
+                usage=None
+                if self.usage is None
+                else self.usage[row : row + 1, first[row] :].clone(),
+            )
+            for row in range(len(self.recent))
+        ]
+
+    @classmethod
+    def join(cls, rows: Sequence["LayerMemory"]) -> "LayerMemory":
+        """Rows of one each, all of whose entries exist, as rows of one memory."""
+        recent, recent_hidden = standing_right([row.recent[0] for row in rows])
+        compressed, compressed_hidden = standing_right([row.compressed[0] for row in rows])
+        usage = None
+        if any(row.usage is not None for row in rows):
+            each = [r.recent.new_zeros(r.recent.size(1)) if r.usage is None else r.usage[0]
+                    for r in rows]  # fmt: skip
+            usage, _ = standing_right(each)
+        return cls(recent, compressed, recent_hidden, compressed_hidden, usage)
+
     def map(self, change: Callable[[Tensor], Tensor]) -> "LayerMemory":
         """The same memory with `change` applied to each tensor."""
         return LayerMemory(*(None if x is None else change(x) for x in self))  # type: ignore[arg-type]
@@ -105,6 +137,19 @@ class SegmentMemory:
         """Row i of the result is row `new_order[i]` (int64, any length, repeats allowed)."""
         return self._map(lambda x: x.index_select(0, new_order))
 
+    def split(self) -> list["SegmentMemory"]:
+        """Each row by itself, without entries that do not exist; copies."""
+        by_layer = [layer.split() for layer in self.layers]
+        return [SegmentMemory(list(layers)) for layers in zip(*by_layer, strict=True)]
+
+    @classmethod
+    def join(cls, rows: Sequence["SegmentMemory | None"]) -> "SegmentMemory":
+        """Rows of one each as rows of one memory; None is an empty one, and not all are."""
+        some = next(row for row in rows if row is not None)
+        empty = [LayerMemory.empty(layer.recent) for layer in some.layers]
+        each = [empty if row is None else row.layers for row in rows]
+        return cls([LayerMemory.join(layers) for layers in zip(*each, strict=True)])
+
     def size_bytes(self) -> int:
         """Bytes of all tensors."""
         return sum(
@@ -126,32 +171,6 @@ def join_hidden(
         for x, hidden in zip(like, (first, second), strict=True)
     ]
     return torch.cat(masks, dim=1)
-
-
-def last_entries(
-    entries: Tensor, hidden: Tensor | None, size: int
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """The last `size` existing entries of each sentence, in order, standing to the right.
-
-    Args:
-        entries: `(B, M, ...)`.
-        hidden: `(B, M)`, True where one does not exist, or None where all do.
-        size: how many; fewer come back where no sentence has so many.
-
-    Returns:
-        The entries `(B, n, ...)`, their mask `(B, n)` or None, and which they were `(B, n)`
-        (None for the last n in place).
-    """
-    first = max(entries.size(1) - size, 0)
-    if hidden is None or not bool(hidden.any()):
-        return entries[:, first:], None, None
-    exists = ~hidden
-    size = min(size, int(exists.sum(dim=1).max()))
-    # A stable sort puts what does not exist in front and keeps the others' order.
-    order = exists.to(torch.uint8).argsort(dim=1, stable=True)[:, hidden.size(1) - size :]
-    index = order.view(*order.shape, *[1] * (entries.dim() - 2)).expand(-1, -1, *entries.shape[2:])
-    kept = hidden.gather(1, order)
-    return entries.gather(1, index), kept if bool(kept.any()) else None, order
 
 
 def windows(stream: Tensor, end: int, size: int, step: int, count: int) -> Tensor:

@@ -55,25 +55,28 @@ class StreamMemory:
         memory = self.read(next(iter(self._places)), block)
         if memory is None:
             return None
-        if isinstance(memory, SegmentMemory):
-            return {
-                "block": block,
-                "layers": [_packed(_with_flags(layer)) for layer in memory.layers],
-            }
-        entries = _packed((memory.keys, memory.values, memory.hidden))
-        return {"block": block, "entries": entries}
+        return {"block": block, **pack_memory(memory)}
 
     @classmethod
     def restored(cls, state: dict[str, Any]) -> "StreamMemory":
         """A pass that goes on from `state`, whoever reads."""
         stream = cls()
-        memory: Memory
-        if "layers" in state:
-            memory = SegmentMemory([_with_flags(LayerMemory(*layer)) for layer in state["layers"]])
-        else:
-            memory = CarriedMemory(*state["entries"])
-        stream._restored = _Place(state["block"] - 1, None, memory)
+        stream._restored = _Place(state["block"] - 1, None, unpack_memory(state))
         return stream
+
+
+def pack_memory(memory: Memory) -> dict[str, Any]:
+    """A memory as plain containers of tensors on the CPU."""
+    if isinstance(memory, SegmentMemory):
+        return {"layers": [_packed(_with_flags(layer)) for layer in memory.layers]}
+    return {"entries": _packed((memory.keys, memory.values, memory.hidden))}
+
+
+def unpack_memory(packed: dict[str, Any]) -> Memory:
+    """Undo `pack_memory`."""
+    if "layers" in packed:
+        return SegmentMemory([_with_flags(LayerMemory(*layer)) for layer in packed["layers"]])
+    return CarriedMemory(*packed["entries"])
 
 
 def _with_flags(layer: LayerMemory) -> LayerMemory:

@@ -43,6 +43,12 @@ def write_pairs(folder: Path, split: str, lengths: list[tuple[int, int]], seed: 
         builder.finalize(prefix + ".idx")
 
 
+def write_docids(folder: Path, split: str, sizes: list[int]) -> None:
+    """Documents of so many pairs each."""
+    ids = [f"{split}-{number}\n" for number, size in enumerate(sizes) for _ in range(size)]
+    (folder / f"{split}.docid").write_text("".join(ids))
+
+
 def random_lengths(pairs: int, seed: int, longest: int = 20) -> list[tuple[int, int]]:
     """Lengths of sources from 1 to `longest` words, and of targets that resemble them."""
     random = np.random.RandomState(seed)

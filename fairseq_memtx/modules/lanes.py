@@ -1,0 +1,253 @@
+"""Documents in lanes: which sentence of which document comes in which batch.
+
+A lane is a document that advances sentence by sentence, and after its end another one. Whoever
+keeps a memory for each lane, and empties it where a document begins, so has that of the document.
+
+More lanes are open than a batch has rows. A batch takes the lanes whose next sentences are about as
+long, so that little of it is padding. It is built around the lane that has waited longest or, where
+one document may well outlast all others, around that, so that a pass does not end with many batches
+of a single row.
+"""
+
+import heapq
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+#: Lanes for each row of a batch: more make padding rarer and take more memory.
+LANES_A_ROW = 8
+
+
+class Place(NamedTuple):
+    """A row of a batch: the number of its sentence, and the lane it stands in."""
+
+    sentence: int
+    lane: int
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """How large a batch may be; at least one of the two is given.
+
+    Attributes:
+        sentences: rows at most, or None.
+        tokens: rows times the longest sentence at most, or None. A sentence that is longer has a
+            batch of its own.
+    """
+
+    sentences: int | None = None
+    tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.sentences is None and self.tokens is None:
+            raise ValueError("a batch must have a limit of sentences or of tokens, but has none")
+
+    def allow(self, rows: int, longest: int) -> bool:
+        """Whether a batch of more than one row may be like this."""
+        few = self.sentences is None or rows <= self.sentences
+        return few and (self.tokens is None or rows * longest <= self.tokens)
+
+    def usual_rows(self, lengths: np.ndarray) -> int:
+        """Rows of a batch of sentences of mean length."""
+        by_tokens = None
+        if self.tokens is not None and len(lengths) > 0:
+            by_tokens = max(1, int(self.tokens / max(1.0, float(lengths.mean()))))
+        found = [rows for rows in (self.sentences, by_tokens) if rows is not None]
+        return min(found, default=1)
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Numbered sentences, document after document.
+
+    Attributes:
+        sentences: `(n,)`, the numbers of the sentences.
+        bounds: where each document begins among them, and where the last one ends.
+    """
+
+    sentences: np.ndarray
+    bounds: np.ndarray
+
+    def __len__(self) -> int:
+        """How many documents."""
+        return len(self.bounds) - 1
+
+    @classmethod
+    def of_ids(cls, ids: Sequence[str]) -> "Documents":
+        """Equal ids in a row are one document; a blank one is a document of its own."""
+        begins = [
+            number == 0 or not one or one != ids[number - 1] for number, one in enumerate(ids)
+        ]
+        starts = np.flatnonzero(begins)
+        return cls(np.arange(len(ids)), np.append(starts, len(ids)).astype(np.int64))
+
+    @classmethod
+    def of_sizes(cls, sizes: Sequence[int] | np.ndarray) -> "Documents":
+        """Documents of so many sentences each, numbered through."""
+        bounds = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        return cls(np.arange(bounds[-1]), bounds)
+
+    def only(self, kept: np.ndarray) -> "Documents":
+        """The documents without the sentences that are not among the numbers `kept`."""
+        stays = np.isin(self.sentences, kept)
+        numbers = np.repeat(np.arange(len(self)), np.diff(self.bounds))[stays]
+        sizes = np.bincount(numbers, minlength=len(self))
+        return Documents(self.sentences[stays], Documents.of_sizes(sizes[sizes > 0]).bounds)
+
+    def previous(self, size: int) -> np.ndarray:
+        """`(size,)`: for each sentence the one before it in its document, -1 for none."""
+        before = np.full(size, -1, dtype=np.int64)
+        before[self.sentences[1:]] = self.sentences[:-1]
+        before[self.sentences[self.bounds[:-1]]] = -1
+        return before
+
+    def shared_out(self, order: np.ndarray, ranks: int) -> list[np.ndarray]:
+        """The documents of each rank: each goes to the rank with fewest sentences so far.
+
+        Args:
+            order: the documents' numbers in the order in which they are dealt out.
+            ranks: how many.
+        """
+        if ranks == 1:
+            return [order]
+        sizes = np.diff(self.bounds)
+        loads = [(0, rank) for rank in range(ranks)]
+        dealt: list[list[int]] = [[] for _ in range(ranks)]
+        for number in order.tolist():
+            load, rank = loads[0]
+            dealt[rank].append(number)
+            heapq.heapreplace(loads, (load + int(sizes[number]), rank))
+        return [np.array(numbers, dtype=np.int64) for numbers in dealt]
+
+
+def plan_batches(
+    documents: Documents,
+    order: np.ndarray,
+    lengths: np.ndarray,
+    limits: BatchLimits,
+    num_lanes: int,
+) -> list[list[Place]]:
+    """All batches of a pass over the documents, in order.
+
+    A batch has at most one sentence of a document, and after the batches with those before it.
+
+    Args:
+        documents: what is read.
+        order: the numbers of the documents in the order in which lanes take them.
+        lengths: of each sentence, by its number.
+        limits: of a batch.
+        num_lanes: documents that are open at once, at least 1.
+    """
+    return list(_Lanes(documents, order, lengths, num_lanes).batches(limits))
+
+
+class _Lanes:
+    """The open documents of a pass.
+
+    Of each lane: `_at` and `_end`, where it stands in its document and where that ends, and
+    `_turn`, the count of turns at which it got there. Queues hold turns beside lanes: an entry of
+    an earlier turn is out of date.
+    """
+
+    def __init__(
+        self, documents: Documents, order: np.ndarray, lengths: np.ndarray, num_lanes: int
+    ):
+        self._sentences, self._bounds = documents.sentences, documents.bounds
+        self._coming, self._lengths = iter(order.tolist()), lengths
+        self._at, self._end = [0] * num_lanes, [0] * num_lanes
+        self._turn = [-1] * num_lanes
+        self._turns = 0
+        self._sentences_left = int(np.diff(documents.bounds)[order].sum())
+        self._by_length: list[tuple[int, int]] = []  # length of the next sentence, lane
+        self._by_rest: list[tuple[int, int, int]] = []  # heap: - sentences to come, turn, lane
+        self._by_age: deque[tuple[int, int]] = deque()  # turn, lane
+        for lane in range(num_lanes):
+            self._advance(lane)
+
+    def batches(self, limits: BatchLimits) -> Iterator[list[Place]]:
+        total, number = self._sentences_left, 0
+        while self._by_length:
+            furthest, rest = self._furthest_from_end()
+            # Half of the batches to come or more, where they are as large as those so far.
+            outlasts = 2 * rest * (total - self._sentences_left) >= self._sentences_left * number
+            lanes = self._around(furthest if outlasts else self._oldest(), limits)
+            yield [Place(int(self._sentences[self._at[lane]]), lane) for lane in lanes]
+            for lane in lanes:
+                self._at[lane] += 1
+                self._advance(lane)
+            self._sentences_left -= len(lanes)
+            number += 1
+
+    def _advance(self, lane: int) -> None:
+        """Queue the lane for its next sentence, of the next document where this one has ended."""
+        if self._at[lane] == self._end[lane]:
+            number = next(self._coming, None)
+            if number is None:
+                self._turn[lane] = -1
+                return
+            self._at[lane], self._end[lane] = (int(x) for x in self._bounds[number : number + 2])
+        self._turn[lane] = turn = self._turns
+        self._turns += 1
+        insort(self._by_length, (self._length(lane), lane))
+        heapq.heappush(self._by_rest, (self._at[lane] - self._end[lane], turn, lane))
+        self._by_age.append((turn, lane))
+
+    def _length(self, lane: int) -> int:
+        return int(self._lengths[self._sentences[self._at[lane]]])
+
+    def _oldest(self) -> int:
+        while True:
+            turn, lane = self._by_age[0]
+            if self._turn[lane] == turn:
+                return lane
+            self._by_age.popleft()
+
+    def _furthest_from_end(self) -> tuple[int, int]:
+        """The lane with most sentences of its document to come, and how many."""
+        while True:
+            minus_rest, turn, lane = self._by_rest[0]
+            if self._turn[lane] == turn:
+                return lane, -minus_rest
+            heapq.heappop(self._by_rest)
+
+    def _around(self, anchor: int, limits: BatchLimits) -> list[int]:
+        """Take the lane out of the queue with as many neighbours in length as a batch may have."""
+        queue, length = self._by_length, self._length(anchor)
+        low = bisect_left(queue, (length, anchor))
+        high = low + 1
+        while True:
+            rows, longest = high - low + 1, queue[high - 1][0]
+            shorter = low > 0 and limits.allow(rows, longest)
+            longer = high < len(queue) and limits.allow(rows, queue[high][0])
+            if shorter and longer:
+                shorter = length - queue[low - 1][0] <= queue[high][0] - length
+            if shorter:
+                low -= 1
+            elif longer:
+                high += 1
+            else:
+                break
+        lanes = [lane for _, lane in queue[low:high]]
+        del queue[low:high]
+        return lanes
+
+
+def words_per_slot(batches: Sequence[Sequence[Place]], *sides: np.ndarray) -> float:
+    """The share of all places of padded batches that hold a word.
+
+    Args:
+        batches: of a pass.
+        sides: the length of each sentence by its number, for each text that is padded.
+    """
+    words = slots = 0
+    for batch in batches:
+        numbers = [place.sentence for place in batch]
+        for lengths in sides if numbers else ():
+            here = lengths[numbers]
+            words += int(here.sum())
+            slots += len(numbers) * int(here.max())
+    return words / max(1, slots)

@@ -1,0 +1,204 @@
+"""Translation of documents: the decoder's memory is carried from sentence to sentence.
+
+`--task memtx_document_translation` takes the data and the flags of `memtx_translation` and, beside
+the data, `SPLIT.docid`. `--batch-size` or `--max-tokens` limit a batch as ever; its rows are lanes,
+each a document that advances sentence by sentence (`modules.lanes`). A sentence is given the memory
+that the one before it in its document has left, gradients end there, and a document begins with an
+empty one. The memory lives here, not on the model: training and validation have their own. A
+checkpoint within an epoch holds those of all ranks, so that a training goes on exactly.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fairseq import utils
+from fairseq.tasks import register_task
+from fairseq.trainer import Trainer
+
+from ..config import DocumentOptions, flag, from_namespace
+from ..data.carrying import State
+from ..data.documents import (
+    DocumentBatchIterator,
+    DocumentDataset,
+    LanePlan,
+    lane_rows,
+    read_documents,
+)
+from ..ground.errors import UserError
+from ..models.memory_decoder import MemoryDecoder
+from ..modules.lane_memory import LaneBatch, LaneMemories
+from ..modules.lanes import BatchLimits, Documents
+from ..training.told_tasks import TrainingState, gathered
+from .fields import fairseq_fields
+from .translation import MemtxTranslationConfig, MemtxTranslationTask
+
+NAME = "memtx_document_translation"
+
+MemtxDocumentTranslationConfig = dataclasses.make_dataclass(
+    "MemtxDocumentTranslationConfig",
+    fairseq_fields(DocumentOptions),
+    bases=(MemtxTranslationConfig,),
+)
+
+
+@register_task(NAME, dataclass=MemtxDocumentTranslationConfig)
+class MemtxDocumentTranslationTask(MemtxTranslationTask):
+    """Documents in lanes: each row of a batch goes on where its document stands.
+
+    Raises:
+        UserError: for options that are impossible, alone or together.
+    """
+
+    def __init__(self, cfg, src_dict, tgt_dict):
+        super().__init__(cfg, src_dict, tgt_dict)
+        self.document_options = from_namespace(cfg, DocumentOptions)
+        for name, given in {
+            flag("length_schedule"): self.has_curriculum,
+            "--left-pad-target": cfg.left_pad_target,
+        }.items():
+            if given:
+                raise UserError(f"{name} cannot be used with --task {NAME}")
+        self._documents: dict[str, Documents] = {}
+        self._memories: dict[str, LaneMemories] = {}
+
+    def build_model(self, cfg, from_checkpoint=False):
+        """fairseq's hook.
+
+        Raises:
+            UserError: for a model whose memory ends with its sentence.
+        """
+        model = super().build_model(cfg, from_checkpoint)
+        refuse_without_memory(model)
+        return model
+
+    def load_dataset(self, split, epoch=1, **kwargs):
+        """fairseq's hook: a split, and its documents.
+
+        Raises:
+            UserError: where the ids of the documents are not those of its pairs.
+        """
+        super().load_dataset(split, epoch=epoch, **kwargs)
+        paths = utils.split_paths(self.cfg.data)
+        folder = paths[(epoch - 1) % len(paths)] if split == self.cfg.train_subset else paths[0]
+        path = Path(os.path.join(folder, f"{split}.docid"))
+        self._documents[split] = read_documents(path, len(self.datasets[split]))
+
+    def get_batch_iterator(self, dataset, **settings):
+        """fairseq's hook: documents in lanes; other data (typed lines) as sentences.
+
+        Raises:
+            UserError: where the size of a batch has no limit, or a flag asks for another order.
+        """
+        split = next((name for name, one in self.datasets.items() if one is dataset), None)
+        if split is None:
+            return super().get_batch_iterator(dataset, **settings)
+        return self._lane_iterator(split, **settings)
+
+    def _lane_iterator(
+        self,
+        split,
+        max_tokens=None,
+        max_sentences=None,
+        max_positions=None,
+        ignore_invalid_inputs=False,
+        seed=1,
+        num_shards=1,
+        shard_id=0,
+        num_workers=0,
+        epoch=1,
+        data_buffer_size=0,
+        **unused,
+    ) -> DocumentBatchIterator:
+        training, shard = self.memtx_training, {"num_shards": num_shards, "shard_id": shard_id}
+        if training is None:
+            shard |= self._shard()
+        else:
+            refuse_other_orders(training)
+        plan = LanePlan(
+            limits_of(max_sentences, max_tokens),
+            self.document_options.lanes,
+            None if training is None else seed,
+            (shard["num_shards"], shard["shard_id"]),
+        )
+        documents = self._kept(split, max_positions, ignore_invalid_inputs)
+        return DocumentBatchIterator(
+            DocumentDataset(self.datasets[split], documents),
+            plan,
+            self._restore,
+            epoch=epoch,
+            num_workers=num_workers,
+            buffer_size=data_buffer_size,
+        )
+
+    def _kept(self, split: str, max_positions: Any, ignore: bool) -> Documents:
+        """The documents of a split without the sentences that the model cannot take."""
+        dataset, documents = self.datasets[split], self._documents[split]
+        if max_positions is None:
+            return documents
+        numbers = np.arange(len(dataset), dtype=np.int64)
+        kept = self.filter_indices_by_size(numbers, dataset, max_positions, ignore)
+        return documents if len(kept) == len(numbers) else documents.only(np.asarray(kept))
+
+    def _restore(self, state: State) -> None:
+        self._memories["train"] = LaneMemories.restored(state)
+
+    def memtx_before_saving(self, trainer: Trainer, iterator: DocumentBatchIterator) -> None:
+        """Put the memories of all ranks where they are saved; called on all ranks."""
+        within = not iterator.end_of_epoch() and iterator.iterations_in_epoch > 0
+        memories = self._memories.get("train")
+        state = memories.state() if within and memories is not None else None
+        iterator.memories = gathered(trainer, state) if within else None
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        """fairseq's hook; a dummy batch (`ignore_grad`) has no memory to read or to spoil."""
+        sample = self._with_memory(sample, None if ignore_grad else "train")
+        return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
+
+    def valid_step(self, sample, model, criterion):
+        """fairseq's hook: validation has memories of its own."""
+        return super().valid_step(self._with_memory(sample, "valid"), model, criterion)
+
+    def _with_memory(self, sample: dict[str, Any], name: str | None) -> dict[str, Any]:
+        """The batch with its lanes among the model's arguments."""
+        memories = (
+            LaneMemories() if name is None else self._memories.setdefault(name, LaneMemories())
+        )
+        lanes = LaneBatch(memories, lane_rows(sample))
+        return {**sample, "net_input": {**sample["net_input"], "lanes": lanes}}
+
+
+def refuse_without_memory(model: Any) -> None:
+    """Raise `UserError` for a model whose memory ends with its sentence."""
+    decoder = getattr(model, "decoder", None)
+    if isinstance(decoder, MemoryDecoder):
+        reason = decoder.why_not_carried()
+    else:
+        reason = f"a {type(model).__name__} has no memory"
+    if reason is not None:
+        raise UserError(f"the decoder's memory must outlive a sentence of a document: {reason}")
+
+
+def refuse_other_orders(training: TrainingState) -> None:
+    """Raise `UserError` for flags that order batches otherwise."""
+    given = {
+        "--curriculum": training.sorted_epochs > 0,
+        "--grouped-shuffling": training.grouped_shuffling,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise UserError(f"{name}, which orders batches, cannot be used with --task {NAME}")
+
+
+def limits_of(max_sentences: int | None, max_tokens: int | None) -> BatchLimits:
+    """How large a batch may be.
+
+    Raises:
+        UserError: where it is not told.
+    """
+    try:
+        return BatchLimits(max_sentences, max_tokens)
+    except ValueError:
+        raise UserError(f"--batch-size or --max-tokens must be given with --task {NAME}") from None

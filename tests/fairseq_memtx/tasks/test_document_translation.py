@@ -1,0 +1,259 @@
+"""Documents in training: what reaches a sentence, what does not, and trainings that are resumed."""
+
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.modules.lane_memory import LaneMemories
+from tests.fairseq_memtx.document_training import (
+    MODELS,
+    VALID,
+    batches_of,
+    make_documents,
+    run_training,
+    run_two_ranks,
+    task_and_model,
+)
+from tests.fairseq_memtx.tiny_training import assert_equal, load, write_docids
+
+EXACT = {"rtol": 1e-9, "atol": 1e-11}
+SAVING = "--max-epoch 2 --save-interval-updates 4 --no-last-checkpoints --disable-validation"
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_documents(tmp_path_factory.mktemp("documents"))
+
+
+def read(task, model, batches, memories: LaneMemories | None = None) -> dict[int, Tensor]:
+    """The logits `(T, V)` of each sentence, by its number; memories are empty at first."""
+    task._memories["valid"] = LaneMemories() if memories is None else memories
+    return _read(task, model, batches, "valid")
+
+
+def read_alone(task, model, batches) -> dict[int, Tensor]:
+    """The same, each sentence without any memory."""
+    return _read(task, model, batches, None)
+
+
+@torch.no_grad()
+def _read(task, model, batches, name: str | None) -> dict[int, Tensor]:
+    found = {}
+    for batch in batches:
+        batch = task._with_memory(batch, name)
+        logits, extra = model(**batch["net_input"])
+        assert "memory" not in extra
+        lengths = batch["target"].ne(task.target_dictionary.pad()).sum(dim=1)
+        for number, row, length in zip(batch["id"].tolist(), logits, lengths, strict=True):
+            found[number] = row[:length]
+    return found
+
+
+def firsts() -> set[int]:
+    """The numbers of the sentences with which documents begin."""
+    return {sum(VALID[:number]) for number in range(len(VALID))}
+
+
+@every_model
+def test_lanes_are_the_documents_one_by_one(name, data) -> None:
+    task, model = task_and_model(data, name)
+    together = read(task, model, batches_of(task))
+    task, _ = task_and_model(data, name, "--memtx-lanes", "1")
+    batches = batches_of(task, max_sentences=1)
+    assert [batch["id"].tolist() for batch in batches] == [[n] for n in range(sum(VALID))]
+    alone = read(task, model, batches)
+    assert together.keys() == alone.keys() == set(range(sum(VALID)))
+    for number, logits in alone.items():
+        torch.testing.assert_close(together[number], logits, **EXACT)
+
+
+@every_model
+def test_memory_is_empty_where_a_document_begins_and_nowhere_else(name, data) -> None:
+    task, model = task_and_model(data, name)
+    batches = batches_of(task)
+    carried, without = read(task, model, batches), read_alone(task, model, batches)
+    for number, logits in carried.items():
+        assert torch.allclose(logits, without[number], **EXACT) == (number in firsts())
+
+
+@every_model
+def test_other_words_in_one_document_change_nothing_in_another(name, data) -> None:
+    task, model = task_and_model(data, name)
+    batches = batches_of(task)
+    changed, first, document = [], sum(VALID[:2]), range(sum(VALID[:2]), sum(VALID[:3]))
+    for batch in batches:
+        words = batch["net_input"]["prev_output_tokens"].clone()
+        for number, row in zip(batch["id"].tolist(), words, strict=True):
+            if number == first:
+                row[1] = 4 if row[1] != 4 else 5
+        changed.append({**batch, "net_input": {**batch["net_input"], "prev_output_tokens": words}})
+    before, after = read(task, model, batches), read(task, model, changed)
+    same = {number for number, logits in before.items() if torch.equal(logits, after[number])}
+    assert same >= before.keys() - set(document)
+    assert not same & {first, first + 1}  # what lies further back may be out of reach
+
+
+@every_model
+def test_a_pass_over_the_text_leaves_the_next_one_as_it_was(name, data) -> None:
+    """A pass that begins with what the one before has left reads nothing of it."""
+    task, model = task_and_model(data, name)
+    batches = batches_of(task)
+    first = read(task, model, batches)
+    second = read(task, model, batches, task._memories["valid"])
+    assert all(torch.equal(logits, second[number]) for number, logits in first.items())
+
+
+@pytest.mark.parametrize("name", ["feedback", "compressive"])
+def test_gradients_end_with_the_sentence(name, data) -> None:
+    task, model = task_and_model(data, name, "--memtx-lanes", "1")
+    one, other = batches_of(task, max_sentences=1)[:2]
+    memories = LaneMemories()
+    task._memories["train"] = memories
+    model(**task._with_memory(one, "train")["net_input"])
+    logits, _ = model(**task._with_memory(other, "train")["net_input"])
+    logits.sum().backward()
+    grad = model.encoder.embed_tokens.weight.grad
+    words = set(other["net_input"]["src_tokens"].unique().tolist())
+    only_before = set(one["net_input"]["src_tokens"].unique().tolist()) - words
+    assert only_before
+    assert grad[sorted(only_before)].abs().max() == 0.0
+    assert grad[sorted(words)].abs().max() > 0.0
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The folder of a whole training with these flags, made once."""
+
+    @functools.cache
+    def train(flags: str, run: Callable[..., None] = run_training) -> Path:
+        folder = tmp_path_factory.mktemp("whole") / "save"
+        run(data, folder, *SAVING.split(), *flags.split())
+        return folder
+
+    return train
+
+
+def resumed(data: Path, checkpoint: Path, folder: Path, flags: str, run=run_training) -> Path:
+    run(data, folder, "--restore-file", str(checkpoint), *SAVING.split(), *flags.split())
+    return folder
+
+
+def assert_same_end(one: Path, other: Path) -> None:
+    left, right = (load(folder / "checkpoint2.pt") for folder in (one, other))
+    for part in ("model", "last_optimizer_state"):
+        assert_equal(left[part], right[part])
+
+
+def at_update(folder: Path, updates: int) -> Path:
+    (path,) = folder.glob(f"checkpoint_*_{updates}.pt")
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, more",
+    [
+        ("feedback", ""),
+        ("transformer-xl", "--update-freq 2"),
+        ("compressive", ""),
+        pytest.param("transformer-xl", "--num-workers 2", marks=pytest.mark.slow),
+        ("most-used", ""),
+    ],
+)
+def test_resuming_within_documents_changes_nothing(
+    name, more, data, uninterrupted, tmp_path
+) -> None:
+    flags = f"{MODELS[name]} {more}".strip()
+    whole = uninterrupted(flags)
+    state = load(at_update(whole, 12))["extra_state"]["train_iterator"]
+    (saved,) = state["memtx"]["memories"]
+    assert len(saved["lanes"]) == 5
+    again = resumed(data, at_update(whole, 12), tmp_path / "again", flags)
+    assert_same_end(whole, again)
+
+
+def test_without_the_memory_it_would_end_elsewhere(data, uninterrupted, tmp_path, caplog) -> None:
+    whole = uninterrupted(MODELS["feedback"])
+    state = load(at_update(whole, 12))
+    del state["extra_state"]["train_iterator"]["memtx"]
+    torch.save(state, tmp_path / "older.pt")
+    again = resumed(data, tmp_path / "older.pt", tmp_path / "save", MODELS["feedback"])
+    with pytest.raises(AssertionError):
+        assert_same_end(whole, again)
+    with caplog.at_level(logging.WARNING):
+        flags = f"{MODELS['feedback']} --memtx-lanes 4"
+        resumed(data, at_update(whole, 12), tmp_path / "other", flags)
+    assert "goes on with empty memories: lanes, limits of a batch, seed" in caplog.text
+
+
+def test_two_ranks_resume_exactly(data, uninterrupted, tmp_path) -> None:
+    flags = MODELS["transformer-xl"]
+    whole = uninterrupted(flags, run_two_ranks)
+    memories = load(at_update(whole, 4))["extra_state"]["train_iterator"]["memtx"]["memories"]
+    assert len(memories) == 2 and memories[0]["sentences"] != memories[1]["sentences"]
+    again = resumed(data, at_update(whole, 4), tmp_path / "save", flags, run_two_ranks)
+    assert_same_end(whole, again)
+
+
+def test_validation_leaves_no_trace_in_training(data, tmp_path) -> None:
+    flags = [*MODELS["transformer-xl"].split(), "--max-epoch", "1", "--no-epoch-checkpoints"]
+    run_training(data, tmp_path / "plain", *flags, "--disable-validation")
+    run_training(data, tmp_path / "validated", *flags, "--validate-interval-updates", "2")
+    plain, validated = (load(tmp_path / n / "checkpoint_last.pt") for n in ("plain", "validated"))
+    assert_equal(plain["model"], validated["model"])
+
+
+@pytest.mark.parametrize(
+    "flags, says",
+    [
+        ("--arch transformer", "must outlive a sentence of a document: a TransformerModel has no"),
+        ("--arch memtx_feedback", "absolute positions begin anew in each sentence"),
+        (f"{MODELS['feedback']} --memtx-memory-span 0", "must not depend on the batch"),
+        (f"{MODELS['transformer-xl']} --memtx-mem-len 0", "--memtx-mem-len is 0"),
+        (
+            f"{MODELS['transformer-xl']} --memtx-length-schedule linear",
+            "--memtx-length-schedule cannot be used with --task memtx_document_translation",
+        ),
+        (f"{MODELS['transformer-xl']} --curriculum 1", "--curriculum, which orders batches"),
+        (f"{MODELS['transformer-xl']} --memtx-lanes -1", "--memtx-lanes must be at least 0"),
+    ],
+)
+def test_what_documents_cannot_have_is_refused(flags, says, data, tmp_path) -> None:
+    with pytest.raises(UserError, match=says) as refusal:
+        run_training(data, tmp_path, *SAVING.split(), *flags.split())
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_batch_without_a_limit_is_refused(data) -> None:
+    task, _ = task_and_model(data, "transformer-xl")
+    with pytest.raises(UserError, match="--batch-size or --max-tokens must be given"):
+        batches_of(task, max_sentences=None)
+
+
+def test_sentences_too_long_for_the_model_are_left_out_of_their_document(data, tmp_path) -> None:
+    task, model = task_and_model(data, "transformer-xl")
+    lengths = task.dataset("valid").sizes.max(axis=1)
+    most = int(sorted(lengths)[-3])
+    batches = batches_of(task, max_positions=(most, most), ignore_invalid_inputs=True)
+    found = read(task, model, batches)
+    assert found.keys() == {n for n, length in enumerate(lengths) if length <= most}
+    rows = {row[1]: row[2] for batch in batches for row in batch["lanes"]}
+    assert all(before == -1 or before in found for before in rows.values())
+
+
+def test_data_without_ids_is_sentences(tmp_path) -> None:
+    data = make_documents(tmp_path / "data")
+    (data / "valid.docid").unlink()
+    task, model = task_and_model(data, "transformer-xl")
+    batches = batches_of(task)
+    carried, without = read(task, model, batches), read_alone(task, model, batches)
+    assert all(torch.equal(logits, without[number]) for number, logits in carried.items())
+    write_docids(data, "valid", VALID[:-1])
+    with pytest.raises(UserError, match=r"valid.docid` must have a line for each of the 19 pairs"):
+        task.load_dataset("valid")
