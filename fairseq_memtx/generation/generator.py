@@ -116,10 +116,8 @@ class FastGenerator(SequenceGenerator):
         """The words `(n,)` that this batch may have, sorted; None for all."""
         if self.shortlist is None:
             return None
-        symbols = torch.tensor([options.pad, options.unk, options.eos, options.bos])
-        needed = [self.shortlist.words(source), symbols.to(source)]
-        needed += [] if prefix is None else [prefix.flatten()]
-        return torch.cat(needed).unique()
+        needed = [torch.tensor([options.pad, options.unk, options.eos, options.bos])]
+        return self.shortlist.words(source, needed if prefix is None else [*needed, prefix])
 
     def _search_options(self, source: Tensor, source_lengths: Tensor, bos_token) -> SearchOptions:
         if self.match_source_len:
@@ -151,32 +149,42 @@ class FastGenerator(SequenceGenerator):
             UserError: where a sentence has none, because what is asked for contradicts itself.
         """
         finalized: list[list[dict[str, Tensor]]] = [[] for _ in source_lengths]
-        for hypothesis in found:
-            length = source_lengths[hypothesis.sentence]
-            finalized[hypothesis.sentence].append(self._as_dict(hypothesis, length))
+        scores = self._scores(found, source_lengths)
+        # numbers are compared on the host, all at once: one by one takes as long as a step
+        by_score = sorted(enumerate(scores.tolist()), key=lambda numbered: -numbered[1])
+        each, empty = scores.unbind(), torch.empty(0)
+        for number, _ in by_score:
+            one = found[number]
+            finalized[one.sentence].append(
+                {
+                    "tokens": one.tokens,
+                    "score": each[number],
+                    "attention": empty if one.attention is None else one.attention,
+                    "alignment": empty,
+                    "positional_scores": one.word_scores,
+                }
+            )
         if not all(finalized):
             raise UserError(
                 "a sentence has no translation that keeps to all of its prefix, --min-len,"
                 " --match-source-len, --no-repeat-ngram-size and --unkpen: ask for less"
             )
-        for hypotheses in finalized:
-            hypotheses.sort(key=lambda hypothesis: -float(hypothesis["score"]))
         return finalized
 
-    def _as_dict(self, found: Hypothesis, source_length: Tensor) -> dict[str, Tensor]:
-        length, score = len(found.tokens), found.total
+    def _scores(self, found: list[Hypothesis], source_lengths: Tensor) -> Tensor:
+        """Of each hypothesis `(h,)`, by which those of a sentence are ordered."""
+        if not found:
+            return torch.empty(0)
+        scores = torch.stack([hypothesis.total for hypothesis in found])
+        lengths = [hypothesis.tokens.numel() for hypothesis in found]
         if self.normalize_scores:
-            score = score / length**self.len_penalty
-        if self.match_source_len and length - 1 > int(source_length):
-            score = torch.full_like(score, -torch.inf)
-        empty = torch.empty(0)
-        return {
-            "tokens": found.tokens,
-            "score": score,
-            "attention": empty if found.attention is None else found.attention,
-            "alignment": empty,
-            "positional_scores": found.word_scores,
-        }
+            scores = scores / scores.new_tensor([n**self.len_penalty for n in lengths])
+        if self.match_source_len:
+            most = source_lengths.tolist()
+            ends = zip(found, lengths, strict=True)
+            too_long = [n - 1 > most[hypothesis.sentence] for hypothesis, n in ends]
+            scores = scores.masked_fill(torch.tensor(too_long).to(scores.device), -torch.inf)
+        return scores
 
 
 class FastGeneratorWithAlignment(SequenceGeneratorWithAlignment, FastGenerator):

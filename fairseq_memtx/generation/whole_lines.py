@@ -32,8 +32,8 @@ def search_whole(
         most: tokens of a source, the end symbol included, that the model takes.
         left_pad: whether padding comes first.
     """
-    lengths = sample["net_input"]["src_lengths"]
-    if len(lengths) and int(lengths.min()) > 1 and int(lengths.max()) <= most:
+    lengths = sample["net_input"]["src_lengths"].tolist()
+    if lengths and min(lengths) > 1 and max(lengths) <= most:
         return search(sample)
     sources = sample["net_input"]["src_tokens"]
     parts = [list(_parts(row, dictionary, most)) for row in sources]
@@ -46,7 +46,7 @@ def search_whole(
     for number, some in enumerate(parts):
         if len(some) > 1:
             logger.warning("a source of %d subwords is more than the model takes (%d): translated"
-                           " in %d parts", int(lengths[number]), most, len(some))  # fmt: skip
+                           " in %d parts", lengths[number], most, len(some))  # fmt: skip
         joined.append(_join(found[at : at + len(some)], dictionary.eos(), sources.device))
         at += len(some)
     return joined

@@ -304,20 +304,29 @@ def _batch(request: Request) -> tuple[_Batch, list[Tensor]]:
 def _found(result: _Result) -> Found:
     hypotheses, words = result.hypotheses, result.num_words
     return Found(
-        _copied(result.sentence, hypotheses, np.int32),
-        _copied(result.length, hypotheses, np.int32),
-        _copied(result.total, hypotheses, np.float32),
-        _copied(result.words, words, np.int64),
-        _copied(result.word_scores, words, np.float32),
-        _copied(result.attention, result.num_probs, np.float32),
+        _copied(result.sentence, hypotheses, torch.int32),
+        _copied(result.length, hypotheses, torch.int32),
+        _copied(result.total, hypotheses, torch.float32),
+        _copied(result.words, words, torch.int64),
+        _copied(result.word_scores, words, torch.float32),
+        _copied(result.attention, result.num_probs, torch.float32),
     )
 
 
-def _copied(address: int | None, count: int, dtype: type) -> np.ndarray:
-    made: np.ndarray = np.empty(count, dtype)
-    if count and address is not None:
-        ctypes.memmove(made.ctypes.data, address, made.nbytes)
-    return made
+#: What is not there, made once.
+NOTHING = {
+    dtype: torch.empty(0, dtype=dtype).numpy()
+    for dtype in (torch.int32, torch.int64, torch.float32)
+}
+
+
+def _copied(address: int | None, count: int, dtype: torch.dtype) -> np.ndarray:
+    if count == 0:
+        return NOTHING[dtype]
+    made = torch.empty(count, dtype=dtype)  # whose address is found at once, unlike numpy's
+    if address is not None:
+        ctypes.memmove(made.data_ptr(), address, made.nbytes)
+    return made.numpy()
 
 
 def loaded() -> tuple[Library, str]:

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,7 +45,7 @@ class NativeSearches:
         source = net_input["src_tokens"]
         reason = next((m.why_not for m in members if m.why_not is not None), None)
         if reason is None:
-            reason = why_not_batch(source, options, members)
+            reason = why_not_batch(source, net_input["src_lengths"], options, members)
         if reason is not None:
             self._tell(reason)
             return None
@@ -110,14 +109,16 @@ class Member:
         return Model(parts)
 
 
-def why_not_batch(source: Tensor, options: SearchOptions, members: Sequence[Member]) -> str | None:
+def why_not_batch(
+    source: Tensor, source_lengths: Tensor, options: SearchOptions, members: Sequence[Member]
+) -> str | None:
     """What about a batch the engine cannot do; None if nothing."""
     if source.device.type != "cpu":
         return "the batch is not on a CPU"
-    lengths = source.ne(members[0].padding).sum(dim=1)
-    if len(source) == 0 or int(lengths.min()) == 0:
+    lengths = source_lengths.tolist()
+    if min(lengths, default=0) == 0:
         return "a sentence has no word"
-    if int(lengths.max()) > min(member.max_source for member in members):
+    if max(lengths) > min(member.max_source for member in members):
         return "a sentence is longer than the model takes"
     if options.max_len >= min(member.max_target for member in members):
         return "translations may be longer than the model makes"
@@ -132,21 +133,15 @@ def hypotheses(found: Found, source: Tensor, padding: int | None) -> list[Hypoth
         source: `(B, S)`.
         padding: symbol of the sources, where attention was wanted; None where not.
     """
-    words, scores = torch.from_numpy(found.words), torch.from_numpy(found.word_scores)
+    lengths = found.length.tolist()
+    words = torch.from_numpy(found.words).split_with_sizes(lengths)
+    scores = torch.from_numpy(found.word_scores).split_with_sizes(lengths)
     totals = torch.from_numpy(found.total).unbind()
-    ends = np.cumsum(found.length).tolist()
     attentions = (
-        [None] * len(ends) if padding is None else list(_attentions(found, source, padding))
+        [None] * len(lengths) if padding is None else list(_attentions(found, source, padding))
     )
-    made, first = [], 0
-    for number, (sentence, end) in enumerate(zip(found.sentence.tolist(), ends, strict=True)):
-        made.append(
-            Hypothesis(
-                sentence, words[first:end], totals[number], scores[first:end], attentions[number]
-            )
-        )
-        first = end
-    return made
+    parts = zip(found.sentence.tolist(), words, totals, scores, attentions, strict=True)
+    return [Hypothesis(*of_one) for of_one in parts]
 
 
 def _attentions(found: Found, source: Tensor, padding: int):
