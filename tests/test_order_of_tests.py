@@ -7,13 +7,14 @@ from tests.imports import imported_modules
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CODE = ("fairseq_memtx", "data_prep", "scripts")
+PROGRAMS = (".py", ".sh", ".sbatch")
 #: Folders of code that hold data, or modules that are tested through those beside them.
 WITHOUT_TESTS = {"data_prep/sample/lexicon"}
 
 
 def packages(root: Path) -> set[str]:
-    """The folders of Python files below `root` by their path in it, those of the code alone."""
-    files = [path for name in CODE for path in (root / name).rglob("*.py")]
+    """The folders of programs below `root` by their path in it, those of the code alone."""
+    files = [path for name in CODE for path in (root / name).rglob("*") if path.suffix in PROGRAMS]
     return {path.parent.relative_to(root).as_posix() for path in files}
 
 

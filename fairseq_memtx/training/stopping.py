@@ -1,8 +1,9 @@
-"""Lets SIGTERM and SIGINT save `checkpoint_last.pt` and end training with code 128 + signal.
+"""Lets signals save `checkpoint_last.pt` and end training with code 128 + signal.
 
-Stock fairseq dies at once and loses the work since its last save. When the step was the last of an
-epoch, or one of validation, that epoch's validation is left out. May go once fairseq saves on
-signals itself.
+SIGTERM and SIGINT, and the two that batch systems such as SLURM send before a job's time is over:
+SIGUSR1 and SIGUSR2. Stock fairseq dies at once and loses the work since its last save. When the
+step was the last of an epoch, or one of validation, that epoch's validation is left out. May go
+once fairseq saves on signals itself.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from .signal_watch import SignalWatch
 
 logger = logging.getLogger(__name__)
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def apply() -> None:
@@ -34,7 +35,7 @@ def apply() -> None:
 
 
 class StopRequest:
-    """A SIGTERM or SIGINT that is answered after the step under way; a second one acts at once.
+    """A signal that is answered after the step under way; a second one acts at once.
 
     When no training is under way, the first one acts at once too.
     """
@@ -47,7 +48,7 @@ class StopRequest:
         os.register_at_fork(after_in_child=self._forget_watch)
 
     def listen(self) -> None:
-        """Take over both signals. Only a process's main thread can: elsewhere nothing happens."""
+        """Take over the signals. Only a process's main thread can: elsewhere nothing happens."""
         if self._previous and self._pid == os.getpid():
             return
         with contextlib.suppress(ValueError):
@@ -59,7 +60,7 @@ class StopRequest:
             self._watch = SignalWatch(SIGNALS, _end_training)
 
     def ignore(self) -> None:
-        """Give both signals back to whoever had them."""
+        """Give the signals back to whoever had them."""
         for signum, handler in self._previous.items():
             signal.signal(signum, handler)
         self._previous, watch, self._watch = {}, self._watch, None

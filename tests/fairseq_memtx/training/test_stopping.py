@@ -44,7 +44,7 @@ def signal_during(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Non
     stop_request.ignore()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_signal_saves_and_the_rest_is_as_if_uninterrupted(
     signum: int,
     fairseq_train: Callable[..., None],

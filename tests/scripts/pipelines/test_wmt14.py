@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -28,19 +27,6 @@ TINY = {
     "OPTIMIZER": "--optimizer adam --lr 1e-3 --max-tokens 1000",
     "SAVING": "--save-interval-updates 2",
 }
-PROGRAMS = {"fairseq-train": "fairseq_cli.train", "fairseq-generate": "fairseq_cli.generate"}
-PROGRAMS |= {"memtx": "fairseq_memtx", "sacrebleu": "sacrebleu"}
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pipeline's commands, run by this Python."""
-    folder = tmp_path_factory.mktemp("programs")
-    for name, module in PROGRAMS.items():
-        line = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n'
-        (folder / name).write_text(line)
-        (folder / name).chmod(0o755)
-    return folder
 
 
 def run(programs: Path, out: Path, **settings: str) -> subprocess.CompletedProcess[str]:
