@@ -18,7 +18,7 @@ class GrowingTensor:
     """`(t, N, *shape)` with room to grow: a step writes one position and copies nothing.
 
     Time is the outermost axis: the filled part is one block, which `reorder` gathers into a second
-    buffer without touching the empty part.
+    buffer without touching the empty part. Not differentiable: what is put in is detached.
 
     Args:
         like: `(N, *shape)`, for the sizes, dtype and device of a position.
@@ -40,7 +40,8 @@ class GrowingTensor:
             grown = self._buffer.new_empty((2 * self.length, *self._buffer.shape[1:]))
             grown[: self.length] = self._buffer
             self._buffer, self._spare = grown, None
-        self._buffer[self.length] = position
+        is_tensor = isinstance(position, Tensor)
+        self._buffer[self.length] = position.detach() if is_tensor else position
         self.length += 1
 
     def replace(self, content: Tensor) -> None:
@@ -48,7 +49,7 @@ class GrowingTensor:
         self.length = content.size(0)
         if self.length > self._buffer.size(0):
             self._buffer, self._spare = torch.empty_like(content), None
-        self._buffer[: self.length] = content
+        self._buffer[: self.length] = content.detach()
 
     def reorder(self, new_order: Tensor) -> None:
         """Row i becomes the old row `new_order[i]`; rows may repeat, and be fewer or more."""

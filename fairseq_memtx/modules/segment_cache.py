@@ -129,7 +129,7 @@ class LayerCache:
             return
         used = self.usage.filled()[max(0, first - self.num_compressed) : self.num_recent]
         received = probs[..., max(0, self.num_compressed - first) :][..., : used.size(0)]
-        used += received.mean(dim=1).t()
+        used += received.detach().mean(dim=1).t()
 
     def _first_in_view(self) -> int:
         """The first entry that `same_length` lets the last one see."""

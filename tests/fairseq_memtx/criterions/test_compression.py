@@ -28,8 +28,10 @@ def test_a_factor_that_would_teach_the_opposite_is_refused(weight):
 
 
 @pytest.mark.parametrize("case", ["conv", "auto-encoding"])
-def test_the_criterion_of_a_padded_batch_is_the_sum_of_its_sentences(case):
-    model, lengths = build(case).train(), [14, 5, 9]
+@pytest.mark.parametrize("lengths", [[14, 5, 9], [14, 12, 8], [17, 16, 4]])
+def test_the_criterion_of_a_padded_batch_is_the_sum_of_its_sentences(case, lengths):
+    """A length that ends with a segment too: no later segment sees what falls out then."""
+    model = build(case).train()
     sample = sample_of([4, 6, 2], lengths)
     loss, size, logged = criterion()(model, sample)
     assert size == sum(lengths) and logged["compression_loss"] > 0

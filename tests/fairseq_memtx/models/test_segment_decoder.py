@@ -41,16 +41,18 @@ def test_step_by_step_equals_the_whole_across_segments_with_beams(case):
 
 
 @pytest.mark.parametrize("case", CASES)
-@torch.no_grad()
-def test_reorder_then_step_equals_the_reordered_prefixes(case):
+@pytest.mark.parametrize("with_gradients", [False, True])
+def test_reorder_then_step_equals_the_reordered_prefixes(case, with_gradients):
+    """Whether or not gradients are recorded, which fairseq's generators never do."""
     decoder, source = build(case).decoder, random_source([4, 5, 1])
     tokens, state, order = random_tokens([10, 10, 10]), {}, torch.tensor([2, 2, 0])
-    for t in range(9):
-        decoder(tokens[:, : t + 1], source, state)
-    decoder.reorder_incremental_state_scripting(state, order)
-    tokens, source = tokens[order], select_source(source, order)
-    found, _ = decoder(tokens, source, state)
-    whole, _ = decoder(tokens, source)
+    with torch.set_grad_enabled(with_gradients):
+        for t in range(9):
+            decoder(tokens[:, : t + 1], source, state)
+        decoder.reorder_incremental_state_scripting(state, order)
+        tokens, source = tokens[order], select_source(source, order)
+        found, _ = decoder(tokens, source, state)
+        whole, _ = decoder(tokens, source)
     torch.testing.assert_close(found[:, 0], whole[:, -1], **EXACT)
 
 
