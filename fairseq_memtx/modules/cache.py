@@ -40,8 +40,9 @@ class GrowingTensor:
             grown = self._buffer.new_empty((2 * self.length, *self._buffer.shape[1:]))
             grown[: self.length] = self._buffer
             self._buffer, self._spare = grown, None
-        is_tensor = isinstance(position, Tensor)
-        self._buffer[self.length] = position.detach() if is_tensor else position
+        if isinstance(position, Tensor):
+            position = position.detach()
+        self._buffer[self.length] = position
         self.length += 1
 
     def replace(self, content: Tensor) -> None:

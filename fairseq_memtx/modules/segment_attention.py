@@ -6,7 +6,8 @@ segment], and the places in that row count for the distances. `segment_plan` say
 are computed together; `SegmentAttention.loop` computes one after the other, as the papers do.
 
 Gradients: the states of a memory stand behind a stop-gradient, after the layer's norm where there
-is one, while the same states as keys of their own segment do not. Both teach the projections. The
+is one (`SegmentAttention.memory_teaches_norm`), while the same states as keys of their own segment
+do not. Both teach the projections. The
 compressed states stand behind a stop-gradient too, unless the main loss is to teach the compression
 (BPTT); the compression is always given its states detached.
 
@@ -98,7 +99,14 @@ class SegmentAttention(RelativeAttention):
         compression_loss: how f_c learns, one of `COMPRESSION_LOSSES`; of no account where it has
             no parameters.
         dropout: probability, of attention probabilities.
+
+    Attributes:
+        memory_teaches_norm: the stop-gradient of a memory's states comes before the layer's norm,
+            so that they teach its parameters too. Off: `scripts.studies.stop_gradient` has measured
+            both, and `docs/decoders.md` says what was found.
     """
+
+    memory_teaches_norm = False
 
     def __init__(
         self,
@@ -166,7 +174,7 @@ class SegmentAttention(RelativeAttention):
         query = segments(self.query(y), plan)
         blocks = None if needs_usage else self.compress(x, memory, how.num_words, plan)
         older = self.compressed_stream(memory, blocks, plan)
-        keys, values = self.windows(y, norm, memory, older[0], plan)
+        keys, values = self.windows(x, y, norm, memory, older[0], plan)
         hidden = hidden_keys(plan, memory, older[1], x.device)
         context, probs = self.attend(query, keys, values, hidden, how.drop_probs)
         # (H, B, segs, Q, D) -> (B, T, C)
@@ -222,18 +230,31 @@ class SegmentAttention(RelativeAttention):
         both = (memory.compressed, new)
         return torch.cat(both, dim=1), join_hidden(memory.compressed_hidden, new_hidden, both)
 
+    def stopped(self, states: Tensor, norm: Norm) -> Tensor:
+        """A memory's states `(B, t, C)` after the norm, behind the stop-gradient."""
+        return norm(states.detach()) if self.memory_teaches_norm else norm(states).detach()
+
     def windows(
-        self, y: Tensor, norm: Norm, memory: LayerMemory, older: Tensor, plan: SegmentPlan
-    ) -> tuple[Tensor, Tensor]:
-        """Keys, values `(H, B, segs, W, D)` of each segment's [compressed ; memory ; segment]."""
+        self, x: Tensor, y: Tensor, norm: Norm, memory: LayerMemory, older: Tensor,
+        plan: SegmentPlan,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Keys, values `(H, B, segs, W, D)` of each segment's [compressed ; memory ; segment].
+
+        `y` is `x` after the norm.
+        """
         result = []
-        carried = norm(memory.recent).detach() if plan.recent > 0 and plan.carried > 0 else None
+        in_view = plan.recent > 0 and plan.carried > 0
+        carried = self.stopped(memory.recent, norm) if in_view else None
         if plan.compressed > 0:
-            older = norm(older) if self.compression_loss == "bptt" else norm(older).detach()
+            taught = self.compression_loss == "bptt"
+            older = norm(older) if taught else self.stopped(older, norm)
         for proj in (self.k_proj, self.v_proj):
             parts, past = [], [] if carried is None else [proj(carried)]
             own = proj(y) if plan.recent == 0 or plan.count == 1 else None
-            if own is None:
+            if own is None and self.memory_teaches_norm:
+                own = proj(y)
+                past.append(proj(self.stopped(x, norm)))
+            elif own is None:
                 own, stopped = project_twice(proj, y)
                 past.append(stopped)
             if plan.compressed > 0:

@@ -438,3 +438,55 @@ def test_half_precision_stays_close(function):
     found = attention.to(torch.bfloat16)(x.to(torch.bfloat16), identity, how).out
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.double(), expected, rtol=0.2, atol=0.2)
+
+
+class OwnNorm(torch.nn.Module):
+    """A norm that learns from the segment alone: a memory's states, which have no gradient, are
+    constants to it.
+    """
+
+    def __init__(self, norm: torch.nn.LayerNorm):
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, states: Tensor) -> Tensor:
+        y = self.norm(states)
+        return y if states.requires_grad else y.detach()
+
+
+@pytest.mark.parametrize("form", ["loop", "at_once"])
+@pytest.mark.parametrize("compression", [None, "mean-pool"])
+def test_the_norm_learns_nothing_from_the_memory(form: str, compression: str | None) -> None:
+    """The stop-gradient comes after the norm, as `docs/decoders.md` says."""
+    attention, lengths = build_attention(compression=compression), SegmentLengths(4, 5, 3, 2)
+    norm = torch.nn.LayerNorm(DIM).double()
+    for parameter in norm.parameters():
+        torch.nn.init.normal_(parameter)
+    memory = LayerMemory.empty(random_states(2, 1))._replace(recent=random_states(2, 5))
+    x, how = random_states(2, 14).requires_grad_(), SegmentPass(lengths)
+
+    def taught(kind: torch.nn.Module) -> list[Tensor]:
+        return list(gradients(attention, kind, x, form, how, memory)[1].values())
+
+    found, expected = taught(norm), taught(OwnNorm(norm))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
+    attention.memory_teaches_norm = True
+    before = taught(norm)
+    weight, bias = (grad.abs().max() for grad in (before[-2] - found[-2], before[-1] - found[-1]))
+    assert weight > 1e-3 and bias > 1e-3
+    for one, other in zip(before[:-2], found[:-2], strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
+
+
+def test_both_places_of_the_stop_gradient_are_the_same_at_once_and_in_turn() -> None:
+    attention, lengths = build_attention(compression="mean-pool"), SegmentLengths(4, 5, 3, 2)
+    attention.memory_teaches_norm = True
+    norm = torch.nn.LayerNorm(DIM).double()
+    memory = LayerMemory.empty(random_states(2, 1))._replace(recent=random_states(2, 5))
+    x, how = random_states(2, 14).requires_grad_(), SegmentPass(lengths)
+    turns, whole = (
+        gradients(attention, norm, x, form, how, memory) for form in ("loop", "at_once")
+    )
+    for name, grad in turns[1].items():
+        torch.testing.assert_close(whole[1][name], grad, **EXACT)
