@@ -18,7 +18,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from tests.checkout import CHECKOUT
 
 # The native engine is compiled once for all test runs, outside of the user's own cache.
 os.environ.setdefault("MEMTX_CACHE", str(CHECKOUT / "build" / "engine"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).parents[1]
+from tests.checkout import CHECKOUT
 
 
 def corpora_dir() -> Path | None:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import CHECKOUT
 from tests.imports import imported_modules
-
-CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def files_of(part: str) -> list[Path]:

@@ -21,8 +21,8 @@ import pytest
 from fairseq_memtx import config
 from fairseq_memtx.commands import find, names
 from fairseq_memtx.ground.shell import USER_DIR
+from tests.checkout import CHECKOUT as ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PLACES = ("*.md", "docs/*.md", "scripts/*.md", "results/*.md")
 PAGES = sorted(path for place in PLACES for path in ROOT.glob(place))
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from tests.checkout import CHECKOUT
+
 LARGEST = 1 << 20  # bytes; results/ has plots, nothing else comes near
 
 

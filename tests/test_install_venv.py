@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from tests.checkout import CHECKOUT
 
 STAND_IN = """#!/bin/bash
 # Answers like Python 3.11 as far as make_venv.sh asks; `fail` beside the log makes that step fail.

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
+from tests.checkout import CHECKOUT
 from tests.imports import imported_modules
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 CODE = ("fairseq_memtx", "data_prep", "scripts")
 PROGRAMS = (".py", ".sh", ".sbatch")
 #: Folders of code that hold data, or modules that are tested through those beside them.

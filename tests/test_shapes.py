@@ -1,11 +1,11 @@
 """The letters of shapes mean what `docs/shapes-and-words.md` says, in every module."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from tests.checkout import CHECKOUT
+
 PAGE = (CHECKOUT / "docs" / "shapes-and-words.md").read_text(encoding="utf-8")
 MODULES = sorted((CHECKOUT / "fairseq_memtx").rglob("*.py"))
 

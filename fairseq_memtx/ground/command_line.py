@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,17 @@ def comma_list(text: str) -> tuple[str, ...]:
     if not names:
         raise argparse.ArgumentTypeError("it is empty: name at least one")
     return names
+
+
+def check_names(flag: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Refuse a name that is not known.
+
+    Raises:
+        UserError: with the names to choose from.
+    """
+    for name in given:
+        if name not in known:
+            raise UserError(f"`{flag}` has `{name}`: choose among {', '.join(known)}")
 
 
 def int_list(text: str) -> tuple[int, ...]:

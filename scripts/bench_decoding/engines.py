@@ -169,21 +169,17 @@ def names_of_sizes(text: str) -> tuple[str, ...]:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.bench_decoding.engines``."""
-    parser = argparse.ArgumentParser(
-        prog="scripts.bench_decoding.engines", description=__doc__.split("\n")[0]
-    )
+    parser = benchmark.flags("scripts.bench_decoding.engines", __doc__, OUT, rounds=7)
     parser.add_argument("--sizes", type=names_of_sizes, default=tuple(SIZES), help="of the model")
     parser.add_argument(
         "--compile", action="store_true", help="also AOTInductor: a minute for each size"
     )
-    benchmark.add_flags(parser, OUT, rounds=7)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.bench_decoding.engines``."""
-    args = parse_args(argv)
-    return benchmark.main(args, lambda: run(args), write_table)
+    return benchmark.main(parse_args(argv), run, write_table)
 
 
 if __name__ == "__main__":

@@ -105,11 +105,12 @@ def rows(record: dict) -> Iterable[tuple[str, ...]]:
         )
 
 
-def run(out: Path, rounds: int, threads: int) -> None:
+def run(args: argparse.Namespace) -> None:
     """Bench the cases; each is written when it is done, in the place of an older record of it."""
     for case in CASES:
-        add_record(out / "losses.jsonl", bench(case, rounds, threads), "case", "threads")
-    write_table(out)
+        record = bench(case, args.rounds, args.threads)
+        add_record(args.out / "losses.jsonl", record, "case", "threads")
+    write_table(args.out)
 
 
 def write_table(out: Path) -> None:
@@ -120,17 +121,13 @@ def write_table(out: Path) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.bench_training.losses``."""
-    parser = argparse.ArgumentParser(
-        prog="scripts.bench_training.losses", description=(__doc__ or "").split("\n")[0]
-    )
-    benchmark.add_flags(parser, OUT, rounds=7)
+    parser = benchmark.flags("scripts.bench_training.losses", __doc__, OUT, rounds=7)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.bench_training.losses``."""
-    args = parse_args(argv)
-    return benchmark.main(args, lambda: run(args.out, args.rounds, args.threads), write_table)
+    return benchmark.main(parse_args(argv), run, write_table)
 
 
 if __name__ == "__main__":

@@ -145,12 +145,13 @@ def figure(found: Sequence[dict]) -> Figure:
     return result
 
 
-def run(out: Path, lengths: Sequence[int], rounds: int, threads: int) -> None:
+def run(args: argparse.Namespace) -> None:
     """Weigh at all lengths, then make the table and the plot."""
-    for length in lengths:
-        record = bench(make_case("decoder", DEPTH, DIM, BATCH, length), rounds, threads)
-        add_record(out / "memory.jsonl", record, "case", "threads")
-    write_table(out)
+    for length in args.lengths:
+        case = make_case("decoder", DEPTH, DIM, BATCH, length)
+        record = bench(case, args.rounds, args.threads)
+        add_record(args.out / "memory.jsonl", record, "case", "threads")
+    write_table(args.out)
 
 
 def write_table(out: Path) -> None:
@@ -163,9 +164,7 @@ def write_table(out: Path) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.bench_training.memory``."""
-    parser = argparse.ArgumentParser(
-        prog="scripts.bench_training.memory", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = benchmark.flags("scripts.bench_training.memory", __doc__, OUT, rounds=3)
     told = ",".join(str(length) for length in LENGTHS)
     parser.add_argument(
         "--lengths",
@@ -173,16 +172,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=LENGTHS,
         help=f"of targets; default: {told}",
     )
-    benchmark.add_flags(parser, OUT, rounds=3)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.bench_training.memory``."""
-    args = parse_args(argv)
-    return benchmark.main(
-        args, lambda: run(args.out, args.lengths, args.rounds, args.threads), write_table
-    )
+    return benchmark.main(parse_args(argv), run, write_table)
 
 
 if __name__ == "__main__":

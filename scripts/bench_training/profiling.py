@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.files import write_bytes
@@ -285,22 +285,18 @@ def write_table(out: Path) -> None:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.bench_training.profiling``."""
     number = command_line.positive_int
-    parser = argparse.ArgumentParser(
-        prog="scripts.bench_training.profiling", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = benchmark.flags("scripts.bench_training.profiling", __doc__, OUT, rounds=5)
     parser.add_argument(
         "--layers", type=command_line.int_list, default=(1, 2, 6), help="default: 1,2,6"
     )
     parser.add_argument("--batch", type=number, default=16, help="sentences; default: 16")
     parser.add_argument("--length", type=number, default=128, help="positions; default: 128")
-    benchmark.add_flags(parser, OUT, rounds=5)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.bench_training.profiling``."""
-    args: Any = parse_args(argv)
-    return benchmark.main(args, lambda: run(args), write_table)
+    return benchmark.main(parse_args(argv), run, write_table)
 
 
 if __name__ == "__main__":

@@ -164,7 +164,13 @@ def conditions(found: Sequence[dict]) -> list[str]:
     ]
 
 
-def run(
+def run(args: argparse.Namespace) -> None:
+    """Bench the cases that the command line chooses."""
+    cases = [case for case in CASES[args.cases] if args.only in (None, case[0])]
+    run_cases(args.out, cases, args.rounds, args.threads, args.device, args.dtype)
+
+
+def run_cases(
     out: Path,
     cases: Sequence[tuple[Any, ...]],
     rounds: int,
@@ -199,16 +205,13 @@ def write_table(out: Path) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.bench_training``."""
-    parser = argparse.ArgumentParser(
-        prog="scripts.bench_training", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = benchmark.flags("scripts.bench_training", __doc__, OUT, rounds=5)
     parser.add_argument("--device", choices=sorted(USUAL), default="cpu", help="default: cpu")
     parser.add_argument(
         "--dtype", choices=("float32", "bf16"), help="default: float32, on a GPU bf16"
     )
     parser.add_argument("--cases", choices=sorted(CASES), help="default: quick, on a GPU gpu")
     parser.add_argument("--only", choices=("decoder", "peers", "update"), help="part of the cases")
-    benchmark.add_flags(parser, OUT, rounds=5)
     parser.set_defaults(out=None)
     args = parser.parse_args(argv)
     for name, value in USUAL[args.device].items():
@@ -219,9 +222,4 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.bench_training``."""
-    args = parse_args(argv)
-    cases = [case for case in CASES[args.cases] if args.only in (None, case[0])]
-    place = args.device, args.dtype
-    return benchmark.main(
-        args, lambda: run(args.out, cases, args.rounds, args.threads, *place), write_table
-    )
+    return benchmark.main(parse_args(argv), run, write_table)

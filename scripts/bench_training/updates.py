@@ -197,12 +197,12 @@ def conditions(found: Sequence[dict]) -> list[str]:
     return [f"- {record['size']}: {benchmark.conditions(record)}" for record in found]
 
 
-def run(out: Path, sizes: Sequence[str], archs: Sequence[str], rounds: int, threads: int) -> None:
+def run(args: argparse.Namespace) -> None:
     """Bench the sizes; each is written when it is done, in the place of an older record of it."""
-    for size in sizes:
-        record = bench(size, archs, rounds, threads)
-        add_record(out / "updates.jsonl", record, "size", "threads")
-    write_table(out)
+    for size in args.sizes:
+        record = bench(size, args.archs, args.rounds, args.threads)
+        add_record(args.out / "updates.jsonl", record, "size", "threads")
+    write_table(args.out)
 
 
 def write_table(out: Path) -> None:
@@ -213,9 +213,7 @@ def write_table(out: Path) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.bench_training.updates``."""
-    parser = argparse.ArgumentParser(
-        prog="scripts.bench_training.updates", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = benchmark.flags("scripts.bench_training.updates", __doc__, OUT, rounds=7)
     for name, known, usual in (
         ("sizes", SIZES, USUAL),
         ("archs", ARCHITECTURES, ",".join(ARCHITECTURES)),
@@ -226,7 +224,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
             default=one_of(usual, known),
             help=f"separated by commas, of {', '.join(known)}; default: {usual}",
         )
-    benchmark.add_flags(parser, OUT, rounds=7)
     return parser.parse_args(argv)
 
 
@@ -241,10 +238,7 @@ def one_of(text: str, known: Iterable[str]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.bench_training.updates``."""
-    args = parse_args(argv)
-    return benchmark.main(
-        args, lambda: run(args.out, args.sizes, args.archs, args.rounds, args.threads), write_table
-    )
+    return benchmark.main(parse_args(argv), run, write_table)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from fairseq_memtx.ground.errors import UserError
@@ -19,6 +17,7 @@ from fairseq_memtx.training_log import LogReader
 from scripts.experiment import prepare
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
+from scripts.experiment.plan import Plan
 from scripts.experiment.train import RunTraining, train_each
 from scripts.shared import publishing
 from scripts.shared.provenance import git_state, hardware
@@ -88,17 +87,11 @@ def target_tokens(experiment: Experiment, folder: ExperimentFolder, per_update: 
     return min(limits)
 
 
-def cost_all(
-    experiment: Experiment,
-    folder: ExperimentFolder,
-    runs: Sequence[Run],
-    threads: int,
-    place: Path,
-    command: str,
-) -> None:
+def cost_all(plan: Plan) -> None:
     """Time a few updates of each shape, one after the other, and write what all of them cost."""
-    publishing.check_checkout(place)
-    paces = {run.shape: pace(experiment, folder, run, threads) for run in runs}
+    publishing.check_checkout(plan.place)
+    experiment, folder, threads = plan.experiment, plan.folder, plan.threads
+    paces = {run.shape: pace(experiment, folder, run, threads) for run in plan.runs}
     train_each(list(paces.values()), at_once=1)
     commit, dirty = git_state()
     rows = []
@@ -112,7 +105,7 @@ def cost_all(
         logger.info("%s: about %.1f hours", shape, hours)
     record = {
         "experiment": experiment.name,
-        "command": command,
+        "command": plan.command,
         "commit": commit,
         "dirty": dirty,
         "hardware": hardware(experiment.device),
@@ -120,8 +113,8 @@ def cost_all(
         "updates": UPDATES - INTERVAL,
         "rows": rows,
     }
-    write_json(place / "cost.json", record)
-    write_bytes(place / "cost.md", page(record).encode())
+    write_json(plan.place / "cost.json", record)
+    write_bytes(plan.place / "cost.md", page(record).encode())
 
 
 def page(record: dict) -> str:

@@ -22,31 +22,26 @@ from fairseq_memtx.ground.stamps import Stamps
 from scripts.experiment import commands, prepare, stages
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
+from scripts.experiment.plan import Plan
 
 logger = logging.getLogger(__name__)
 
 
-def generate_all(
-    experiment: Experiment,
-    folder: ExperimentFolder,
-    runs: Sequence[Run],
-    at_once: int,
-    threads: int,
-) -> None:
+def generate_all(plan: Plan) -> None:
     """Translate and score the test set with each run's averaged model and each beam."""
-    prepare.check_text(folder, experiment)
+    prepare.check_text(plan.folder, plan.experiment)
     generations = [
-        Generation(experiment, folder, run, beam)
-        for run in runs
-        for beam in experiment.decoding.beams
+        Generation(plan.experiment, plan.folder, run, beam)
+        for run in plan.runs
+        for beam in plan.experiment.decoding.beams
     ]
     with ExitStack() as stack:
         jobs = {
-            generation.name: generation.job(threads, stack)
+            generation.name: generation.job(plan.threads, stack)
             for generation in generations
             if not stages.is_done(generation.folder, generation.stage, generation.inputs())
         }
-        for job in processes.run_all(list(jobs.values()), at_once):
+        for job in processes.run_all(list(jobs.values()), plan.at_once):
             raise UserError(
                 f"translating by {job.name} failed, `{job.log}` ends:\n{job.log_tail()}"
             )

@@ -23,6 +23,7 @@ from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run
 from scripts.experiment.generate import Generation
 from scripts.experiment.learning import read_search
+from scripts.experiment.plan import Plan
 from scripts.experiment.record_schema import SCHEMA, schema_of, validate
 from scripts.shared.kept import read_json
 from scripts.shared.provenance import git_state, hardware
@@ -72,20 +73,13 @@ def check_schema(folder: Path) -> None:
             )
 
 
-def assemble(
-    experiment: Experiment,
-    folder: ExperimentFolder,
-    run: Run,
-    measured: Sequence[dict],
-    threads: int,
-    command: str,
-) -> dict:
+def assemble(plan: Plan, run: Run, measured: Sequence[dict]) -> dict:
     """The record of one run from what its stages left.
 
     ``measured`` is what was measured with each beam, the main one first; see `SpeedStage`.
     """
-    run_folder = folder.run(run)
-    settings = json.loads(run_folder.settings.read_bytes())
+    experiment, folder = plan.experiment, plan.folder
+    settings = json.loads(folder.run(run).settings.read_bytes())
     commit, dirty = git_state()
     training = describe_training(folder, run, settings)
     first = measured[0]
@@ -100,10 +94,10 @@ def assemble(
         "seed": run.seed,
         "commit": commit,
         "dirty": dirty or any(start["dirty"] for start in training["starts"]),
-        "commands": {"experiment": command, "train": settings["train_command"]},
+        "commands": {"experiment": plan.command, "train": settings["train_command"]},
         "versions": {**versions(), "sacrebleu": metadata.version("sacrebleu")},
         "hardware": hardware(first["device"]),
-        "threads": threads,
+        "threads": plan.threads,
         "precision": first["precision"],
         "data": describe_data(experiment, folder),
         "model": describe_model(experiment, folder, run),

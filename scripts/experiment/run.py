@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from scripts.experiment.cost import cost_all
 from scripts.experiment.folders import ExperimentFolder, Run
 from scripts.experiment.generate import generate_all
 from scripts.experiment.measuring import measure_all
+from scripts.experiment.plan import Plan
 from scripts.experiment.recipes import RECIPES
 from scripts.experiment.search import search_all
 from scripts.experiment.showcase import show
@@ -58,24 +59,30 @@ class Options:
 def run_experiment(experiment: Experiment, options: Options) -> None:
     """Run the chosen stages in their order."""
     folder = ExperimentFolder((options.runs_dir / experiment.name).resolve())
-    runs, at_once, threads = runs_of(experiment), options.jobs, options.threads
-    if options.finished:
-        runs = finished(folder, runs)
-    place = results_folder(experiment, folder, options.results_dir)
-    steps = {
-        "prepare": lambda: preparation.prepare(experiment, folder, options.corpora),
-        "search": lambda: search_all(experiment, folder, runs, at_once, threads),
-        "train": lambda: train_all(experiment, folder, runs, at_once, threads),
-        "average": lambda: average_all(experiment, folder, runs),
-        "generate": lambda: generate_all(experiment, folder, runs, at_once, threads),
-        "measure": lambda: measure_all(experiment, folder, runs, threads, place, options.command),
-        "report": lambda: report_all(experiment, folder, runs, place),
-        "cost": lambda: cost_all(experiment, folder, runs, threads, place, options.command),
+    runs = runs_of(experiment)
+    plan = Plan(
+        experiment=experiment,
+        folder=folder,
+        runs=finished(folder, runs) if options.finished else runs,
+        at_once=options.jobs,
+        threads=options.threads,
+        place=results_folder(experiment, folder, options.results_dir),
+        command=options.command,
+    )
+    steps: dict[str, Callable[[Plan], None]] = {
+        "prepare": lambda _: preparation.prepare(experiment, folder, options.corpora),
+        "search": search_all,
+        "train": train_all,
+        "average": average_all,
+        "generate": generate_all,
+        "measure": measure_all,
+        "report": report_all,
+        "cost": cost_all,
     }
     for number, name in enumerate(steps, start=1):
         if name in options.stages:
             logger.info("--- %d/%d %s: %s", number, len(steps), experiment.name, name)
-            steps[name]()
+            steps[name](plan)
 
 
 def finished(folder: ExperimentFolder, runs: Sequence[Run]) -> list[Run]:
@@ -100,25 +107,23 @@ def results_folder(experiment: Experiment, folder: ExperimentFolder, chosen: Pat
     return (chosen or Path("results")) / experiment.name
 
 
-def average_all(experiment: Experiment, folder: ExperimentFolder, runs: Sequence[Run]) -> None:
+def average_all(plan: Plan) -> None:
     """Average the last checkpoints of every run."""
-    for run in runs:
-        average_run(folder.run(run), experiment.average_last)
+    for run in plan.runs:
+        average_run(plan.folder.run(run), plan.experiment.average_last)
 
 
-def report_all(
-    experiment: Experiment, folder: ExperimentFolder, runs: Sequence[Run], place: Path
-) -> None:
+def report_all(plan: Plan) -> None:
     """Write the table and the plots, and show the table and a few translations."""
-    written = report(place)
+    written = report(plan.place)
     print(f"\n{written[0].read_text(encoding='utf-8')}")
+    experiment, folder = plan.experiment, plan.folder
     sources, references = (
         read_lines(folder.reference("test", language))
         for language in (experiment.data.source_lang, experiment.data.target_lang)
     )
-    systems = {
-        run.name: read_lines(folder.run(run).hypotheses(experiment.decoding.beam)) for run in runs
-    }
+    beam = experiment.decoding.beam
+    systems = {run.name: read_lines(folder.run(run).hypotheses(beam)) for run in plan.runs}
     print(f"Translations of the test set:\n\n{show(sources, references, systems)}\n")
     for path in written:
         print(path)
@@ -156,9 +161,7 @@ def resolve(args: argparse.Namespace) -> Experiment:
     training = dataclasses.replace(experiment.training, **limits)
     training = dataclasses.replace(training, extra=(*training.extra, *args.train_args))
     for axis, known in (("decoders", DECODERS), ("recipes", RECIPES)):
-        for name in given.get(axis, ()):
-            if name not in known:
-                raise UserError(f"`--{axis}` has `{name}`: choose among {', '.join(known)}")
+        command_line.check_names(f"--{axis}", given.get(axis, ()), known)
     experiment = dataclasses.replace(experiment, training=training, **given)
     return at_widths(experiment, args.width, args.depths)
 
@@ -177,10 +180,7 @@ def at_widths(
 
 def resolve_options(args: argparse.Namespace, device: str = "cpu") -> Options:
     """How to run, from the command line; a GPU is given to one training at a time."""
-    for stage in args.stages:
-        if stage not in (*STAGES, *OPTIONAL):
-            known = ", ".join((*STAGES, *OPTIONAL))
-            raise UserError(f"`--stages` has `{stage}`, which is not among {known}")
+    command_line.check_names("--stages", args.stages, (*STAGES, *OPTIONAL))
     cores = (os.cpu_count() or 1) if device == "cpu" else 1
     jobs = args.jobs or max(1, cores // args.threads)
     return Options(

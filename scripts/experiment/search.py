@@ -22,6 +22,7 @@ from scripts.experiment import prepare
 from scripts.experiment.configs import Experiment, LearningSearch
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
 from scripts.experiment.learning import at_rate
+from scripts.experiment.plan import Plan
 from scripts.experiment.train import RunTraining, needs, train_each
 
 logger = logging.getLogger(__name__)
@@ -146,26 +147,23 @@ def best(tried: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return min(tried, key=lambda one: (one["valid_nll_loss"] or math.inf, one["lr"]))
 
 
-def search_all(
-    experiment: Experiment,
-    folder: ExperimentFolder,
-    runs: Sequence[Run],
-    at_once: int,
-    threads: int,
-) -> None:
+def search_all(plan: Plan) -> None:
     """Search for every shape among the runs and what they need, unless that is done."""
+    experiment, runs = plan.experiment, plan.runs
     search = experiment.search
     if search is None:
         logger.info("all train with learning rate %g", experiment.training.lr)
         return
     every = [*runs, *(need for run in runs if (need := needs(experiment, run)))]
     shapes = {run.shape: Run(run.decoder, run.depth, search.seed, width=run.width) for run in every}
-    searches = [ShapeSearch(experiment, search, folder, run, threads) for run in shapes.values()]
+    searches = [
+        ShapeSearch(experiment, search, plan.folder, run, plan.threads) for run in shapes.values()
+    ]
     waiting = [one for one in searches if not one.is_done()]
     for one in searches:
         if one not in waiting:
             logger.info("%s: searched before", one.run.shape)
-    train_each([trial for one in waiting for trial in one.rates()], at_once)
-    train_each([trial for one in waiting for trial in one.warmups()], at_once)
+    train_each([trial for one in waiting for trial in one.rates()], plan.at_once)
+    train_each([trial for one in waiting for trial in one.warmups()], plan.at_once)
     for one in waiting:
         one.finish()

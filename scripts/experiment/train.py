@@ -30,6 +30,7 @@ from scripts.experiment.clock import TrainingClock, read_ticks
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
 from scripts.experiment.learning import tuned
+from scripts.experiment.plan import Plan
 from scripts.experiment.recipes import RECIPES
 from scripts.shared import provenance
 
@@ -40,26 +41,21 @@ logger = logging.getLogger(__name__)
 CHANGEABLE = ("--max-epoch", "--max-update", "--patience", "--memtx-cpu-math")
 
 
-def train_all(
-    experiment: Experiment,
-    folder: ExperimentFolder,
-    runs: Sequence[Run],
-    at_once: int,
-    threads: int,
-) -> None:
-    """Train the runs that are not trained yet, ``at_once`` side by side.
+def train_all(plan: Plan) -> None:
+    """Train the runs that are not trained yet, `plan.at_once` side by side.
 
     What a recipe begins from is trained before, also where it is not among the runs.
     """
-    first, after = in_order(experiment, runs)
+    experiment, folder = plan.experiment, plan.folder
+    first, after = in_order(experiment, plan.runs)
     for wave in (first, after):
         trainings = [
-            RunTraining(tuned(experiment, folder, run), folder, run, threads)
+            RunTraining(tuned(experiment, folder, run), folder, run, plan.threads)
             for run in longest_first(wave)
         ]
         if wave is after and any(RECIPES[run.recipe].is_distilled for run in wave):
-            distil(experiment, folder, at_once, threads)
-        train_each(trainings, at_once)
+            distil(plan)
+        train_each(trainings, plan.at_once)
 
 
 def in_order(experiment: Experiment, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
@@ -85,15 +81,16 @@ def teacher(experiment: Experiment) -> Run:
     return Run("transformer", experiment.teacher_depth, experiment.seeds[0])
 
 
-def distil(experiment: Experiment, folder: ExperimentFolder, at_once: int, threads: int) -> None:
+def distil(plan: Plan) -> None:
     """Let the teacher, which is trained, translate the training set."""
+    experiment, folder = plan.experiment, plan.folder
     run_folder = folder.run(teacher(experiment))
     average_run(run_folder, experiment.average_last)
     command = commands.distil_command(
-        experiment, folder.data, run_folder.averaged, folder.distilled, at_once, threads
+        experiment, folder.data, run_folder.averaged, folder.distilled, plan.at_once, plan.threads
     )
     logger.info("distil: %s", shell.shell_line(commands.told(command, folder.path)))
-    if processes.run_visibly(shell.executable(command), threads) != 0:
+    if processes.run_visibly(shell.executable(command), plan.threads) != 0:
         raise UserError("distilling failed, see above")
 
 

@@ -144,8 +144,16 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
-def add_flags(parser: argparse.ArgumentParser, out: Path, rounds: int) -> None:
-    """The flags that all have."""
+def flags(name: str, doc: str | None, out: Path, rounds: int) -> argparse.ArgumentParser:
+    """A parser with the flags that all have.
+
+    Args:
+        name: of the command, as in `python -m NAME`.
+        doc: of its module, whose first line is told.
+        out: the usual folder of records and table.
+        rounds: the usual number of rounds.
+    """
+    parser = argparse.ArgumentParser(prog=name, description=(doc or "").split("\n")[0])
     number = command_line.positive_int
     parser.add_argument("--rounds", type=number, default=rounds, help=f"default: {rounds}")
     parser.add_argument("--threads", type=number, default=1, help="default: 1")
@@ -153,11 +161,14 @@ def add_flags(parser: argparse.ArgumentParser, out: Path, rounds: int) -> None:
     parser.add_argument(
         "--table-only", action="store_true", help="make the table from the records there are"
     )
+    return parser
 
 
 def main(
-    args: argparse.Namespace, bench: Callable[[], None], write_table: Callable[[Path], None]
+    args: argparse.Namespace,
+    bench: Callable[[argparse.Namespace], None],
+    write_table: Callable[[Path], None],
 ) -> int:
     """Bench, or make the table from the records there are; the exit status."""
     os.environ["OMP_NUM_THREADS"] = str(args.threads)  # before torch is imported
-    return command_line.run(lambda: write_table(args.out) if args.table_only else bench())
+    return command_line.run(lambda: write_table(args.out) if args.table_only else bench(args))

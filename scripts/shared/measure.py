@@ -142,17 +142,16 @@ class Loader:
 
     def __init__(self, data_bin: Path, flags: Sequence[str]) -> None:
         import torch
-        from fairseq import options, tasks, utils
+        from fairseq import options, tasks
         from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-        import fairseq_memtx.plugin  # noqa: F401  (fairseq takes a package that is loaded as it is)
+        import fairseq_memtx.plugin  # noqa: F401  (registers our models, tasks and flags)
 
         parser = options.get_generation_parser()
         words = [str(data_bin), *flags, "--path", "unused"]
         self.config = convert_namespace_to_omegaconf(
             options.parse_args_and_arch(parser, input_args=words)
         )
-        utils.import_user_module(self.config.common)
         self.task = tasks.setup_task(self.config.task)
         self.task.load_dataset("test")
         self.tokenizer = self.task.build_tokenizer(self.config.tokenizer)

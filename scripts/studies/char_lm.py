@@ -27,7 +27,7 @@ from scripts.experiment.folders import ExperimentFolder, Run
 from scripts.experiment.train import RunTraining, train_each
 from scripts.shared import provenance
 from scripts.shared.report import report
-from scripts.studies import char_text
+from scripts.studies import char_text, flags
 from scripts.studies.char_configs import (
     BLOCK,
     DEPTH,
@@ -167,10 +167,8 @@ def record(training: CharTraining, command: str) -> dict:
 
 def trainings(args: argparse.Namespace) -> list[CharTraining]:
     """The runs that the command line asks for, seed by seed."""
-    for flag, given, known in (("models", args.models, MODELS), ("stages", args.stages, STAGES)):
-        unknown = [name for name in given if name not in known]
-        if unknown:
-            raise UserError(f"`--{flag}` has `{unknown[0]}`, which is not among {', '.join(known)}")
+    command_line.check_names("--models", args.models, MODELS)
+    command_line.check_names("--stages", args.stages, STAGES)
     experiment = resolve(args)
     folder = ExperimentFolder((args.runs_dir / experiment.name).resolve())
     return [
@@ -198,10 +196,9 @@ def compare(args: argparse.Namespace) -> None:
             training.evaluate()
     if "report" in args.stages:
         place = args.results_dir / runs[0].experiment.name
-        command = shell.shell_line(["python", "-m", "scripts.studies.char_lm", *args.words])
         for training in runs:
             path = place / "records" / f"{training.name}.json"
-            write_json(path, record(training, command))
+            write_json(path, record(training, args.command))
         [page] = report(place)
         sys.stdout.write(page.read_text(encoding="utf-8"))
 
@@ -209,23 +206,13 @@ def compare(args: argparse.Namespace) -> None:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.studies.char_lm``."""
     whole, names = command_line.positive_int, command_line.comma_list
-    parser = argparse.ArgumentParser(
-        prog="scripts.studies.char_lm", description=__doc__.split("\n")[0]
-    )
+    parser = flags.parser("scripts.studies.char_lm", __doc__)
     add = parser.add_argument
     add("--models", type=names, default=tuple(MODELS), help="some of: " + ",".join(MODELS))
     add("--seeds", type=command_line.int_list, default=(1,))
     add("--stages", type=names, default=STAGES, help="some of: " + ",".join(STAGES))
     add("--max-update", type=whole, help=f"default: {EXPERIMENT.training.max_update}")
-    add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
-    add("--runs-dir", type=Path, default=Path("runs"))
-    add("--results-dir", type=Path, default=Path("results"))
-    add("--jobs", type=whole, default=1, help="trainings side by side")
-    add("--threads", type=whole, default=1, help="of each training and evaluation")
-    add("--train-args", nargs=argparse.REMAINDER, default=[], help="last: flags for fairseq-train")
-    args = parser.parse_args(argv)
-    args.words = list(sys.argv[1:] if argv is None else argv)
-    return args
+    return flags.parse(parser, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

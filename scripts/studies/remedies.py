@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fairseq_memtx.ground import command_line, shell
+from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import hash_of, write_json
 from fairseq_memtx.ground.versions import versions
@@ -26,7 +26,7 @@ from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
 from scripts.experiment.train import RunTraining, train_each
 from scripts.shared import provenance
 from scripts.shared.report import report
-from scripts.studies import remedy_table
+from scripts.studies import flags, remedy_table
 
 logger = logging.getLogger(__name__)
 
@@ -172,9 +172,7 @@ def measurements(training: RunTraining, parallel: RunTraining | None) -> dict:
 def resolve(args: argparse.Namespace) -> Comparison:
     """The comparison that the command line asks for."""
     base = EXPERIMENTS[BASES[args.name]]
-    unknown = [route for route in args.routes if route not in ROUTES]
-    if unknown:
-        raise UserError(f"`--routes` has `{unknown[0]}`, which is not among {', '.join(ROUTES)}")
+    command_line.check_names("--routes", args.routes, ROUTES)
     if any(ROUTES[name].warm for name in args.routes) and "parallel" not in args.routes:
         raise UserError("`--routes` lacks `parallel`, which the warm starts begin from")
     every = ["--validate-interval-updates", str(args.validate_every), "--no-epoch-checkpoints"]
@@ -206,9 +204,7 @@ def compare(args: argparse.Namespace) -> None:
     prepare.prepare(comparison.base, ExperimentFolder(comparison.folder), args.corpora)
     comparison.train(args.jobs)
     place = args.results_dir / comparison.base.name
-    comparison.record(
-        place, shell.shell_line(["python", "-m", "scripts.studies.remedies", *args.words])
-    )
+    comparison.record(place, args.command)
     report(place)
     sys.stdout.write((place / "table.md").read_text(encoding="utf-8"))
 
@@ -216,8 +212,8 @@ def compare(args: argparse.Namespace) -> None:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.studies.remedies``."""
     whole, names = command_line.positive_int, command_line.comma_list
-    parser = argparse.ArgumentParser(
-        prog="scripts.studies.remedies", description=__doc__.split("\n")[0]
+    parser = flags.parser(
+        "scripts.studies.remedies", __doc__, jobs="side by side; more than cores spoils the times"
     )
     add = parser.add_argument
     add("name", choices=BASES, help="the text")
@@ -230,15 +226,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--log-every", type=whole, default=25, help="updates between lines of the log")
     add("--validate-every", type=whole, default=100, help="updates between validations")
     add("--documents", type=whole, help="size of the sample (default: the generator's)")
-    add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
-    add("--runs-dir", type=Path, default=Path("runs"))
-    add("--results-dir", type=Path, default=Path("results"))
-    add("--jobs", type=whole, default=1, help="side by side; more than cores spoils the times")
-    add("--threads", type=whole, default=1, help="of each training")
-    add("--train-args", nargs=argparse.REMAINDER, default=[], help="last: flags for fairseq-train")
-    args = parser.parse_args(argv)
-    args.words = list(sys.argv[1:] if argv is None else argv)
-    return args
+    return flags.parse(parser, argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

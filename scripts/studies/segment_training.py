@@ -125,14 +125,14 @@ def conditions(record: dict) -> str:
     return f"{sizes['depth']} layers, dimension {sizes['dim']}, {benchmark.conditions(record)}."
 
 
-def run(out: Path, lengths: Sequence[int], rounds: int, threads: int) -> None:
+def run(args: argparse.Namespace) -> None:
     """Bench the lengths, then make the table."""
-    for length in lengths:
-        record = bench(length, rounds, threads)
-        add_record(out / "training.jsonl", record, "length")
+    for length in args.lengths:
+        record = bench(length, args.rounds, args.threads)
+        add_record(args.out / "training.jsonl", record, "length")
         for name, one in record["contenders"].items():
             logger.info("T=%d %s: %.3f s", length, name, median(one["seconds"]))
-    write_table(out)
+    write_table(args.out)
 
 
 def write_table(out: Path) -> None:
@@ -143,20 +143,14 @@ def write_table(out: Path) -> None:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.studies.segment_training``."""
     number = command_line.positive_int
-    parser = argparse.ArgumentParser(
-        prog="scripts.studies.segment_training", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = benchmark.flags("scripts.studies.segment_training", __doc__, OUT, rounds=5)
     parser.add_argument("--lengths", type=number, nargs="+", default=[64, 2048], help="of targets")
-    benchmark.add_flags(parser, OUT, rounds=5)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.studies.segment_training``."""
-    args = parse_args(argv)
-    return benchmark.main(
-        args, lambda: run(args.out, args.lengths, args.rounds, args.threads), write_table
-    )
+    return benchmark.main(parse_args(argv), run, write_table)
 
 
 if __name__ == "__main__":

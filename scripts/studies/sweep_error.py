@@ -225,9 +225,7 @@ def write_table(out: Path) -> None:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.studies.sweep_error``."""
     number, numbers = command_line.positive_int, command_line.int_list
-    parser = argparse.ArgumentParser(
-        prog="scripts.studies.sweep_error", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = benchmark.flags("scripts.studies.sweep_error", __doc__, OUT, rounds=3)
     engine = parser.add_argument_group("settings of the engine, all combinations")
     engine.add_argument(
         "--sweeps", type=numbers, default=(1, 2, 4, 8, 16), help="default: 1,2,4,8,16"
@@ -255,14 +253,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--max-tokens", type=number, default=1000, help="of a batch; default: 1000"
     )
     trained.add_argument("--batches", type=number, default=4, help="default: 4")
-    benchmark.add_flags(parser, OUT, rounds=3)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.studies.sweep_error``."""
-    args = parse_args(argv)
-    return benchmark.main(args, lambda: run(args), write_table)
+    return benchmark.main(parse_args(argv), run, write_table)
 
 
 if __name__ == "__main__":

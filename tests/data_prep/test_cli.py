@@ -11,9 +11,8 @@ import pytest
 from data_prep.cli import main, options_of, parse_args
 from data_prep.options import Options
 from fairseq_memtx.ground.command_line import describe_os_error
+from tests.checkout import CHECKOUT
 from tests.data_prep.texts import pairs, write_parallel
-
-CHECKOUT = Path(__file__).parents[2]
 
 
 def words(splits: dict[str, Path], out: Path, *flags: str) -> list[str]:

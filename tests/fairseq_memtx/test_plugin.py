@@ -13,7 +13,8 @@ from pathlib import Path
 import fairseq
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
+from tests.checkout import CHECKOUT
+
 COMMANDS = Path(sys.executable).parent
 
 TINY = "--arch memtx_feedback_tiny --decoder-layers 2 --criterion cross_entropy --optimizer adam"

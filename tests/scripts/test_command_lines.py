@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +9,7 @@ from fairseq_memtx.commands import average, hypotheses, score
 from scripts.experiment import run as experiment
 from scripts.experiment.configs import EXPERIMENTS
 from scripts.shared import measure, report
+from tests.checkout import CHECKOUT
 
 #: What is run in a checkout: the module that parses the flags, and how the command calls itself.
 SCRIPTS = {
@@ -37,7 +37,7 @@ SCRIPTS = {
 
 
 def test_every_script_that_parses_flags_is_listed() -> None:
-    folder = Path(__file__).resolve().parents[2] / "scripts"
+    folder = CHECKOUT / "scripts"
     found = [path for path in folder.rglob("*.py") if "def parse_args(" in path.read_text("utf-8")]
     names = {".".join(path.relative_to(folder).with_suffix("").parts) for path in found}
     assert names == set(SCRIPTS)
@@ -55,8 +55,8 @@ for module, name in {SCRIPTS!r}.items():
 heavy = {{"torch", "fairseq", "matplotlib", "sacrebleu"}} & set(sys.modules)
 assert not heavy, heavy
 """
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+    line = [sys.executable, "-c", program]
+    done = subprocess.run(line, cwd=CHECKOUT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

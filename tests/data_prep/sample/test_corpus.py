@@ -16,10 +16,10 @@ from data_prep.sample import SampleError, generate
 from data_prep.sample.combinations import held_out, pairs
 from data_prep.sample.command import main
 from data_prep.sample.corpus import draw_documents, split_sizes
+from tests.checkout import CHECKOUT
 
 # Changes with every change of the generated text; GENERATOR_VERSION must then change too.
 GOLDEN = "46338b25434a23f1cdaa9bb7b7dc840a4ce65694dff07ff5804783c9045f89de"
-CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def digest(folder: Path) -> str:

@@ -21,9 +21,9 @@ from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentMemory
 from fairseq_memtx.modules.stream_memory import StreamBlock, StreamMemory
 from fairseq_memtx.tasks.language_modeling import MemtxLanguageModelingTask
+from tests.checkout import CHECKOUT
 from tests.fairseq_memtx.tiny import scatter_weights, tiny_dictionary
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 SEGMENTS = {"memtx_segment_len": 4, "memtx_mem_len": 4}
 RELATIVE = {"memtx_relative_positions": 9, "no_token_positional_embeddings": True}

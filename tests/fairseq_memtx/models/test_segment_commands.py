@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+from tests.checkout import CHECKOUT
 
 SHORT = "--memtx-segment-len 4 --memtx-mem-len 4"
 CASES = {

@@ -4,7 +4,6 @@ import dataclasses
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,9 @@ import torch
 from fairseq_memtx.decoding.search_options import Limits, SearchOptions
 from fairseq_memtx.native import library
 from fairseq_memtx.native.weights import Writer
+from tests.checkout import CHECKOUT
 from tests.fairseq_memtx.tiny import build_model
 
-ROOT = Path(__file__).parents[3]
 OPTIONS = SearchOptions(beam_size=2, max_len=5, min_len=1, pad=1, unk=3, eos=2, bos=2)
 
 
@@ -105,14 +104,14 @@ except MemoryError as error:
     print(error)
 """
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=CHECKOUT, timeout=300
     )
     assert found.stdout.strip() == "there is not enough memory", found.stderr[-2000:]
 
 
 def fuzzed(seed: int, count: int, **how: Any) -> str:
     command = [sys.executable, "-m", "tests.fairseq_memtx.native.fuzz", str(seed), str(count)]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, **how)
+    found = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, **how)
     assert found.returncode == 0, found.stderr[-4000:]
     return found.stdout
 

@@ -7,9 +7,10 @@ import pytest
 from scripts.bench_data import records
 from scripts.bench_data.run import main
 from scripts.bench_data.table import EUROPARL_WORDS, WMT14_PAIRS, write_table
+from tests.checkout import RESULTS
 from tests.data_prep.texts import write_splits
 
-RESULTS = Path(__file__).parents[3] / "results" / "data_prep"
+PUBLISHED = RESULTS / "data_prep"
 
 
 def test_stages_are_measured_and_recorded(tmp_path: Path) -> None:
@@ -81,8 +82,8 @@ def test_commands_are_recorded_without_the_machines_paths(
 
 
 def test_the_published_table_is_made_from_the_records(tmp_path: Path) -> None:
-    if not (RESULTS / "tables.md").is_file():
+    if not (PUBLISHED / "tables.md").is_file():
         pytest.skip("nothing published yet")
-    for path in RESULTS.glob("*.jsonl"):
+    for path in PUBLISHED.glob("*.jsonl"):
         shutil.copy(path, tmp_path)
-    assert write_table(tmp_path).read_bytes() == (RESULTS / "tables.md").read_bytes()
+    assert write_table(tmp_path).read_bytes() == (PUBLISHED / "tables.md").read_bytes()

@@ -19,9 +19,10 @@ from scripts.bench_decoding import systems as decoding_systems
 from scripts.bench_decoding import untrained
 from scripts.bench_decoding.systems import DEFAULT_MODES, modes, of_runs, spec
 from scripts.shared import plots
+from tests import checkout
 from tests.gpu import gpu
 
-RESULTS = Path(__file__).resolve().parents[3] / "results" / "decoding"
+RESULTS = checkout.RESULTS / "decoding"
 
 
 def flags(prepared: Path, checkpoints: dict[str, Path], out: Path, *systems: str) -> list[str]:
@@ -555,7 +556,7 @@ PUBLISHED = sorted(RESULTS.glob("*.json"))
 def test_published_tables_and_plots_are_made_of_their_records(path, tmp_path):
     (tmp_path / path.name).write_bytes(path.read_bytes())
     pinned = f"matplotlib=={metadata.version('matplotlib')}"
-    requirements = RESULTS.parents[1] / "requirements"
+    requirements = checkout.CHECKOUT / "requirements"
     pins = [file.read_text("utf-8") for file in requirements.glob("*.txt")]
     for made in bench_decoding.report(tmp_path, path.stem):
         if made.suffix == ".md" or any(pinned in text for text in pins):

@@ -40,7 +40,8 @@ def test_page_and_plot_are_the_same_for_the_same_records(tmp_path):
 
 def test_a_length_is_measured(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_memory, "DIM", 64)
-    bench_memory.run(tmp_path, [4], rounds=2, threads=1)
+    line = ["--lengths", "4", "--rounds", "2", "--out", str(tmp_path)]
+    assert bench_memory.main(line) == 0
     (line,) = (tmp_path / "memory.jsonl").read_text().split("\n")[:-1]
     record = json.loads(line)
     assert set(record["peak_bytes"]) == {"manual", "reference", "fairseq"}

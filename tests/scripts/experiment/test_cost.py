@@ -13,6 +13,7 @@ from fairseq_memtx.ground.files import write_json
 from scripts.experiment import cost
 from scripts.experiment.configs import EXPERIMENTS
 from scripts.experiment.folders import ExperimentFolder, Run
+from scripts.experiment.plan import Plan
 
 #: The first ten updates take 90 seconds, ten others 20: 500 target tokens an update.
 TRAINER = """
@@ -42,7 +43,7 @@ def experiment(**limits: int):
 
 def test_hours_follow_from_the_pace_and_the_limit(folder, tmp_path: Path) -> None:
     runs = [Run("feedback", 1, 1), Run("feedback", 1, 2, recipe="curriculum")]
-    cost.cost_all(experiment(max_update=36_000), folder, runs, 1, tmp_path / "out", "line")
+    cost.cost_all(Plan(experiment(max_update=36_000), folder, runs, place=tmp_path / "out"))
     record = json.loads((tmp_path / "out" / "cost.json").read_bytes())
     (row,) = record["rows"]  # seeds and recipes of one shape cost the same
     assert row["target_tokens_per_second"] == 250.0

@@ -9,6 +9,7 @@ from fairseq_memtx.ground.errors import UserError
 from scripts.experiment.configs import EXPERIMENTS, LearningSearch
 from scripts.experiment.folders import Run
 from scripts.experiment.learning import tuned
+from scripts.experiment.plan import Plan
 from scripts.experiment.search import best, search_all
 from scripts.experiment.train import train_all
 
@@ -27,7 +28,7 @@ def found(folder, run: Run) -> dict:
 
 
 def test_the_least_loss_is_chosen_for_each_shape(folder) -> None:
-    search_all(experiment(), folder, RUNS, at_once=2, threads=1)
+    search_all(Plan(experiment(), folder, RUNS, at_once=2))
     assert sorted(path.name for path in (folder.path / "search").iterdir()) == [
         "feedback-d1",
         "transformer-d2",
@@ -42,9 +43,9 @@ def test_the_least_loss_is_chosen_for_each_shape(folder) -> None:
 
 def test_runs_train_with_what_was_chosen(folder) -> None:
     with pytest.raises(UserError, match=r"feedback-d1 is not chosen yet: run the stage `search`"):
-        train_all(experiment(), folder, RUNS[:1], at_once=1, threads=1)
-    search_all(experiment(), folder, RUNS, at_once=2, threads=1)
-    train_all(experiment(), folder, RUNS[1:2], at_once=1, threads=1)
+        train_all(Plan(experiment(), folder, RUNS[:1]))
+    search_all(Plan(experiment(), folder, RUNS, at_once=2))
+    train_all(Plan(experiment(), folder, RUNS[1:2]))
     command = json.loads(folder.run(RUNS[1]).settings.read_bytes())["train_command"]
     assert "--lr 0.002 " in command and "--warmup-updates 10 " in command
     assert "--max-update 4" in command
@@ -55,9 +56,9 @@ def test_a_search_that_was_interrupted_goes_on(folder) -> None:
     trial.mkdir(parents=True)
     (trial / "die").touch()
     with pytest.raises(UserError, match="out of memory"):
-        search_all(experiment(), folder, RUNS[:1], at_once=1, threads=1)
+        search_all(Plan(experiment(), folder, RUNS[:1]))
     (trial / "die").unlink()
-    search_all(experiment(), folder, RUNS[:1], at_once=1, threads=1)
+    search_all(Plan(experiment(), folder, RUNS[:1]))
     log = (trial / "train.log").read_text()
     assert [line.rpartition("from ")[2] for line in log.split("\n") if " from " in line] == [
         "0",
@@ -67,14 +68,14 @@ def test_a_search_that_was_interrupted_goes_on(folder) -> None:
 
 
 def test_a_search_is_done_once_also_after_its_grid_changed(folder) -> None:
-    search_all(experiment(), folder, RUNS[:1], at_once=2, threads=1)
+    search_all(Plan(experiment(), folder, RUNS[:1], at_once=2))
     before = {path: path.stat().st_mtime_ns for path in folder.path.glob("search/**/*.json")}
-    search_all(experiment(lrs=(7e-3,)), folder, RUNS[:1], at_once=2, threads=1)
+    search_all(Plan(experiment(lrs=(7e-3,)), folder, RUNS[:1], at_once=2))
     assert {p: p.stat().st_mtime_ns for p in folder.path.glob("search/**/*.json")} == before
 
 
 def test_a_rate_that_diverges_loses(folder) -> None:
-    search_all(experiment(lrs=(1.0, 4e-3)), folder, RUNS[:1], at_once=1, threads=1)
+    search_all(Plan(experiment(lrs=(1.0, 4e-3)), folder, RUNS[:1]))
     result = found(folder, RUNS[0])
     assert result["tried"][0]["valid_nll_loss"] is None
     assert result["chosen"]["lr"] == 4e-3
@@ -82,7 +83,7 @@ def test_a_rate_that_diverges_loses(folder) -> None:
 
 def test_without_a_search_all_share_a_rate(folder) -> None:
     demo = EXPERIMENTS["demo"]
-    search_all(demo, folder, RUNS, at_once=1, threads=1)
+    search_all(Plan(demo, folder, RUNS))
     assert not (folder.path / "search").exists()
     assert tuned(demo, folder, RUNS[0]) == demo
 

@@ -12,6 +12,7 @@ from fairseq_memtx.ground.files import write_json
 from scripts.experiment import train
 from scripts.experiment.configs import EXPERIMENTS
 from scripts.experiment.folders import ExperimentFolder, Run
+from scripts.experiment.plan import Plan
 from scripts.experiment.recipes import RECIPES
 
 
@@ -32,7 +33,7 @@ def starts(folder: ExperimentFolder) -> list[str]:
 
 def test_a_run_leaves_settings_log_summary_and_stamp(folder) -> None:
     runs = [RUN, Run("transformer", 2, 7)]
-    train.train_all(experiment(), folder, runs, at_once=2, threads=1)
+    train.train_all(Plan(experiment(), folder, runs, at_once=2))
     settings = json.loads(folder.run(RUN).settings.read_bytes())
     assert settings["run"] == {
         "decoder": "feedback",
@@ -51,13 +52,13 @@ def test_a_run_leaves_settings_log_summary_and_stamp(folder) -> None:
 
 def test_a_finished_run_is_not_started_again(folder) -> None:
     for _ in range(2):
-        train.train_all(experiment(), folder, [RUN], at_once=1, threads=1)
+        train.train_all(Plan(experiment(), folder, [RUN]))
     assert starts(folder) == ["0"]
 
 
 def test_a_longer_limit_continues_the_run(folder) -> None:
-    train.train_all(experiment(3), folder, [RUN], at_once=1, threads=1)
-    train.train_all(experiment(5), folder, [RUN], at_once=1, threads=1)
+    train.train_all(Plan(experiment(3), folder, [RUN]))
+    train.train_all(Plan(experiment(5), folder, [RUN]))
     assert starts(folder) == ["0", "3"]
     assert json.loads(folder.run(RUN).result("train").read_bytes())["updates"] == 5
 
@@ -67,10 +68,10 @@ def test_a_run_that_died_resumes_by_the_same_call(folder) -> None:
     die.parent.mkdir(parents=True)
     die.touch()
     with pytest.raises(UserError, match=r"(?s)training of feedback-d1-s1 failed.*out of memory"):
-        train.train_all(experiment(), folder, [RUN], at_once=1, threads=1)
+        train.train_all(Plan(experiment(), folder, [RUN]))
     assert not (folder.run(RUN).path / "stamps" / "train.json").exists()
     die.unlink()
-    train.train_all(experiment(), folder, [RUN], at_once=1, threads=1)
+    train.train_all(Plan(experiment(), folder, [RUN]))
     assert starts(folder) == ["0", "2"]
 
 
@@ -78,26 +79,26 @@ def test_a_run_begun_with_fairseqs_own_task_goes_on(folder, monkeypatch) -> None
     assert shell.TASK == "memtx_translation"
     with monkeypatch.context() as before:
         before.setattr(shell, "TASK", "translation")
-        train.train_all(experiment(), folder, [RUN], 1, 1)
-    train.train_all(experiment(), folder, [RUN], 1, 1)
+        train.train_all(Plan(experiment(), folder, [RUN]))
+    train.train_all(Plan(experiment(), folder, [RUN]))
     assert starts(folder) == ["0"]  # done is done
-    train.train_all(experiment(max_update=5), folder, [RUN], 1, 1)
+    train.train_all(Plan(experiment(max_update=5), folder, [RUN]))
     assert starts(folder) == ["0", "3"]
 
 
 def test_other_settings_are_refused_and_lose_nothing(folder) -> None:
-    train.train_all(experiment(), folder, [RUN], at_once=1, threads=1)
+    train.train_all(Plan(experiment(), folder, [RUN]))
     before = folder.run(RUN).settings.read_bytes()
     with pytest.raises(UserError, match="holds a training with other settings or data"):
-        train.train_all(experiment(lr=1.0), folder, [RUN], at_once=1, threads=1)
+        train.train_all(Plan(experiment(lr=1.0), folder, [RUN]))
     assert folder.run(RUN).settings.read_bytes() == before
 
 
 def test_other_data_is_refused(folder) -> None:
-    train.train_all(experiment(), folder, [RUN], at_once=1, threads=1)
+    train.train_all(Plan(experiment(), folder, [RUN]))
     write_json(folder.prepared, {"outputs": {"bin/train": "other"}})
     with pytest.raises(UserError, match="holds a training with other settings or data"):
-        train.train_all(experiment(), folder, [RUN], at_once=1, threads=1)
+        train.train_all(Plan(experiment(), folder, [RUN]))
 
 
 def test_a_folder_in_use_is_refused(folder) -> None:
@@ -105,31 +106,31 @@ def test_a_folder_in_use_is_refused(folder) -> None:
         train.locked(folder.run(RUN).path),
         pytest.raises(UserError, match="another training uses"),
     ):
-        train.train_all(experiment(), folder, [RUN], at_once=1, threads=1)
+        train.train_all(Plan(experiment(), folder, [RUN]))
 
 
 def test_a_folder_that_was_moved_is_the_same(folder, tmp_path: Path) -> None:
-    train.train_all(experiment(3), folder, [RUN], at_once=1, threads=1)
+    train.train_all(Plan(experiment(3), folder, [RUN]))
     moved = ExperimentFolder(tmp_path / "elsewhere" / "demo")
     moved.path.parent.mkdir()
     folder.path.rename(moved.path)
-    train.train_all(experiment(3), moved, [RUN], at_once=1, threads=1)
+    train.train_all(Plan(experiment(3), moved, [RUN]))
     assert starts(moved) == ["0"]
-    train.train_all(experiment(5), moved, [RUN], at_once=1, threads=1)
+    train.train_all(Plan(experiment(5), moved, [RUN]))
     assert starts(moved) == ["0", "3"]
     assert str(tmp_path) not in moved.run(RUN).settings.read_text()
 
 
 def test_each_start_notes_its_commit(folder) -> None:
     for updates in (3, 5):
-        train.train_all(experiment(updates), folder, [RUN], at_once=1, threads=1)
+        train.train_all(Plan(experiment(updates), folder, [RUN]))
     lines = folder.run(RUN).starts.read_text().splitlines()
     assert [sorted(json.loads(line)) for line in lines] == [["commit", "dirty"]] * 2
 
 
 def test_what_a_recipe_begins_from_is_trained_before(folder) -> None:
     warm = dataclasses.replace(RUN, recipe="warm")
-    train.train_all(experiment(), folder, [warm], at_once=2, threads=1)
+    train.train_all(Plan(experiment(), folder, [warm], at_once=2))
     (line,) = [
         word
         for word in json.loads(folder.run(warm).settings.read_bytes())["inputs"]["command"]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[3]
+from tests.checkout import CHECKOUT
+
 SCRIPT = CHECKOUT / "scripts" / "pipelines" / "wmt14.sh"
 TINY = {
     "GPUS": "0",

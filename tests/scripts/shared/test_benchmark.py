@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,8 @@ from scripts.bench_training import profiling as profile_training
 from scripts.bench_training import run as bench_training
 from scripts.shared import benchmark
 from scripts.studies import compare_engines, sweep_error
+from tests.checkout import RESULTS
 
-RESULTS = Path(__file__).resolve().parents[3] / "results"
 #: What writes a page from the records beside it: those that it is made of, and the page.
 PAGES = {
     bench_training: ("records.jsonl", "table.md"),

@@ -14,10 +14,10 @@ import pytest
 
 from scripts.shared import tables
 from scripts.shared.report import main, report
+from tests.checkout import CHECKOUT
 from tests.scripts.made_up import record, write_old
 
 HERE = Path(__file__).resolve().parent
-CHECKOUT = HERE.parents[2]
 GOLDEN = HERE / "golden" / "table.md"
 MADE = [
     record("transformer", 1, bleu=30.25),

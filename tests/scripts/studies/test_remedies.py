@@ -86,7 +86,7 @@ def test_a_warm_start_begins_from_the_same_seed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "routes, says",
-    [("scratch,sideways", "`sideways`, which is not among"), ("warm", "lacks `parallel`")],
+    [("scratch,sideways", "`sideways`: choose among"), ("warm", "lacks `parallel`")],
 )
 def test_routes_that_make_no_sense_are_refused(routes: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
