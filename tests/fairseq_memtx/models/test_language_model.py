@@ -1,8 +1,6 @@
 """The decoders as language models, and the memory that follows a text through its blocks."""
 
 import math
-import subprocess
-import sys
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +19,7 @@ from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentMemory
 from fairseq_memtx.modules.stream_memory import StreamBlock, StreamMemory
 from fairseq_memtx.tasks.language_modeling import MemtxLanguageModelingTask
-from tests.checkout import CHECKOUT
+from tests.fairseq_memtx import fairseq_commands
 from tests.fairseq_memtx.tiny import scatter_weights, tiny_dictionary
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
@@ -306,13 +304,7 @@ def test_embeddings_that_are_not_supported_are_refused(option):
 
 
 def fairseq(command: str, *flags: object, text: str = "") -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", f"fairseq_cli.{command}", *map(str, flags)],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        input=text,
-    )
+    done = fairseq_commands.run(command, *flags, text=text)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -1,11 +1,8 @@
 """fairseq's own commands train and search with the segment decoders, segments being short."""
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.checkout import CHECKOUT
+from tests.fairseq_memtx import fairseq_commands as fairseq
 
 SHORT = "--memtx-segment-len 4 --memtx-mem-len 4"
 CASES = {
@@ -13,15 +10,6 @@ CASES = {
     "memtx_compressive_tiny": f"{SHORT} --memtx-cmem-len 4 --memtx-compression-rate 2"
     " --clip-norm 0.1 --update-freq 1,2 --criterion memtx_compression --label-smoothing 0.1",
 }
-
-
-def fairseq(command: str, *flags: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"fairseq_cli.{command}", *map(str, flags)],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize(
@@ -33,11 +21,11 @@ def test_train_and_generate(arch, prepared_sample, tmp_path):
     common += ["-s", "en", "-t", "de", "--cpu", "--no-progress-bar", "--num-workers", 0]
     flags = f"--arch {arch} --optimizer adam --lr 1e-3 --max-tokens 800 --max-update 3"
     flags += f" --save-dir {tmp_path} --no-epoch-checkpoints {CASES[arch]}"
-    trained = fairseq("train", *common, *flags.split())
+    trained = fairseq.run("train", *common, *flags.split())
     assert trained.returncode == 0, trained.stderr
     logged = trained.stdout + trained.stderr
     assert ("compression_loss" in logged) == ("compressive" in arch)
-    found = fairseq(
+    found = fairseq.run(
         "generate", *common, "--path", tmp_path / "checkpoint_last.pt", "--gen-subset", "valid",
         "--beam", 3, "--max-len-b", 30, "--batch-size", 16,
         "--model-overrides", "{'memtx_eval_mem_len': 8, 'memtx_segment_len': 8}",
@@ -51,7 +39,7 @@ def test_an_impossible_option_ends_in_one_line(prepared_sample, tmp_path):
     common = [prepared_sample / "bin", "--user-dir", "fairseq_memtx", "--task", "translation"]
     flags = f"--arch memtx_compressive_tiny --memtx-segment-len 6 --save-dir {tmp_path}"
     flags += " --optimizer adam --criterion memtx_compression --max-tokens 800 --cpu"
-    refused = fairseq("train", *common, "-s", "en", "-t", "de", *flags.split())
+    refused = fairseq.run("train", *common, "-s", "en", "-t", "de", *flags.split())
     assert refused.returncode != 0
     assert refused.stderr.strip().split("\n")[-1] == (
         "error: --memtx-segment-len is 6: it has to be a multiple of --memtx-compression-rate 4"
