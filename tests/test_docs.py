@@ -1,9 +1,11 @@
 """What README and docs/ show and name is there: tables, flags, links, commands, files."""
 
 import argparse
+import ast
 import contextlib
 import importlib
 import importlib.util
+import inspect
 import io
 import itertools
 import os
@@ -26,6 +28,7 @@ from tests.checkout import CHECKOUT as ROOT
 PLACES = ("*.md", "docs/*.md", "scripts/*.md", "results/*.md")
 PAGES = sorted(path for place in PLACES for path in ROOT.glob(place))
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.S | re.M)
 FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.S | re.M)
 
 Table = tuple[list[str], list[list[str]]]
@@ -155,6 +158,22 @@ def test_modules_to_run_exist() -> None:
     packages = [name for name in named - set(missing) if (ROOT / name.replace(".", "/")).is_dir()]
     missing += [name for name in packages if importlib.util.find_spec(name + ".__main__") is None]
     assert missing == []
+
+
+def test_examples_in_python_import_and_call_what_there_is() -> None:
+    examples = [code for page in PAGES for code in PYTHON.findall(text_of(page))]
+    assert len(examples) > 1
+    for code in examples:
+        tree = ast.parse(code)
+        names: dict[str, object] = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                module = importlib.import_module(node.module)
+                names |= {one.name: getattr(module, one.name) for one in node.names}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                given = {word.arg: None for word in node.keywords if word.arg}
+                inspect.signature(names[node.func.id]).bind(*node.args, **given)  # type: ignore[arg-type]
 
 
 def test_targets_of_make_exist() -> None:

@@ -274,8 +274,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--data", type=Path, help="folder of the binarised data (default: as in training)")
     add("--input", type=Path, help="text, a sentence a line (default: standard input)")
     add("--output", type=Path, help="where to (default: standard output)")
-    add("--beam", type=whole, default=5)
-    add("--lenpen", type=float, default=1.0)
+    add("--beam", type=whole, default=5, help="hypotheses side by side (default: 5)")
+    add("--lenpen", type=float, default=1.0, help="above 1, longer ones win more often")
     add("--max-len-a", type=float, default=1.2, help="subwords for each one of the source, and")
     add("--max-len-b", type=whole, default=10, help="so many more, are the longest translation")
     add("--batch-size", type=whole, default=64, help="sentences at once")
@@ -287,7 +287,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--generator",
         choices=("fast", "cuda-graphs", "fairseq"),
         default="fast",
-        help="same result",
+        help="how it is searched; all find the same",
     )
     add("--int8", action="store_true", help="weights in eight bits; CPU only")
     add(
@@ -302,7 +302,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="search by the native engine where it can, on a CPU",
     )
     add("--half", action="store_true", help="half precision")
-    add("--threads", type=cores.thread_count, default=cores.default_threads())
+    add("--threads", type=cores.thread_count, default=cores.default_threads(),
+        help="default: OMP_NUM_THREADS, or what the process may use")  # fmt: skip
     return parser.parse_args(argv)
 
 
