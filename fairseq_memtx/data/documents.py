@@ -45,12 +45,12 @@ def read_documents(path: Path, pairs: int) -> Documents:
     try:
         ids = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError:
-        raise UserError(f"`{path}` must be UTF-8, but is not: prepare the data again") from None
+        raise UserError(f"`{path}` is not UTF-8: prepare the data again") from None
     if ids[-1] == "":
         ids.pop()
     if len(ids) != pairs:
         raise UserError(
-            f"`{path}` must have a line for each of the {pairs} pairs, but has {len(ids)}: prepare"
+            f"`{path}` has {len(ids)} lines instead of one for each of the {pairs} pairs: prepare"
             " the data again"
         )
     return Documents.of_ids(ids)

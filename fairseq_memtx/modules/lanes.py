@@ -44,7 +44,7 @@ class BatchLimits:
 
     def __post_init__(self) -> None:
         if self.sentences is None and self.tokens is None:
-            raise ValueError("a batch must have a limit of sentences or of tokens, but has none")
+            raise ValueError("a batch needs a limit of sentences or of tokens")
 
     def allow(self, rows: int, longest: int) -> bool:
         """Whether a batch of more than one row may be like this."""

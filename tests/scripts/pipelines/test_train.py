@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkout import CHECKOUT
 from tests.fairseq_memtx.checkpoint_files import updates_in
 from tests.fairseq_memtx.tiny_training import TINY, make_data
 
-CHECKOUT = Path(__file__).resolve().parents[3]
 SCRIPT = CHECKOUT / "scripts" / "pipelines" / "train.sbatch"
 
 
