@@ -53,6 +53,7 @@ setup(
     extras_require={
         "fairseq": ["fairseq-fixed>=0.12.3.1,<0.13"],
         "completion": ["argcomplete>=3.1"],
+        "tensorboard": ["tensorboardX>=2.6"],
     },
     classifiers=[
         "Programming Language :: Python :: 3.11",

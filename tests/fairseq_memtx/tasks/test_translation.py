@@ -2,6 +2,7 @@
 
 import json
 import math
+import struct
 from pathlib import Path
 from typing import ClassVar
 
@@ -110,6 +111,48 @@ def test_length_and_share_appear_in_tensorboard_and_the_progress_line(
     (line,) = [r.message for r in caplog.records if " num_updates=2," in r.message]
     for tag, value in zip(tags, (lengths[0], round(shares[2], 3), segments[2]), strict=True):
         assert f" {tag}={value:g}," in line
+
+
+def tags_in(folder: Path) -> set[str]:
+    """The tags of scalars in TensorBoard's files: records of a length, its checksum, an event and
+    the event's checksum.
+    """
+    from tensorboardX.proto.event_pb2 import Event
+
+    tags = set()
+    for path in folder.glob("events.*"):
+        written = path.read_bytes()
+        while written:
+            (length,) = struct.unpack("<Q", written[:8])
+            event = Event.FromString(written[12 : 12 + length])
+            tags |= {value.tag for value in event.summary.value}
+            written = written[16 + length :]
+    return tags
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        ("--arch memtx_feedback", {"mixture_0", "mixture_1", "length", "data_share"}),
+        (
+            "--arch memtx_compressive --criterion memtx_compression --memtx-compression-rate 2"
+            " --memtx-compression conv --memtx-segment-len 4",
+            {"compression_loss", "length", "data_share"},
+        ),
+    ],
+)
+def test_tensorboard_s_files_hold_what_is_ours(
+    flags: str,
+    wanted: set[str],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress_bar, "_tensorboard_writers", {})
+    more = [*SHORT, *SCHEDULE, "--max-update", "2", "--no-save", "--log-interval", "1"]
+    more += ["--tensorboard-logdir", str(tmp_path / "tensorboard")]
+    run_training(data, tmp_path, *more, *flags.split(), "--log-format", "simple")
+    assert tags_in(tmp_path / "tensorboard" / "train_inner") >= wanted | {"loss", "lr"}
 
 
 def test_bleu_while_validating_and_cut_sources_are_kept(
