@@ -48,10 +48,10 @@ def test_ids_are_read_and_their_absence_is_told(tmp_path, caplog) -> None:
 
 def test_ids_of_other_data_are_refused(tmp_path) -> None:
     (tmp_path / "a.docid").write_text("x\nx\n")
-    with pytest.raises(UserError, match="for each of the 3 pairs, but has 2: prepare"):
+    with pytest.raises(UserError, match="has 2 lines instead of one for each of the 3 pairs"):
         read_documents(tmp_path / "a.docid", 3)
     (tmp_path / "a.docid").write_bytes(b"\xff\n")
-    with pytest.raises(UserError, match="must be UTF-8"):
+    with pytest.raises(UserError, match="is not UTF-8"):
         read_documents(tmp_path / "a.docid", 1)
 
 

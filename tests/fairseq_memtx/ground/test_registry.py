@@ -84,7 +84,7 @@ def test_a_new_learned_compression_is_not_missed() -> None:
         assert not CompressiveOptions(compression="gated", compression_loss="bptt").has_loss
     finally:
         COMPRESSIONS.remove("gated")
-    with pytest.raises(ValueError, match="must be one of max-pool"):
+    with pytest.raises(ValueError, match="it has to be one of max-pool"):
         CompressiveOptions(compression="gated")
 
 

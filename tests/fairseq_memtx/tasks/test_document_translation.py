@@ -221,7 +221,10 @@ def test_validation_leaves_no_trace_in_training(data, tmp_path) -> None:
             "--memtx-length-schedule cannot be used with --task memtx_document_translation",
         ),
         (f"{MODELS['transformer-xl']} --curriculum 1", "--curriculum, which orders batches"),
-        (f"{MODELS['transformer-xl']} --memtx-lanes -1", "--memtx-lanes must be at least 0"),
+        (
+            f"{MODELS['transformer-xl']} --memtx-lanes -1",
+            "--memtx-lanes is -1: it has to be at least 0",
+        ),
     ],
 )
 def test_what_documents_cannot_have_is_refused(flags, says, data, tmp_path) -> None:
