@@ -25,6 +25,7 @@ SCRIPTS = {
     "experiment.course": "experiment.course",
     "experiment.run": "experiment",
     "shared.measure": "shared.measure",
+    "shared.other_forms": "shared.other_forms",
     "shared.report": "shared.report",
     "studies.char_lm": "studies.char_lm",
     "studies.compare_engines": "studies.compare_engines",
