@@ -6,12 +6,12 @@ in memory, so that the bound holds whatever the number of pairs: about 40 bytes 
 chance of n^2 / 2^65: below one in a million for all pairs of WMT14 together.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from fairseq_memtx.ground.files import atomic_writers
+from fairseq_memtx.ground.writing import claim_space
 
 SLICE_PAIRS = 1 << 22
 READ_PAIRS = 1 << 20
@@ -33,8 +33,7 @@ def mark_first(hash_file: Path, keep_file: Path, slice_pairs: int = SLICE_PAIRS)
     with atomic_writers(keep_file) as (file,):
         if not pairs:
             return 0
-        # Claims the space now: on a full disk, writing to a mapped hole would kill the process.
-        os.posix_fallocate(file.fileno(), 0, pairs)
+        claim_space(file, pairs)
         keep = np.memmap(file, np.uint8, "r+", shape=(pairs,))
         first = 0
         for number in range(slices):

@@ -231,6 +231,21 @@ def try_lock(file: BinaryIO) -> bool:
     return True
 
 
+def claim_space(file: BinaryIO, size: int) -> None:
+    """Let an empty file have `size` bytes, all zero, for which the disk has room.
+
+    A full disk is told here, by an `OSError`: written to through a map of memory, it would kill the
+    process. Not every system can claim without writing (macOS cannot).
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    piece = bytes(min(size, 1 << 20))
+    for start in range(0, size, len(piece) or 1):
+        file.write(piece[: size - start])
+    file.flush()
+
+
 def open_growing(path: Path) -> BinaryIO:
     """Open a file that grows over several runs (a log, a lock, half a download) for reading and
     appending. Nothing of it is removed.

@@ -12,7 +12,13 @@ import pytest
 from fairseq_memtx.ground import writing
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import atomic_writers, renamed_together, write_bytes
-from fairseq_memtx.ground.writing import check_output, new_files, open_growing, temporary_name
+from fairseq_memtx.ground.writing import (
+    check_output,
+    claim_space,
+    new_files,
+    open_growing,
+    temporary_name,
+)
 from tests.places_taken import contents, make_device
 
 
@@ -214,3 +220,22 @@ def test_a_lock_is_held_by_one_and_destroys_nothing(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="is a pipe or a device"):
         open_growing(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("by_writing", [False, True])
+@pytest.mark.parametrize("size", [1, 1000, 5 << 19])
+def test_space_is_claimed_on_systems_that_cannot_without_writing_too(
+    by_writing: bool, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by_writing:
+        monkeypatch.delattr(os, "posix_fallocate")
+    with (tmp_path / "file").open("w+b") as file:
+        claim_space(file, size)
+    assert (tmp_path / "file").read_bytes() == bytes(size)
+    assert (tmp_path / "file").stat().st_blocks * 512 >= size
+
+
+def test_a_disk_without_room_is_told_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fallocate")
+    with Path("/dev/full").open("wb") as file, pytest.raises(OSError, match="No space left"):
+        claim_space(file, 1 << 20)
