@@ -54,6 +54,7 @@ class _Result(ctypes.Structure):
         *(("hypotheses", _int), ("num_words", _long), ("num_probs", _long)),
         *((name, _pointer) for name in ("sentence", "length", "total", "words")),
         *((name, _pointer) for name in ("word_scores", "attention")),
+        ("state_bytes", _long),
     ]
 
 
@@ -68,6 +69,7 @@ class Found(NamedTuple):
         word_scores: log-probability of each.
         attention: of each hypothesis `(length, source words)`, one after the other; empty where
             it was not wanted.
+        state_bytes: of memory for the keys and values of the targets' past.
     """
 
     sentence: np.ndarray
@@ -76,6 +78,7 @@ class Found(NamedTuple):
     words: np.ndarray
     word_scores: np.ndarray
     attention: np.ndarray
+    state_bytes: int = 0
 
 
 class Library:
@@ -310,6 +313,7 @@ def _found(result: _Result) -> Found:
         _copied(result.words, words, torch.int64),
         _copied(result.word_scores, words, torch.float32),
         _copied(result.attention, result.num_probs, torch.float32),
+        result.state_bytes,
     )
 
 

@@ -21,10 +21,14 @@ class NativeSearches:
 
     Args:
         threads: that share the sentences of a batch; None for as many as torch uses.
+
+    Attributes:
+        state_bytes: what the last search had for the keys and values of its targets.
     """
 
     def __init__(self, threads: int | None = None):
         self._threads = threads
+        self.state_bytes = 0
         self._told: set[str] = set()
         self._members: dict[int, Member] = {}
 
@@ -61,6 +65,7 @@ class NativeSearches:
             source, options, limits, how.words, how.temperature, how.attention, threads
         )
         found = translate(models, request)
+        self.state_bytes = found.state_bytes
         return hypotheses(found, source, members[0].padding if how.attention else None)
 
     def _member(self, engine: PreparedModel) -> "Member":

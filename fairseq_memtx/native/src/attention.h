@@ -165,6 +165,18 @@ float log_sum_exp(const float* x, int count, float* block_largest) {
   return most + __builtin_logf(sum(sums[0] + sums[1]) + rest);
 }
 
+int find_greater(const float* x, int count, float taken, float given, float least,
+                 int32_t* places) {
+  int found = 0;
+  const Floats limit = spread(least);
+  for (int i = 0; i < count; i += LANES) {
+    uint32_t bits = greater((load_some(x + i, count - i) - taken) + given, limit);
+    if (count - i < LANES) bits &= (1u << (count - i)) - 1;
+    for (; bits != 0; bits &= bits - 1) places[found++] = i + __builtin_ctz(bits);
+  }
+  return found;
+}
+
 void layer_norm(const float* x, int rows, int dim, const float* weight, const float* bias,
                 float eps, float* out) {
   for (int n = 0; n < rows; n++, x += dim, out += dim) {

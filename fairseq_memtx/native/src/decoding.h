@@ -28,6 +28,9 @@ class Decoding {
   const float* attention() const { return attention_.data(); }
   int longest() const { return longest_; }
 
+  // Of memory for the keys and values of the past.
+  size_t state_bytes() const { return past_.bytes(); }
+
  private:
   struct Rows {  // of a step
     const std::vector<int>& open;

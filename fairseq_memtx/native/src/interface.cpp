@@ -185,13 +185,14 @@ std::unique_ptr<Result> flattened(const std::vector<std::vector<Hypothesis>>& fo
                 made->total.data(),
                 made->words.data(),
                 made->word_scores.data(),
-                made->attention.data()};
+                made->attention.data(),
+                0};
   return made;
 }
 
-std::vector<std::vector<Hypothesis>> translate(memtx_model* const* models, int32_t num_models,
-                                               const memtx_batch& batch,
-                                               const memtx_options& options, int32_t threads) {
+std::unique_ptr<Result> translate(memtx_model* const* models, int32_t num_models,
+                                  const memtx_batch& batch, const memtx_options& options,
+                                  int32_t threads) {
   require(num_models >= 1 && models[0] != nullptr, "there must be a model");
   const int num_words = models[0]->model.words;
   const std::vector<int32_t> words = checked_words(batch, num_words);
@@ -223,7 +224,11 @@ std::vector<std::vector<Hypothesis>> translate(memtx_model* const* models, int32
       options.beam,        options.max_len,     options.min_len,       options.pad,
       options.unk,         options.eos,         options.bos,           options.no_repeat_ngram_size,
       options.unk_penalty, options.temperature, options.attention != 0};
-  return search(members, words, how, sentences, workers.all());
+  const std::vector<Worker*> every = workers.all();
+  auto made = flattened(search(members, words, how, sentences, every));
+  for (const Worker* worker : every)
+    made->view.state_bytes += static_cast<int64_t>(worker->state_bytes());
+  return made;
 }
 
 }  // namespace
@@ -293,7 +298,7 @@ int32_t memtx_translate(memtx_model* const* models, int32_t num_models, const me
   return guarded([&] {
     require(models != nullptr && batch != nullptr && options != nullptr && made != nullptr,
             "models, batch, options and a place for the result must be given");
-    *made = &flattened(translate(models, num_models, *batch, *options, threads)).release()->view;
+    *made = &translate(models, num_models, *batch, *options, threads).release()->view;
   });
 }
 

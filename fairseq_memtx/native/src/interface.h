@@ -44,6 +44,7 @@ struct memtx_result {
   const int64_t* words;      // (num_words,), one hypothesis after the other
   const float* word_scores;  // (num_words,)
   const float* attention;    // (words, source words) of each hypothesis
+  int64_t state_bytes;       // of memory for keys and values of the targets' past
 };
 
 const char* memtx_message();

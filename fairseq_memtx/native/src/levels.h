@@ -75,6 +75,9 @@ struct Kernels {
   void (*softmax)(float* x, int count);
   // log of the sum of exponentials; the largest of each block of 64 beside it
   float (*log_sum_exp)(const float* x, int count, float* block_largest);
+  // places of the numbers with (x - taken) + given > least, in order; how many
+  int (*find_greater)(const float* x, int count, float taken, float given, float least,
+                      int32_t* places);
   void (*scaled_sum)(float* out, const float* x, float scale, int count);  // out += scale * x
 };
 

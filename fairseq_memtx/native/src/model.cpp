@@ -65,10 +65,11 @@ Embedding::Embedding(const Parts& parts, const std::string& side, int dim) : dim
 int Embedding::positions() const { return positions_ == nullptr ? MOST : num_positions_; }
 
 void Embedding::look_up(const Kernels& kernels, int word, int position, float* out) const {
-  const float* row = table_ + static_cast<size_t>(word) * dim_;
-  const float* place =
-      positions_ == nullptr ? nullptr : positions_ + static_cast<size_t>(position) * dim_;
-  for (int i = 0; i < dim_; i++) out[i] = row[i] * scale_ + (place ? place[i] : 0.0f);
+  if (positions_ == nullptr)
+    std::fill_n(out, dim_, 0.0f);
+  else
+    std::copy_n(positions_ + static_cast<size_t>(position) * dim_, dim_, out);
+  kernels.scaled_sum(out, table_ + static_cast<size_t>(word) * dim_, scale_, dim_);
   if (norm_.exists()) norm_.apply(kernels, out, 1, out);
 }
 

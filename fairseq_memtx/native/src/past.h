@@ -38,6 +38,11 @@ class Entries {
   const float* settled_state(int sentence, int position) const {
     return settled_states_.data() + settled_at(sentence) + static_cast<size_t>(position) * dim_;
   }
+  // Of memory for all sentences, used or not.
+  size_t bytes() const {
+    return sizeof(float) * (keys_.size() + values_.size() + states_.size() + settled_keys_.size() +
+                            settled_values_.size() + settled_states_.size());
+  }
   // From the feature `feature` and the position `first` on.
   SharedKeys settled(int sentence, int feature, int first, int count) const;
 
@@ -79,6 +84,11 @@ class Past {
   void move(const std::vector<int>& open, int rows, const std::vector<int>& kept,
             const std::vector<int>& parents);
 
+  size_t bytes() const {
+    size_t found = 0;
+    for (const Entries& entries : entries_) found += entries.bytes();
+    return found;
+  }
   int position() const { return position_; }
   int settled(int sentence) const { return settled_[sentence]; }
   // Slots of the row n of all rows, of the positions from settled() to position().

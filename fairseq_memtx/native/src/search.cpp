@@ -190,19 +190,20 @@ void Search::put(float score, int word, int row) {
 }
 
 void Search::scan(int row, int row_of_all) {
+  const Kernels& kernels = members_[0].model->kernels;
   const float* logits = worker_.logits.data() + static_cast<size_t>(row_of_all) * num_words_;
   const float* largest = worker_.block_largest.data() + row_of_all * num_blocks_;
   const float log_sum = log_sums_[row_of_all], score = scores_[row_of_all];
   float least = found_.size() == wanted_ ? found_.back().score : NEVER;
   for (size_t block = 0; block < num_blocks_; block++) {
     if (!((largest[block] - log_sum) + score > least)) continue;
-    const int end = std::min<int>(num_words_, (block + 1) * BLOCK);
-    for (int w = static_cast<int>(block) * BLOCK; w < end; w++) {
-      const float total = (logits[w] - log_sum) + score;
-      if (!(total > least)) continue;
-      put(total, w, row);
-      if (found_.size() == wanted_) least = found_.back().score;
-    }
+    const int first = static_cast<int>(block) * BLOCK;
+    const int size = std::min(num_words_ - first, BLOCK);
+    int32_t places[BLOCK];
+    const int found = kernels.find_greater(logits + first, size, log_sum, score, least, places);
+    for (int i = 0; i < found; i++)
+      put(total(first + places[i], row_of_all), first + places[i], row);
+    if (found_.size() == wanted_) least = found_.back().score;
   }
 }
 

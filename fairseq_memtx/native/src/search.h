@@ -46,6 +46,12 @@ struct Worker {
   Room room;
   std::vector<Decoding> decodings;  // of the members
   Buffer<float> logits, others, block_largest;
+
+  size_t state_bytes() const {
+    size_t found = 0;
+    for (const Decoding& decoding : decodings) found += decoding.state_bytes();
+    return found;
+  }
 };
 
 class Search {

@@ -94,9 +94,30 @@ inline float sum(Floats v) {
 }
 
 inline float largest(Floats v) {
-  float found = v[0];
-  for (int i = 1; i < LANES; i++) found = v[i] > found ? v[i] : found;
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)v);
+#elif defined(__AVX2__)
+  // as in `sum`
+  __m128 s = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+  s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+#else
+  const float left = v[0] > v[2] ? v[0] : v[2], right = v[1] > v[3] ? v[1] : v[3];
+  return left > right ? left : right;
+#endif
+}
+
+// Whether each lane of a is greater than that of b: a bit for each.
+inline uint32_t greater(Floats a, Floats b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
+#elif defined(__AVX2__)
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ)));
+#else
+  uint32_t found = 0;
+  for (int i = 0; i < LANES; i++) found |= static_cast<uint32_t>(a[i] > b[i]) << i;
   return found;
+#endif
 }
 
 // The nearest whole numbers: adding 1.5 * 2^23 leaves no place for fractions.
