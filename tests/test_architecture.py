@@ -56,8 +56,11 @@ def part_of(name: str) -> str:
     return f"fairseq_memtx/{name}"
 
 
-#: The folders of scripts/, each of which may import those after it.
-SCRIPTS = ("studies", "bench_decoding", "bench_training", "bench_data", "experiment", "shared")
+#: The folders of `scripts/`, each of which may import those after it.
+SCRIPTS = (
+    *("studies", "bench_decoding", "bench_training", "bench_data"),
+    *("grid", "experiment", "shared"),
+)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,7 @@ SCRIPTS = ("studies", "bench_decoding", "bench_training", "bench_data", "experim
             (f"scripts/{folder}", tuple(f"scripts.{name}" for name in SCRIPTS[:number]))
             for number, folder in enumerate(SCRIPTS)
         ),
+        ("scripts/experiment/stages", ("scripts.experiment.run",)),
     ],
 )
 def test_imports_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:

@@ -21,18 +21,18 @@ from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import command_line, shell
 from fairseq_memtx.ground.errors import UserError
-from scripts.experiment import prepare as preparation
-from scripts.experiment.average import average_run
 from scripts.experiment.configs import EXPERIMENTS, Experiment, Narrow
-from scripts.experiment.cost import cost_all
 from scripts.experiment.folders import ExperimentFolder, Run
-from scripts.experiment.generate import generate_all
-from scripts.experiment.measuring import measure_all
 from scripts.experiment.plan import Plan
 from scripts.experiment.recipes import RECIPES
-from scripts.experiment.search import search_all
-from scripts.experiment.showcase import show
-from scripts.experiment.train import train_all
+from scripts.experiment.stages import prepare as preparation
+from scripts.experiment.stages.average import average_run
+from scripts.experiment.stages.cost import cost_all
+from scripts.experiment.stages.generate import generate_all
+from scripts.experiment.stages.measuring import measure_all
+from scripts.experiment.stages.search import search_all
+from scripts.experiment.stages.showcase import show
+from scripts.experiment.stages.train import train_all
 from scripts.shared.report import report
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: Each has ``pages(folder, records)``. They are named, not imported:
 #: the arrows of scripts/ point down only.
 KINDS = {"route": "scripts.studies.remedy_table", "evaluations": "scripts.studies.char_table"}
-RUNS = "scripts.experiment.pages"
+RUNS = "scripts.grid.pages"
 
 #: What draws each plot, by the name of its files.
 Figures = dict[str, "Callable[[], Figure]"]

@@ -24,7 +24,7 @@ from fairseq_memtx.ground.stamps import Stamps, describe
 from fairseq_memtx.ground.versions import versions
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run
-from scripts.experiment.train import RunTraining, train_each
+from scripts.experiment.stages.train import RunTraining, train_each
 from scripts.shared import provenance
 from scripts.shared.report import report
 from scripts.studies import char_text, flags

@@ -19,11 +19,11 @@ from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import hash_of, write_json
 from fairseq_memtx.ground.versions import versions
-from scripts.experiment import prepare
-from scripts.experiment.clock import pace, read_ticks, seconds_at
 from scripts.experiment.configs import EXPERIMENTS, Experiment
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
-from scripts.experiment.train import RunTraining, train_each
+from scripts.experiment.stages import prepare
+from scripts.experiment.stages.clock import pace, read_ticks, seconds_at
+from scripts.experiment.stages.train import RunTraining, train_each
 from scripts.shared import provenance
 from scripts.shared.report import report
 from scripts.studies import flags, remedy_table

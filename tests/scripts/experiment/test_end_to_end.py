@@ -8,9 +8,9 @@ import pytest
 
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.ground.errors import UserError
-from scripts.experiment import records
 from scripts.experiment.configs import Decoding, LearningSearch
 from scripts.experiment.run import Options, run_experiment
+from scripts.experiment.stages import records
 from scripts.shared.measure import hash_of_lines
 from tests.checkpoints import TINY
 

@@ -12,7 +12,7 @@ from scripts.bench_decoding import systems, untrained
 from scripts.experiment import commands
 from scripts.experiment.configs import EXPERIMENTS
 from scripts.experiment.run import parse_args, resolve
-from scripts.experiment.train import Run, longest_first
+from scripts.experiment.stages.train import Run, longest_first
 from scripts.shared import plots
 from tests.fairseq_memtx import toy_decoder  # the one file
 from tests.fairseq_memtx.tiny import build_model

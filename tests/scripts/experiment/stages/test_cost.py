@@ -10,10 +10,10 @@ import pytest
 from fairseq_memtx.ground import shell
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_json
-from scripts.experiment import cost
 from scripts.experiment.configs import EXPERIMENTS
 from scripts.experiment.folders import ExperimentFolder, Run
 from scripts.experiment.plan import Plan
+from scripts.experiment.stages import cost
 
 #: The first ten updates take 90 seconds, ten others 20: 500 target tokens an update.
 TRAINER = """

@@ -19,10 +19,11 @@ from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import sha256_of, write_bytes, write_json
 from fairseq_memtx.ground.progress import Progress
 from fairseq_memtx.ground.stamps import Stamps
-from scripts.experiment import commands, prepare, stages
+from scripts.experiment import commands
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
 from scripts.experiment.plan import Plan
+from scripts.experiment.stages import prepare, stamps
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def generate_all(plan: Plan) -> None:
         jobs = {
             generation.name: generation.job(plan.threads, stack)
             for generation in generations
-            if not stages.is_done(generation.folder, generation.stage, generation.inputs())
+            if not stamps.is_done(generation.folder, generation.stage, generation.inputs())
         }
         for job in processes.run_all(list(jobs.values()), plan.at_once):
             raise UserError(
@@ -98,7 +99,7 @@ class Generation:
         """All that the translations depend on."""
         return {
             "command": commands.told(self.command, self.experiment_folder.path),
-            "model": stages.output_hash(self.folder, "average", self.folder.averaged),
+            "model": stamps.output_hash(self.folder, "average", self.folder.averaged),
             "data": prepare.data_hash(self.experiment_folder),
         }
 

@@ -9,11 +9,11 @@ import pytest
 from fairseq_memtx.ground import shell
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_json
-from scripts.experiment import train
 from scripts.experiment.configs import EXPERIMENTS
 from scripts.experiment.folders import ExperimentFolder, Run
 from scripts.experiment.plan import Plan
 from scripts.experiment.recipes import RECIPES
+from scripts.experiment.stages import train
 
 
 def experiment(max_update: int = 3, **training):

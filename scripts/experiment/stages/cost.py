@@ -14,11 +14,11 @@ from typing import Any
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_bytes, write_json
 from fairseq_memtx.training_log import LogReader
-from scripts.experiment import prepare
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
 from scripts.experiment.plan import Plan
-from scripts.experiment.train import RunTraining, train_each
+from scripts.experiment.stages import prepare
+from scripts.experiment.stages.train import RunTraining, train_each
 from scripts.shared import publishing
 from scripts.shared.provenance import git_state, hardware
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.experiment import course, findings
-from scripts.experiment.groups import Group, Spread, batches_of, beams_of, groups_of
+from scripts.experiment import course
 from scripts.experiment.recipes import RECIPES
+from scripts.grid import findings
+from scripts.grid.groups import Group, Spread, batches_of, beams_of, groups_of
 from scripts.shared.tables import joined
 
 QUALITY = ("decoder", "layers", "width", "recipe", "seeds", "BLEU", "to Transformer", "chrF")

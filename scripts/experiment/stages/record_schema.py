@@ -107,7 +107,7 @@ SCHEMAS: dict[int, dict[str, Any]] = {
         "learning": {
             "lr": NUMBER,
             "warmup_updates": int,
-            # what `search` tried: see scripts.experiment.search
+            # what `search` tried: see scripts.experiment.stages.search
             "search": Maybe(
                 {
                     "updates": int,

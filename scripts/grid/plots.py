@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fairseq_memtx.ground.figures import new_figure
-from scripts.experiment.groups import Group, batches_of, beams_of, groups_of
+from scripts.grid.groups import Group, batches_of, beams_of, groups_of
 from scripts.shared import plots
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_memtx.ground.processes import Job
-from scripts.experiment.clock import Tick, TrainingClock, pace, read_ticks, seconds_at
+from scripts.experiment.stages.clock import Tick, TrainingClock, pace, read_ticks, seconds_at
 
 STAMP = "2026-01-01 10:00:00 | INFO | "
 

@@ -1,6 +1,6 @@
 """The translations that are shown."""
 
-from scripts.experiment.showcase import choose, show
+from scripts.experiment.stages.showcase import choose, show
 
 SOURCES = [" ".join(["word"] * count) for count in (9, 1, 5, 3, 7, 2)]
 

@@ -12,13 +12,14 @@ from fairseq_memtx.ground import processes, shell
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_json
 from fairseq_memtx.ground.stamps import Stamps
-from scripts.experiment import commands, course, prepare, records, stages
+from scripts.experiment import commands, course
 from scripts.experiment.folders import Run
-from scripts.experiment.generate import check_learnt
 from scripts.experiment.plan import Plan
 from scripts.experiment.recipes import RECIPES
-from scripts.experiment.significance import compare
-from scripts.experiment.train import RunTraining
+from scripts.experiment.stages import prepare, records, stamps
+from scripts.experiment.stages.generate import check_learnt
+from scripts.experiment.stages.significance import compare
+from scripts.experiment.stages.train import RunTraining
 from scripts.shared import publishing
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class SpeedStage:
         command, folder = self.command(), self.plan.folder
         told = commands.told(command, folder.path)
         models = {
-            run.name: stages.output_hash(folder.run(run), "average", folder.run(run).averaged)
+            run.name: stamps.output_hash(folder.run(run), "average", folder.run(run).averaged)
             for run in self.plan.runs
         }
 

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from fairseq_memtx.ground.errors import UserError
-from scripts.experiment import records
 from scripts.experiment.folders import Run
+from scripts.experiment.stages import records
 from scripts.shared import provenance
 from tests.scripts.made_up import grid_record, record, write_old
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scripts.experiment.groups import SIGNIFICANCE, Group, batches_of, beams_of
+from scripts.grid.groups import SIGNIFICANCE, Group, batches_of, beams_of
 
 
 def of_translation(groups: Sequence[Group], beam: int) -> str:

@@ -24,14 +24,15 @@ from fairseq_memtx.ground.files import write_json
 from fairseq_memtx.ground.progress import Progress
 from fairseq_memtx.ground.stamps import Stamps
 from fairseq_memtx.training_log import Event, LogReader, summarise
-from scripts.experiment import commands, prepare, stages
-from scripts.experiment.average import average_run
-from scripts.experiment.clock import TrainingClock, read_ticks
+from scripts.experiment import commands
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
-from scripts.experiment.learning import tuned
 from scripts.experiment.plan import Plan
 from scripts.experiment.recipes import RECIPES
+from scripts.experiment.stages import prepare, stamps
+from scripts.experiment.stages.average import average_run
+from scripts.experiment.stages.clock import TrainingClock, read_ticks
+from scripts.experiment.stages.learning import tuned
 from scripts.shared import provenance
 
 logger = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ def train_each(trainings: Sequence[RunTraining], at_once: int) -> None:
         jobs = {}
         for training in trainings:
             lock = stack.enter_context(locked(training.folder.path))
-            if stages.is_done(training.folder, "train", training.inputs()):
+            if stamps.is_done(training.folder, "train", training.inputs()):
                 logger.info("%s: already trained", training.name)
                 continue
             jobs[training.name] = training.job(lock, stack)

@@ -18,12 +18,12 @@ from typing import Any
 from fairseq_memtx.ground.files import write_json
 from fairseq_memtx.ground.processes import Job
 from fairseq_memtx.ground.stamps import Stamps
-from scripts.experiment import prepare
 from scripts.experiment.configs import Experiment, LearningSearch
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
-from scripts.experiment.learning import at_rate
 from scripts.experiment.plan import Plan
-from scripts.experiment.train import RunTraining, needs, train_each
+from scripts.experiment.stages import prepare
+from scripts.experiment.stages.learning import at_rate
+from scripts.experiment.stages.train import RunTraining, needs, train_each
 
 logger = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ import pytest
 from fairseq_memtx.ground.errors import UserError
 from scripts.experiment.configs import EXPERIMENTS, LearningSearch
 from scripts.experiment.folders import Run
-from scripts.experiment.learning import tuned
 from scripts.experiment.plan import Plan
-from scripts.experiment.search import best, search_all
-from scripts.experiment.train import train_all
+from scripts.experiment.stages.learning import tuned
+from scripts.experiment.stages.search import best, search_all
+from scripts.experiment.stages.train import train_all
 
 RUNS = [Run("feedback", 1, 1), Run("feedback", 1, 2, recipe="curriculum"), Run("transformer", 2, 1)]
 

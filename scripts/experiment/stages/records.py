@@ -18,13 +18,14 @@ from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import hash_of, write_json
 from fairseq_memtx.ground.versions import versions
 from fairseq_memtx.training_log import summarise
-from scripts.experiment import commands, prepare, stages
+from scripts.experiment import commands
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run
-from scripts.experiment.generate import Generation
-from scripts.experiment.learning import read_search
 from scripts.experiment.plan import Plan
-from scripts.experiment.record_schema import SCHEMA, schema_of, validate
+from scripts.experiment.stages import prepare, stamps
+from scripts.experiment.stages.generate import Generation
+from scripts.experiment.stages.learning import read_search
+from scripts.experiment.stages.record_schema import SCHEMA, schema_of, validate
 from scripts.shared.kept import read_json
 from scripts.shared.provenance import git_state, hardware
 
@@ -128,7 +129,7 @@ def describe_decoding(
     """The search with one beam, what its translations are worth, and its speed."""
     generation = Generation(experiment, folder, run, measured["beam"])
     decoding = generation.experiment.decoding
-    generated = stages.require_stamp(generation.folder, generation.stage)["result"]
+    generated = stamps.require_stamp(generation.folder, generation.stage)["result"]
     told = commands.told(generation.command, folder.path)
     return {
         "beam": decoding.beam,
@@ -138,7 +139,7 @@ def describe_decoding(
         "commands": {"generate": shlex.join(told), "measure": measured["command"]},
         "scores": {
             **generation.read_scores(),
-            "hypotheses_sha256": stages.output_hash(
+            "hypotheses_sha256": stamps.output_hash(
                 generation.folder, generation.stage, generation.hypotheses
             ),
         },
@@ -171,7 +172,7 @@ def describe_training(folder: ExperimentFolder, run: Run, settings: dict) -> dic
     run_folder = folder.run(run)
     training = json.loads(run_folder.result("train").read_bytes())
     training = {"peak_memory_bytes": None, **training, **summarise(run_folder.train_log)}
-    averaged = stages.require_stamp(run_folder, "average")["result"]
+    averaged = stamps.require_stamp(run_folder, "average")["result"]
     kept = ["updates", "epochs", "target_tokens", "train_nll_loss", "valid_nll_loss", "curves"]
     kept += ["valid_loss", "best_valid_loss", "validations_since_best", "processor_seconds"]
     kept += ["peak_memory_bytes"]

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.experiment import course, findings, grid_page, records
+from scripts.experiment import course
 from scripts.experiment.folders import Run
-from scripts.experiment.groups import Group, groups_of, has_stopped
+from scripts.experiment.stages import records
+from scripts.grid import findings, page
+from scripts.grid.groups import Group, groups_of, has_stopped
 from scripts.shared.report import report
 from tests.scripts.made_up import course_record, grid_record
 
@@ -46,7 +48,7 @@ def write_golden() -> None:
     """Write the golden page anew, to be read before it is committed."""
     GOLDEN.parent.mkdir(exist_ok=True)
     ordered = sorted(MADE, key=records._place)
-    GOLDEN.write_text(grid_page.page(ordered, course_record()), encoding="utf-8")
+    GOLDEN.write_text(page.page(ordered, course_record()), encoding="utf-8")
 
 
 def test_golden_page(folder: Path) -> None:

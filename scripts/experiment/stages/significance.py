@@ -13,8 +13,8 @@ from fairseq_memtx.ground.files import sha256_of, write_json
 from fairseq_memtx.ground.stamps import Stamps
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run
-from scripts.experiment.generate import Generation
 from scripts.experiment.recipes import RECIPES
+from scripts.experiment.stages.generate import Generation
 
 logger = logging.getLogger(__name__)
 

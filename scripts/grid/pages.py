@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.experiment import course, grid_page, grid_plots, records
+from scripts.experiment import course
+from scripts.experiment.stages import records
+from scripts.grid import page
+from scripts.grid import plots as grid_plots
 from scripts.shared import plots
 from scripts.shared.tables import table
 
@@ -29,7 +32,7 @@ def pages(folder: Path, found: list[dict]) -> tuple[str, Figures]:
     }
     if the_course is not None:
         figures["curriculum"] = lambda: course.figure(the_course)
-    return grid_page.page(checked, the_course), figures
+    return page.page(checked, the_course), figures
 
 
 def read_course(folder: Path) -> dict | None:

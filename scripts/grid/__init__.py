@@ -1,0 +1,1 @@
+"""Table and plots of a grid of runs, from their records alone."""
