@@ -23,6 +23,8 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from . import checkpoints, plugin  # noqa: F401  (plugin registers the models)
 from .config import MOST_LENPEN, GeneratorOptions
+from .generation.document_text import DocumentText
+from .generation.documents import DocumentSearch, Reader, batches_in_lanes
 from .generation.generator import check_eight_bits, generator_class, own_settings
 from .ground import text
 from .ground.errors import UserError
@@ -30,6 +32,7 @@ from .ground.files import in_one_line
 from .ground.layout import SUBWORD_MODEL
 from .ground.text import TextSteps
 from .models.int8 import round_model
+from .modules.lanes import BatchLimits
 
 logger = logging.getLogger(__name__)
 
@@ -185,6 +188,67 @@ class Translator:
             texts[number].append(found[index])
         return [" ".join(text) for text in texts]
 
+    def translate_documents(
+        self,
+        documents: Iterable[Sequence[str]],
+        gold: Iterable[Sequence[str]] | None = None,
+        context: int = -1,
+        lanes: int = 0,
+        progress: Callable[[int], object] | None = None,
+        first: int = 0,
+    ) -> list[list[str]]:
+        """Translate documents, each sentence with the memory of those before it.
+
+        Several documents are translated at once, which changes nothing in the result. A blank line
+        stays blank and leaves no memory; the parts of a line that is too long follow each other.
+
+        Args:
+            documents: the sentences of each, raw text.
+            gold: translations of the same sentences to remember in place of ours, to analyse what
+                a memory is worth; a line that is translated in parts, and one whose translation
+                here is blank, keeps ours.
+            context: sentences before a sentence that its memory is made of; -1 for all.
+            lanes: documents that are open at once; 0 for as many as keep padding low.
+            progress: called now and then with the number of lines finished since the last time.
+            first: the number of the first line, from 0, for messages.
+
+        Raises:
+            UserError: for a model whose memory ends with its sentence, the generator `fairseq`,
+                what is no text, or `gold` of another shape; before any line is translated.
+            FloatingPointError: where the model gives no numbers.
+        """
+        search = DocumentSearch(self.generator, self.models, self._reader(), context)
+        texts = [checked_lines(lines) for lines in documents]
+        wanted = None if gold is None else checked_gold(gold, texts)
+        whole = DocumentText(texts, wanted, self.encode, self._encode_gold, first)
+        limits = BatchLimits(self.search.batch_size, self.search.max_tokens)
+        report = progress or (lambda count: None)
+        report(whole.num_blank)
+        for rows in batches_in_lanes(whole.documents, whole.lengths, limits, lanes):
+            parts = [whole.sources[row.sentence] for row in rows]
+            sample = self._sample(parts)
+            order = sample["id"].tolist()
+            ordered = [rows[number] for number in order]
+            with torch.inference_mode():
+                found = search.translate(
+                    sample["net_input"], ordered, [whole.gold[row.sentence] for row in ordered]
+                )
+            for row, hypotheses in zip(ordered, found, strict=True):
+                report(whole.add(row.sentence, self.decode(hypotheses[0]["tokens"])))
+        return whole.texts()
+
+    def _reader(self) -> Reader:
+        pad, left = self.task.source_dictionary.pad(), self.task.cfg.left_pad_source
+        return Reader(self.models, pad, left)
+
+    def _encode_gold(self, line: str) -> torch.Tensor:
+        """A translation as the numbers of its subwords, the end symbol last."""
+        steps = self.steps.before(self.task.cfg.target_lang)
+        dictionary = self.task.target_dictionary
+        (ids,) = text.encode(self.subwords, [steps(line)])
+        words = [dictionary.index(self._symbols[number]) for number in ids]
+        return torch.tensor([*words, dictionary.eos()])
+
     def encode(self, line: str, number: int = 0) -> list[list[int]]:
         """A line as the subwords' numbers: one part, several where it is too long, none if blank.
 
@@ -220,16 +284,20 @@ class Translator:
             yield batch
 
     def _translate_batch(self, parts: Sequence[list[int]]) -> list[str]:
+        sample = self._sample(parts)
+        with torch.inference_mode():
+            found = self.task.inference_step(self.generator, self.models, sample)
+        best = dict(zip(sample["id"].tolist(), found, strict=True))
+        return [self.decode(best[i][0]["tokens"]) for i in range(len(parts))]
+
+    def _sample(self, parts: Sequence[list[int]]) -> dict[str, Any]:
+        """fairseq's batch of sources, on the models' device; "id" is the place of each part."""
         eos = self.task.source_dictionary.eos()
         tokens = [torch.tensor([*part, eos]) for part in parts]
         dataset = self.task.build_dataset_for_inference(tokens, [len(x) for x in tokens])
         sample = dataset.collater([dataset[i] for i in range(len(tokens))])
         device = next(self.models[0].parameters()).device
-        sample = utils.apply_to_sample(lambda x: x.to(device), sample)
-        with torch.inference_mode():
-            found = self.task.inference_step(self.generator, self.models, sample)
-        best = dict(zip(sample["id"].tolist(), found, strict=True))
-        return [self.decode(best[i][0]["tokens"]) for i in range(len(tokens))]
+        return utils.apply_to_sample(lambda x: x.to(device), sample)
 
 
 def checked_lines(lines: Iterable[str], first: int = 0) -> list[str]:
@@ -258,6 +326,22 @@ def checked_lines(lines: Iterable[str], first: int = 0) -> list[str]:
                 f"line {number} cannot be UTF-8: its character {error.start + 1} is half a"
                 f" surrogate pair (U+{ord(line[error.start]):04X})"
             ) from None
+    return checked
+
+
+def checked_gold(gold: Iterable[Sequence[str]], texts: list[list[str]]) -> list[list[str]]:
+    """Translations to remember, a line for each line of the documents.
+
+    Raises:
+        UserError: where they are others.
+    """
+    checked = [checked_lines(lines) for lines in gold]
+    sizes, wanted = list(map(len, checked)), list(map(len, texts))
+    if sizes != wanted:
+        raise UserError(
+            f"`gold` has {sum(sizes)} lines in {len(sizes)} documents, but there are {sum(wanted)}"
+            f" lines in {len(wanted)} documents to translate: they have to correspond"
+        )
     return checked
 
 

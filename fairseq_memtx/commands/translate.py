@@ -3,6 +3,9 @@
 Raw text in, raw text out, a line for each line. Sentences are sorted by length for speed and given
 back in order, in blocks of ``--block`` lines. With ``--output`` the file appears when it is whole;
 an interrupted translation goes on where it stopped when the same command is given again.
+
+With ``--documents`` each sentence is translated with the memory of those before it in its document;
+a block then holds whole documents.
 """
 
 from __future__ import annotations
@@ -13,13 +16,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fairseq_memtx.ground import command_line, cores, writing
+from fairseq_memtx.ground.document_lines import BOUNDARIES, Document, in_blocks
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import atomic_writers, hash_of, sha256_of, write_json
 from fairseq_memtx.ground.layout import SUBWORD_MODEL, told_in
@@ -78,7 +82,7 @@ def to_file(args: argparse.Namespace) -> None:
     Raises:
         UserError: where the input has become shorter meanwhile.
     """
-    part = Partial(args.output, wanted(args), args.block)
+    part = Partial(args.output, wanted(args), block_sizes(args))
     with part.open() as target, open_input(args.input) as source:
         if part.lines:
             logger.info("%d lines are translated already", part.lines)
@@ -104,24 +108,61 @@ def run(args: argparse.Namespace, lines: Iterator[str], target: BinaryIO, done: 
         UserError: see `translate`.
     """
     try:
-        translate_blocks(load(args), lines, args.block, target, done)
+        translate_blocks(load(args), blocks_of(args, lines, done), target, done, args)
     except FloatingPointError as error:
         raise UserError(str(error)) from error
 
 
+def blocks_of(
+    args: argparse.Namespace, lines: Iterator[str], done: int
+) -> Iterator[list[Document]]:
+    """The lines that are translated together, as documents; as one where there are none.
+
+    Args:
+        args: of the command.
+        lines: what is still to translate.
+        done: lines of the text before it.
+    """
+    if args.documents is not None:
+        yield from in_blocks(BOUNDARIES[args.documents](lines, done + 1), args.block)
+    else:
+        while chunk := list(islice(lines, args.block)):
+            yield [chunk]
+
+
+def block_sizes(args: argparse.Namespace) -> Iterator[int]:
+    """The number of lines of each block of the input."""
+    if args.documents is None:
+        yield from repeat(args.block)
+    with open_input(args.input) as source:
+        for block in blocks_of(args, read_lines(source), 0):
+            yield sum(map(len, block))
+
+
 def translate_blocks(
-    translator: Translator, lines: Iterator[str], block: int, target: BinaryIO, done: int
+    translator: Translator,
+    blocks: Iterator[list[Document]],
+    target: BinaryIO,
+    done: int,
+    args: argparse.Namespace,
 ) -> None:
     """The work of `run`, and the speed of it in the log."""
     words, started, count = 0, time.perf_counter(), 0
     with Progress("translate", unit="lines") as progress:
-        while chunk := list(islice(lines, block)):
-            texts = translator.translate(chunk, progress.add, first=done + count)
+        for block in blocks:
+            if args.documents is None:
+                (chunk,) = block
+                texts = translator.translate(chunk, progress.add, first=done + count)
+            else:
+                found = translator.translate_documents(
+                    block, None, args.context, args.lanes, progress.add, first=done + count
+                )
+                texts = [line for document in found for line in document]
             # A translation is one line, whatever the model made.
             texts = [" ".join(text.split("\n")) for text in texts]
             write_block(target, texts)
             words += sum(len(text.split()) for text in texts)
-            count += len(chunk)
+            count += len(texts)
     seconds = max(1e-9, time.perf_counter() - started)
     logger.info(
         "%d lines, %d words in %.1f s: %.1f words/s", count, words, seconds, words / seconds
@@ -140,14 +181,14 @@ class Partial:
     Args:
         output: the file in the end.
         inputs: all that the translation depends on.
-        block: lines that are translated together.
+        sizes: the number of lines of each block, which are translated together.
 
     Attributes:
         lines: that are translated already, once it is open.
     """
 
-    def __init__(self, output: Path, inputs: dict[str, Any], block: int) -> None:
-        self.output, self.block = output, block
+    def __init__(self, output: Path, inputs: dict[str, Any], sizes: Iterable[int]) -> None:
+        self.output, self.sizes = output, sizes
         self.inputs = {"inputs": hash_of(inputs)}
         self.path = output.with_name(output.name + ".part")
         self.note = output.with_name(output.name + ".part.json")
@@ -168,7 +209,7 @@ class Partial:
         file = writing.open_locked(self.path, busy)
         size = 0
         if self._is_same():
-            self.lines, size = whole_blocks(file, self.block)
+            self.lines, size = whole_blocks(file, self.sizes)
         file.truncate(size)
         if self.lines == 0:
             write_json(self.note, self.inputs)
@@ -187,22 +228,26 @@ class Partial:
         self.note.unlink()
 
 
-def whole_blocks(file: BinaryIO, block: int) -> tuple[int, int]:
-    """Lines and bytes of the whole blocks that a file begins with."""
+def whole_blocks(file: BinaryIO, sizes: Iterable[int]) -> tuple[int, int]:
+    """Lines and bytes of the whole blocks of these sizes that a file begins with."""
     file.seek(0)
     lines, size, whole = 0, 0, (0, 0)
+    coming = iter(sizes)
+    end = next(coming, None)
     for line in file:
         if not line.endswith(b"\n"):
             break
         lines, size = lines + 1, size + len(line)
-        if lines % block == 0:
+        if lines == end:
             whole = lines, size
+            following = next(coming, None)
+            end = None if following is None else end + following
     return whole
 
 
 def wanted(args: argparse.Namespace) -> dict[str, Any]:
     """All that the translation depends on."""
-    speed = ("input", "output", "checkpoint", "data", "device", "threads", "generator")
+    speed = ("input", "output", "checkpoint", "data", "device", "threads", "generator", "lanes")
     return {
         "input": sha256_of(args.input),
         "models": [sha256_of(path) for path in args.checkpoint],
@@ -234,6 +279,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(
             f"there is no file `--shortlist {args.shortlist}`: `memtx shortlist` makes one"
         )
+    check_document_flags(args)
     if args.output is not None:
         shortlist = [Path(args.shortlist)] if args.shortlist else []
         inputs = [args.input, *args.checkpoint, *shortlist]
@@ -242,6 +288,15 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(
                 f"`--input {args.input}` is a pipe: with `--output` it has to be a file"
             )
+
+
+def check_document_flags(args: argparse.Namespace) -> None:
+    """Refuse flags that say how documents are translated where there are none."""
+    for name, value, default in (("context", args.context, -1), ("lanes", args.lanes, 0)):
+        if args.documents is None and value != default:
+            raise UserError(f"`--{name}` does nothing without `--documents`: give both or neither")
+        if value < default:
+            raise UserError(f"`--{name}` is {value}: it has to be at least {default}")
 
 
 def load(args: argparse.Namespace) -> Translator:
@@ -281,6 +336,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--batch-size", type=whole, default=64, help="sentences at once")
     add("--max-tokens", type=whole, default=4000, help="source subwords at once")
     add("--block", type=whole, default=2000, help="lines sorted together; 1 for a dialogue")
+    add("--documents", choices=tuple(BOUNDARIES),
+        help="translate documents with memory: blank lines end them, or lines are ID<tab>SENTENCE"
+        " (ids)")  # fmt: skip
+    add("--context", type=int, default=-1, metavar="N",
+        help="sentences before a sentence that its memory is made of (default: all)")  # fmt: skip
+    add("--lanes", type=int, default=0, metavar="N",
+        help="documents that are open at once (default: as many as keep padding low)")  # fmt: skip
     add("--tokenizer", choices=("none", "moses"), help="default: as the data was prepared")
     add("--device", default="cpu", help="cpu or cuda")
     add(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .candidates import Candidates, accepted_ends, best_continuations, first_open
 from .history import Ending, History, Hypothesis, Step
-from .rules import ban_repeated_ngrams, end_at, force_words, rule_out
+from .rules import ban_repeated_ngrams, end_at, end_by, force_words, rule_out
 from .search_options import NO_LIMITS, Limits, SearchOptions
 
 
@@ -137,6 +137,8 @@ class BeamSearch:
             ban_repeated_ngrams(log_probs.flatten(0, 1), self.prefixes, size)
         if self.limits.exact_length is not None:
             end_at(self.limits.exact_length[self.sentences], log_probs, step, options.eos)
+        if self.limits.longest is not None:
+            end_by(self.limits.longest[self.sentences], log_probs, step, options.eos)
 
     def _force(self, step: int, found: Candidates, log_probs: Tensor) -> Candidates:
         """Let each sentence go on with the next word of its prefix, if it has one."""

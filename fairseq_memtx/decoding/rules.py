@@ -58,6 +58,13 @@ def end_at(length: Tensor, log_probs: Tensor, step: int, eos: int) -> None:
     log_probs[step >= length, :, eos] = 0.0
 
 
+def end_by(longest: Tensor, log_probs: Tensor, step: int, eos: int) -> None:
+    """Let nothing but the end follow `longest` `(B,)` words of each sentence's rows."""
+    over = step >= longest
+    log_probs[over, :, :eos] = -math.inf
+    log_probs[over, :, eos + 1 :] = -math.inf
+
+
 def ban_repeated_ngrams(scores: Tensor, prefixes: Tensor, n: int) -> None:
     """Set to -inf every word that would repeat an n-gram of its row's prefix.
 

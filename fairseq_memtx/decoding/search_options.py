@@ -49,10 +49,12 @@ class Limits(NamedTuple):
     Attributes:
         prefix: `(B, P)` words that the hypotheses begin with, padded at the end; or None.
         exact_length: `(B,)` words of each sentence's hypotheses (`--match-source-len`), or None.
+        longest: `(B,)` words of them at most, where that is not the same for all; or None.
     """
 
     prefix: Tensor | None = None
     exact_length: Tensor | None = None
+    longest: Tensor | None = None
 
 
 NO_LIMITS = Limits()

@@ -5,6 +5,7 @@ refuses what it does not know. Unlike fairseq's, its hypotheses carry the attent
 only with `--print-alignment`.
 """
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,21 @@ from ..decoding.search_options import Limits, SearchOptions, places
 from ..decoding.shortlist import Shortlist, fingerprint
 from ..ground.errors import UserError
 from ..models.int8 import is_rounded
+from ..modules.lane_memory import LaneBatch
 from ..native.searches import NativeSearches
 from .graph_searches import GraphSearches
 from .steppers import EnsembleStepper, HowToStep, PreparedModel
+
+logger = logging.getLogger(__name__)
 
 Sample = dict[str, Any]
 
 
 class FastGenerator(SequenceGenerator):
     """fairseq's generator with its search replaced; arguments and results are fairseq's.
+
+    A batch may have a `LaneBatch` under "lanes": its sentences then go on from the memories there,
+    and each may have as many words as it might have in a batch of its own.
 
     Args:
         models, tgt_dict, options: fairseq's.
@@ -59,6 +66,7 @@ class FastGenerator(SequenceGenerator):
         if not (self.model.has_incremental_states() and self.model.has_encoder()):
             raise refusal("models without an encoder or an incremental state cannot be used")
         self.prepared = [PreparedModel(model) for model in self.model.models]
+        self._told_of_lanes = False
 
     def _refuse_wide_beams(self, beam_size: int) -> None:
         """Each row must have another word to go on with, which is neither padding nor the end."""
@@ -84,10 +92,15 @@ class FastGenerator(SequenceGenerator):
         source = net_input["src_tokens"]
         source_lengths = net_input["src_lengths"]
         options = self._search_options(source, source_lengths, bos_token)
-        return self._finalized(self._find(net_input, options, prefix_tokens), source_lengths)
+        found = self._find(net_input, options, prefix_tokens, sample.get("lanes"))
+        return self._finalized(found, source_lengths)
 
     def _find(
-        self, net_input: Sample, options: SearchOptions, prefix_tokens: Tensor | None
+        self,
+        net_input: Sample,
+        options: SearchOptions,
+        prefix_tokens: Tensor | None,
+        lanes: LaneBatch | None,
     ) -> list[Hypothesis]:
         """All hypotheses of a batch."""
         source, source_lengths = net_input["src_tokens"], net_input["src_lengths"]
@@ -97,18 +110,33 @@ class FastGenerator(SequenceGenerator):
             options = options.by_place(words)
             prefix_tokens = None if prefix_tokens is None else places(words, prefix_tokens)
         limits = Limits(prefix_tokens, source_lengths if self.match_source_len else None)
-        for searches in (self.graphs, self.native):
-            if searches is not None:
-                elsewhere = searches.find(self.prepared, net_input, options, how, limits)
-                if elsewhere is not None:
-                    return elsewhere
-        steppers = [model.new_stepper(net_input, how) for model in self.prepared]
+        if lanes is None:
+            for searches in (self.graphs, self.native):
+                if searches is not None:
+                    elsewhere = searches.find(self.prepared, net_input, options, how, limits)
+                    if elsewhere is not None:
+                        return elsewhere
+        else:
+            self._tell_of_lanes()
+            limits = limits._replace(longest=self._longest(source_lengths))
+        steppers = [model.new_stepper(net_input, how, lanes) for model in self.prepared]
         stepper = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
         search = BeamSearch(options, stepper, len(source), source.device, limits)
         found = search.find_hypotheses()
         if words is not None:
             found = [hypothesis._replace(tokens=words[hypothesis.tokens]) for hypothesis in found]
         return found
+
+    def _longest(self, source_lengths: Tensor) -> Tensor:
+        """`(B,)`: words of each sentence's hypotheses at most, by its own source."""
+        by_source = (self.max_len_a * source_lengths + self.max_len_b).long()
+        return by_source.clamp(max=self.max_len - 1)
+
+    def _tell_of_lanes(self) -> None:
+        if not self._told_of_lanes and (self.graphs is not None or self.native is not None):
+            logger.info("searching documents by PyTorch: the native engine and recorded steps begin"
+                        " each sentence without memory")  # fmt: skip
+        self._told_of_lanes = True
 
     def _words(
         self, source: Tensor, prefix: Tensor | None, options: SearchOptions

@@ -25,6 +25,8 @@ from ..decoding.encoder import FusedEncoder
 from ..decoding.fused import FusedDecoder
 from ..models.memory_decoder import MemoryDecoder
 from ..modules.int8 import Int8Linear
+from ..modules.lane_memory import LaneBatch
+from ..modules.stream_memory import Memory
 
 EncoderOut = dict[str, list[Tensor]]
 Made = TypeVar("Made")
@@ -84,13 +86,22 @@ class IncrementalStepper:
         encoder_out: of the encoder, in whatever form the model has it.
         sentences: `(B,)`, their numbers in it.
         how: what is asked for.
+        memory: of the text before each sentence, which one of our decoders begins with; or None.
     """
 
-    def __init__(self, model: Any, encoder_out: Any, sentences: Tensor, how: HowToStep):
+    def __init__(
+        self,
+        model: Any,
+        encoder_out: Any,
+        sentences: Tensor,
+        how: HowToStep,
+        memory: Memory | None = None,
+    ):
         self.model, self.how = model, how
         self.state: dict[str, Any] = {}
         rows = sentences.repeat_interleave(how.beam_size)
         self.encoder_out = model.encoder.reorder_encoder_out(encoder_out, rows)
+        self.begins_with = {} if memory is None else {"memory": memory.reorder(rows)}
         self.prefixes: Tensor | None = None
 
     def score_next(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -100,8 +111,12 @@ class IncrementalStepper:
         else:
             self.prefixes = torch.cat([self.prefixes, tokens.unsqueeze(1)], dim=1)
         logits, extra = self.model.decoder(
-            self.prefixes, encoder_out=self.encoder_out, incremental_state=self.state
+            self.prefixes,
+            encoder_out=self.encoder_out,
+            incremental_state=self.state,
+            **self.begins_with,
         )
+        self.begins_with = {}  # from here on it is part of the state
         logits = logits[:, -1:].div_(self.how.temperature)
         log_probs = self.model.get_normalized_probs((logits, extra), log_probs=True, sample=None)
         log_probs, attention = log_probs[:, -1].float(), self._attention(extra)
@@ -167,14 +182,17 @@ class PreparedModel:
         missing = ("encoder_embedding", "encoder_states", "src_tokens", "src_lengths")
         return {**found, **{name: [] for name in missing}}
 
-    def new_stepper(self, net_input: dict[str, Tensor], how: HowToStep) -> Stepper:
-        """Begin a search for the sentences of the batch."""
-        encoder_out = self.encode(net_input)
-        if self.can_fuse and (how.words is None or self.weights().output is not None):
+    def new_stepper(
+        self, net_input: dict[str, Tensor], how: HowToStep, lanes: LaneBatch | None = None
+    ) -> Stepper:
+        """Begin a search for the sentences of the batch, after the memories in their lanes."""
+        encoder_out, source = self.encode(net_input), net_input["src_tokens"]
+        memory = None if lanes is None else lanes.read(id(self.model), source)
+        can_fuse = self.can_fuse and memory is None
+        if can_fuse and (how.words is None or self.weights().output is not None):
             return FusedStepper(self.weights(), encoder_out, how)
-        source = net_input["src_tokens"]
         sentences = torch.arange(len(source), device=source.device)
-        return IncrementalStepper(self.model, encoder_out, sentences, how)
+        return IncrementalStepper(self.model, encoder_out, sentences, how, memory)
 
     def weights(self) -> FusedDecoder:
         """The decoder's weights as they are now."""

@@ -9,6 +9,7 @@ checkpoint within an epoch holds those of all ranks, so that a training goes on 
 """
 
 import dataclasses
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,15 @@ from ..data.documents import (
     lane_rows,
     read_documents,
 )
+from ..generation.documents import DocumentSearch, Reader, refuse_without_memory
 from ..ground.errors import UserError
-from ..models.memory_decoder import MemoryDecoder
 from ..modules.lane_memory import LaneBatch, LaneMemories
 from ..modules.lanes import BatchLimits, Documents
 from ..training.told_tasks import TrainingState, gathered
 from .fields import fairseq_fields
 from .translation import MemtxTranslationConfig, MemtxTranslationTask
+
+logger = logging.getLogger(__name__)
 
 NAME = "memtx_document_translation"
 
@@ -61,7 +64,11 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
         }.items():
             if given:
                 raise UserError(f"{name} cannot be used with --task {NAME}")
+        if self.generator_options.generator != "fast":
+            logger.info("documents are searched by %s fast", flag("generator"))
+            self.generator_options = dataclasses.replace(self.generator_options, generator="fast")
         self._documents: dict[str, Documents] = {}
+        self._search: DocumentSearch | None = None
         self._memories: dict[str, LaneMemories] = {}
 
     def build_model(self, cfg, from_checkpoint=False):
@@ -161,6 +168,27 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
         """fairseq's hook: validation has memories of its own."""
         return super().valid_step(self._with_memory(sample, "valid"), model, criterion)
 
+    def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
+        """fairseq's hook: documents go on from the translations before; typed lines stand alone.
+
+        Raises:
+            UserError: for a prefix or constraints.
+        """
+        if "lanes" not in sample:
+            return super().inference_step(generator, models, sample, prefix_tokens, constraints)
+        if prefix_tokens is not None or constraints is not None:
+            raise UserError(f"--prefix-size and --constraints cannot be used with --task {NAME}")
+        search = self._search
+        if search is None or search.generator is not generator or search.models != models:
+            reader = Reader(models, self.source_dictionary.pad(), self.cfg.left_pad_source)
+            search = DocumentSearch(generator, models, reader, self.document_options.context)
+            self._search = search
+        gold = None
+        if self.document_options.gold_context and sample.get("target") is not None:
+            pad = self.target_dictionary.pad()
+            gold = [row[row.ne(pad)] for row in sample["target"]]
+        return search.translate(sample["net_input"], lane_rows(sample), gold)
+
     def _with_memory(self, sample: dict[str, Any], name: str | None) -> dict[str, Any]:
         """The batch with its lanes among the model's arguments."""
         memories = (
@@ -168,17 +196,6 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
         )
         lanes = LaneBatch(memories, lane_rows(sample))
         return {**sample, "net_input": {**sample["net_input"], "lanes": lanes}}
-
-
-def refuse_without_memory(model: Any) -> None:
-    """Raise `UserError` for a model whose memory ends with its sentence."""
-    decoder = getattr(model, "decoder", None)
-    if isinstance(decoder, MemoryDecoder):
-        reason = decoder.why_not_carried()
-    else:
-        reason = f"a {type(model).__name__} has no memory"
-    if reason is not None:
-        raise UserError(f"the decoder's memory must outlive a sentence of a document: {reason}")
 
 
 def refuse_other_orders(training: TrainingState) -> None:

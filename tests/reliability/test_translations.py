@@ -90,7 +90,7 @@ def test_three_with_one_output(scattered: Path, text: Path, tmp_path: Path) -> N
 def test_another_one_at_work_is_told(
     scattered: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    part = translate.Partial(tmp_path / "output", {}, 8)
+    part = translate.Partial(tmp_path / "output", {}, [8])
     with part.open():
         assert translate.main(words(scattered, text, tmp_path / "output")) == 1
     assert "is being written by another translation: wait for it" in capsys.readouterr().err

@@ -262,3 +262,25 @@ def test_data_without_ids_is_sentences(tmp_path) -> None:
         UserError, match=r"valid.docid` has \d+ lines instead of one for each of the 19 pairs"
     ):
         task.load_dataset("valid")
+
+
+def test_fairseq_generate_and_validate_read_documents(data, uninterrupted, capsys, caplog) -> None:
+    from fairseq import options
+    from fairseq_cli import generate, validate
+
+    checkpoint = at_update(uninterrupted(MODELS["transformer-xl"]), 12)
+    found = []
+    for lanes in ("1", "5"):
+        flags = [str(data), "--task", "memtx_document_translation", "--path", str(checkpoint)]
+        flags += f"--gen-subset valid --beam 2 --batch-size 3 --memtx-lanes {lanes} --cpu".split()
+        generate.main(options.parse_args_and_arch(options.get_generation_parser(), flags))
+        told = capsys.readouterr().out.split("\n")
+        found.append(sorted(line for line in told if line.startswith("D-")))
+    assert len(found[0]) == sum(VALID)
+    assert found[0] == found[1]
+    parser = options.get_validation_parser()
+    flags = [str(data), "--task", "memtx_document_translation", "--path", str(checkpoint)]
+    args = options.parse_args_and_arch(parser, [*flags, "--batch-size", "3", "--cpu"])
+    with caplog.at_level(logging.INFO):
+        validate.main(args)
+    assert "5 documents of 19 sentences" in caplog.text

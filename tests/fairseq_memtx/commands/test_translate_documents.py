@@ -1,0 +1,145 @@
+"""Documents through the translate command and the Python API."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from fairseq_memtx.commands import translate
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.translator import SearchSettings, Translator
+from tests.checkpoints import write_checkpoint, write_scattered
+
+DOCUMENTS = [
+    ["The old dog sees a cat .", "A bird", "The woman reads the book and sleeps ."],
+    ["She buys it .", "He said that it was old ."],
+    ["The teacher finds a lamp .", "It is cheap .", "It is new .", "They sleep ."],
+    ["A man rides a bicycle ."],
+]
+
+
+@pytest.fixture(scope="module")
+def model(prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("documents")
+    plain = write_checkpoint(prepared_sample / "bin", folder / "plain.pt", "transformer-xl", 2)
+    return write_scattered(plain, folder / "model.pt")
+
+
+@pytest.fixture(scope="module")
+def translated(model: Path) -> list[list[str]]:
+    return Translator.from_pretrained(model).translate_documents(DOCUMENTS)
+
+
+def command(model: Path, text: Path, *words: object) -> list[str]:
+    output = text.with_suffix(".out")
+    flags = [model, "--input", text, "--output", output, "--threads", "1", *words]
+    assert translate.main(list(map(str, flags))) == 0
+    return output.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+@pytest.fixture
+def with_blank_lines(tmp_path: Path) -> Path:
+    path = tmp_path / "text.en"
+    path.write_text("\n\n".join("\n".join(lines) for lines in DOCUMENTS) + "\n", encoding="utf-8")
+    return path
+
+
+def test_lanes_and_batches_change_nothing(model: Path, translated: list[list[str]]) -> None:
+    translator = Translator.from_pretrained(model, search=SearchSettings(batch_size=2))
+    done: list[int] = []
+    for lanes in (1, 3):
+        found = translator.translate_documents(DOCUMENTS, lanes=lanes, progress=done.append)
+        assert found == translated
+    assert sum(done) == 2 * sum(map(len, DOCUMENTS))
+    assert translator.translate_documents([]) == []
+
+
+def test_without_context_it_is_the_translation_of_sentences(model: Path) -> None:
+    # A length limit that does not depend on the longest sentence of a batch.
+    search = SearchSettings(max_len_a=0, max_len_b=12, native="off")
+    translator = Translator.from_pretrained(model, search=search)
+    alone = [translator.translate(lines) for lines in DOCUMENTS]
+    found = translator.translate_documents(DOCUMENTS)
+    assert [lines[0] for lines in alone] == [lines[0] for lines in found]
+    assert alone != found
+    assert translator.translate_documents(DOCUMENTS, context=0) == alone
+
+
+def test_a_line_in_parts_and_a_blank_one_are_lines(model: Path) -> None:
+    translator = Translator.from_pretrained(model)
+    translator.max_source = 6
+    document = ["The old dog sees a cat and a bird .", "", "It is old ."]
+    (found,) = translator.translate_documents([document])
+    assert len(found) == 3 and found[1] == "" and found[0] and found[2]
+    (without,) = translator.translate_documents([[document[0], document[2]]])
+    assert without == [found[0], found[2]]
+
+
+def test_gold_context_is_remembered(model: Path, translated: list[list[str]]) -> None:
+    translator = Translator.from_pretrained(model)
+    own = translator.translate_documents(DOCUMENTS, gold=translated)
+    assert own == translated
+    gold = [["Ein Hund ." for _ in lines] for lines in DOCUMENTS]
+    assert translator.translate_documents(DOCUMENTS, gold=gold) != translated
+    with pytest.raises(UserError, match="`gold` has 9 lines in 3 documents, but there are 10"):
+        translator.translate_documents(DOCUMENTS, gold=gold[:-1])
+
+
+def test_blank_lines_end_documents(model, translated, with_blank_lines) -> None:
+    found = command(model, with_blank_lines, "--documents", "blank", "--batch-size", 2)
+    assert "\n".join(found) == "\n\n".join("\n".join(lines) for lines in translated)
+    assert command(model, with_blank_lines, "--documents", "blank", "--context", 0) != found
+
+
+def test_ids_tell_documents_apart(model, translated, tmp_path) -> None:
+    text = tmp_path / "text.en"
+    lines = [f"{name}\t{line}\n" for name, lines in enumerate(DOCUMENTS) for line in lines]
+    text.write_text("".join(lines), encoding="utf-8")
+    found = command(model, text, "--documents", "ids", "--block", 1)
+    assert found == [line for lines in translated for line in lines]
+
+
+def test_it_goes_on_after_the_last_whole_document(
+    model, with_blank_lines, caplog, monkeypatch
+) -> None:
+    flags = ("--documents", "blank", "--block", 4)
+    whole = command(model, with_blank_lines, *flags)
+    output = with_blank_lines.with_suffix(".out")
+    output.unlink()
+
+    def stop(*words: object, **named: object) -> None:
+        raise UserError("stopped")
+
+    written = translate.write_block
+    monkeypatch.setattr(translate, "write_block", lambda *words: (written(*words), stop()))
+    args = [model, "--input", with_blank_lines, "--output", output, "--threads", 1, *flags]
+    assert translate.main(list(map(str, args))) == 1
+    monkeypatch.undo()
+    part = output.with_name(output.name + ".part")
+    assert json.loads(output.with_name(output.name + ".part.json").read_bytes())
+    with part.open("ab") as file:
+        file.write(b"half a document\nand half a")
+    caplog.set_level(logging.INFO)
+    assert command(model, with_blank_lines, *flags) == whole
+    assert "4 lines are translated already" in caplog.text
+
+
+def test_mistakes_end_in_one_line(model, with_blank_lines, tmp_path, capsys) -> None:
+    words = [str(model), "--input", str(with_blank_lines), "--threads", "1"]
+    for flags, says in (
+        (["--context", "2"], "`--context` does nothing without `--documents`"),
+        (["--documents", "blank", "--lanes", "-2"], "`--lanes` is -2: it has to be at least 0"),
+        (["--documents", "ids"], "line 1 of the input has no tab"),
+        (["--documents", "blank", "--generator", "fairseq"], "--memtx-generator must be fast"),
+    ):
+        assert translate.main([*words, *flags]) == 1
+        told = capsys.readouterr().err.strip().split("\n")[-1]
+        assert says in told
+
+
+def test_a_model_whose_memory_ends_with_its_sentence_is_refused(tiny_checkpoints) -> None:
+    for decoder, says in (("feedback", "absolute positions"), ("transformer", "has no memory")):
+        translator = Translator.from_pretrained(tiny_checkpoints[decoder])
+        with pytest.raises(UserError, match=says):
+            translator.translate_documents(DOCUMENTS)

@@ -1,0 +1,203 @@
+"""Documents in searches: the memory between sentences, and results that do not depend on lanes."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fairseq_memtx.generation.documents import DocumentSearch, Reader, Sentences, WholeDocument
+from fairseq_memtx.generation.generator import FastGenerator
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.modules.lane_memory import LaneMemories, LaneRow
+from fairseq_memtx.native.searches import NativeSearches
+from tests.fairseq_memtx.document_training import (
+    MODELS,
+    VALID,
+    batches_of,
+    make_documents,
+    task_and_model,
+)
+
+EXACT = {"rtol": 1e-9, "atol": 1e-11}
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_documents(tmp_path_factory.mktemp("documents"))
+
+
+def generator_for(task, model, **options: Any) -> FastGenerator:
+    options = {"beam_size": 3, "max_len_a": 1.0, "max_len_b": 2, **options}
+    return FastGenerator([model], task.target_dictionary, **options)
+
+
+def translations(task, model, context: int = -1, gold: bool = False, **settings) -> dict[int, Any]:
+    """Words and score of the best hypothesis of each sentence of the validation set."""
+    task.document_options = type(task.document_options)(context=context, gold_context=gold)
+    generator, found = generator_for(task, model), {}
+    for batch in batches_of(task, **settings):
+        hypotheses = task.inference_step(generator, [model], batch)
+        for number, (best, *_) in zip(batch["id"].tolist(), hypotheses, strict=True):
+            found[number] = best["tokens"].tolist(), round(float(best["score"]), 4)
+    return found
+
+
+@torch.no_grad()
+def naive(task, model, context: int = 10**6, gold: bool = False) -> dict[int, Any]:
+    """The same, plainly: a sentence at a time, its memory made anew from all that it is made of."""
+    generator, found, start, data = generator_for(task, model), {}, 0, task.dataset("valid")
+    for size in VALID:
+        past: list[tuple[Tensor, Tensor]] = []
+        for number in range(start, start + size):
+            memory = None
+            for source, words in past[max(0, len(past) - context) :]:
+                encoder_out = model.encoder(source[None], torch.tensor([len(source)]))
+                shifted = torch.cat([words[-1:], words[:-1]])[None]
+                _, extra = model.decoder(
+                    shifted, encoder_out=encoder_out, memory=memory, keep_memory=True
+                )
+                memory = extra["memory"]
+            source = data[number]["source"]
+            net_input = {"src_tokens": source[None], "src_lengths": torch.tensor([len(source)])}
+            sample = {"net_input": net_input}
+            if memory is not None:
+                sample["lanes"] = Given(memory)
+            (hypotheses,) = generator.generate([model], sample)
+            words = hypotheses[0]["tokens"]
+            found[number] = words.tolist(), round(float(hypotheses[0]["score"]), 4)
+            past.append((source, data[number]["target"] if gold else words))
+        start += size
+    return found
+
+
+class Given:
+    """A memory in the place of a `LaneBatch`."""
+
+    def __init__(self, memory: Any):
+        self.memory = memory
+
+    def read(self, reader: Any, like: Tensor) -> Any:
+        return self.memory
+
+
+@every_model
+def test_lanes_find_what_documents_one_by_one_find(name, data) -> None:
+    task, model = task_and_model(data, name)
+    found = translations(task, model)
+    assert found == naive(task, model)
+    assert found != naive(task, model, context=0)
+    one_by_one, _ = task_and_model(data, name, "--memtx-lanes", "1")
+    assert translations(one_by_one, model, max_sentences=1) == found
+
+
+@pytest.mark.parametrize("name", ["feedback", "compressive"])
+def test_the_context_may_be_cut_or_be_that_of_the_references(name, data) -> None:
+    task, model = task_and_model(data, name)
+    whole = translations(task, model)
+    assert translations(task, model, context=max(VALID)) == whole
+    for context in (0, 1, 2):
+        cut = translations(task, model, context=context)
+        assert cut == naive(task, model, context=context)
+        assert cut != whole
+    gold = translations(task, model, gold=True)
+    assert gold == naive(task, model, gold=True)
+    assert gold != whole
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["feedback", "transformer-xl", "compressive"])
+def test_the_memory_is_what_the_search_holds_for_the_sentence(name, data) -> None:
+    task, model = task_and_model(data, name)
+    memories, reader = LaneMemories(), Reader([model], task.source_dictionary.pad())
+    pairs = [task.dataset("valid")[number] for number in (0, 1, 2)]
+    words = [torch.cat([p["target"][-1:], p["target"][:-1]]) for p in pairs]
+    rows = [LaneRow(0, number, number - 1) for number in range(4)]
+    for number in range(2):
+        reader.read(Sentences([rows[number]], [pairs[number]["source"]], [words[number]]), memories)
+    before = memories.read(id(model), [rows[2]])
+    source = pairs[2]["source"]
+    encoder_out, state = model.encoder(source[None], torch.tensor([len(source)])), {}
+    for end in range(1, len(words[2]) + 1):
+        model.decoder(
+            words[2][None, :end], encoder_out=encoder_out, incremental_state=state, memory=before
+        )
+    reader.read(Sentences([rows[2]], [source], [words[2]]), memories)
+    after = memories.read(id(model), [rows[3]])
+    past = model.decoder.get_incremental_state(state, "memory").past
+    if name == "feedback":
+        held = past._keys.filled()[-len(after) :]  # (P, N, G, H, D)
+        torch.testing.assert_close(held.permute(2, 1, 3, 0, 4), after.keys, **EXACT)
+        return
+    for cache, layer in zip(past.layers, after.layers, strict=True):
+        keys, values = cache._entries(layer.recent)
+        assert len(keys) > len(words[2])  # some of it is of the sentences before
+        torch.testing.assert_close(cache.keys.filled()[-len(keys) :], keys, **EXACT)
+        torch.testing.assert_close(cache.values.filled()[-len(keys) :], values, **EXACT)
+
+
+def test_a_sentence_without_words_stays_so_and_leaves_no_memory(data) -> None:
+    task, model = task_and_model(data, "transformer-xl")
+    pad, eos = task.source_dictionary.pad(), task.source_dictionary.eos()
+    sources = [[5, 6, 7, eos], [eos], [8, 9, eos]]
+    found = {}
+    for kept in ((0, 1, 2), (0, 2)):
+        search = DocumentSearch(
+            generator_for(task, model), [model], Reader([model], pad), context=-1
+        )
+        before, best = -1, []
+        for number in kept:
+            tokens = torch.tensor([sources[number]])
+            net_input = {"src_tokens": tokens, "src_lengths": torch.tensor([tokens.size(1)])}
+            (hypotheses,) = search.translate(net_input, [LaneRow(0, number, before)])
+            best.append(hypotheses[0]["tokens"].tolist())
+            before = number
+        found[kept] = best
+    assert found[0, 1, 2][1] == [eos]
+    assert found[0, 1, 2][::2] == found[0, 2]
+
+
+def test_memory_stays_as_it_is_however_long_a_document(data) -> None:
+    task, model = task_and_model(data, "compressive")
+    reader = Reader([model], task.source_dictionary.pad())
+    context = WholeDocument(reader)
+    search = DocumentSearch(generator_for(task, model), [model], reader)
+    search._context = context
+    sizes = []
+    for number in range(60):
+        tokens = torch.tensor([[4 + number % 8, 5, 6, 7, 2]])
+        net_input = {"src_tokens": tokens, "src_lengths": torch.tensor([5])}
+        search.translate(net_input, [LaneRow(0, number, number - 1)])
+        sizes.append(context.memories.size_bytes())
+    assert sizes[0] < sizes[10]
+    assert set(sizes[20:]) == {max(sizes)}
+
+
+def test_an_ensemble_remembers_what_it_chose_together(data) -> None:
+    task, one = task_and_model(data, "transformer-xl")
+    _, other = task_and_model(data, "feedback")
+    task.document_options = type(task.document_options)()
+    generator = FastGenerator([one, other], task.target_dictionary, beam_size=2, max_len_b=3)
+    found = {}
+    for batch in batches_of(task):
+        hypotheses = task.inference_step(generator, [one, other], batch)
+        found |= zip(batch["id"].tolist(), hypotheses, strict=True)
+    assert found.keys() == set(range(sum(VALID)))
+    assert task._search._context.memories._lanes.keys() == {id(one), id(other)}
+
+
+def test_what_cannot_search_documents_is_refused_or_told(data, caplog) -> None:
+    task, model = task_and_model(data, "transformer-xl")
+    generator = generator_for(task, model, native=NativeSearches())
+    (batch, *_) = batches_of(task)
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            task.inference_step(generator, [model], batch)
+    assert caplog.text.count("searching documents by PyTorch: the native engine") == 1
+    with pytest.raises(UserError, match="--prefix-size and --constraints cannot be used"):
+        task.inference_step(generator, [model], batch, prefix_tokens=batch["target"][:, :1])
+    with pytest.raises(UserError, match="--memtx-generator must be fast"):
+        DocumentSearch(object(), [model], Reader([model], 1))
