@@ -283,6 +283,13 @@ class Translator:
         if batch:
             yield batch
 
+    def translate_encoded(self, parts: Sequence[list[int]]) -> list[str]:
+        """Translate sources that are numbers of subwords, without the end symbol, each alone."""
+        found: dict[int, str] = {}
+        for batch in self._batches([len(part) for part in parts]):
+            found |= zip(batch, self._translate_batch([parts[i] for i in batch]), strict=True)
+        return [found[number] for number in range(len(parts))]
+
     def _translate_batch(self, parts: Sequence[list[int]]) -> list[str]:
         sample = self._sample(parts)
         with torch.inference_mode():

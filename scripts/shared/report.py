@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 #: the arrows of scripts/ point down only.
 KINDS = {"route": "scripts.studies.remedy_table", "evaluations": "scripts.studies.char_table"}
 RUNS = "scripts.grid.pages"
+KINDS = {
+    "route": "scripts.studies.remedy_table",
+    "evaluations": "scripts.studies.char_table",
+    "contexts": "scripts.studies.document_table",
+}
+RUNS = "scripts.experiment.pages"
 
 #: What draws each plot, by the name of its files.
 Figures = dict[str, "Callable[[], Figure]"]

@@ -29,6 +29,7 @@ SCRIPTS = {
     "shared.report": "shared.report",
     "studies.char_lm": "studies.char_lm",
     "studies.compare_engines": "studies.compare_engines",
+    "studies.documents": "studies.documents",
     "studies.remedies": "studies.remedies",
     "studies.segment_decoding": "studies.segment_decoding",
     "studies.segment_training": "studies.segment_training",

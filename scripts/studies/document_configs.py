@@ -1,0 +1,138 @@
+"""The systems that ``scripts.studies.documents`` compares, and the commands that train them.
+
+All have the same sizes, make as many updates of as many tokens, and begin from a model of single
+sentences that was trained for the first part of them; but for the concatenation, which is trained
+on pairs of sentences from the start, as is usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairseq_memtx.decoders import DECODERS
+from fairseq_memtx.ground import shell
+
+SENTENCES, DOCUMENTS = "memtx_translation", "memtx_document_translation"
+#: Sentences of memory to which the context is cut; -1 is all.
+CONTEXTS = (0, 1, 2, 5, -1)
+LAST = "checkpoint_last.pt"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training.
+
+    Attributes:
+        decoder: its name in `DECODERS`.
+        task: fairseq's.
+        parts: of all updates, which it makes: "first", "second" or "both".
+        flags: of its memory.
+        begins_from: the training whose weights it begins from; "" for none.
+        concatenated: sentences of the data that are one, 1 for none.
+    """
+
+    decoder: str
+    task: str
+    parts: str
+    flags: tuple[str, ...] = ()
+    begins_from: str = ""
+    concatenated: int = 1
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the comparison is.
+
+    Attributes:
+        documents: of the sample, all splits together.
+        first, second: updates of the two parts.
+        max_tokens: of a batch.
+        dim: of the models.
+        layers: of encoder and decoder each.
+        vocab: subwords.
+    """
+
+    documents: int = 3200
+    first: int = 900
+    second: int = 600
+    max_tokens: int = 2000
+    dim: int = 128
+    layers: int = 2
+    vocab: int = 1000
+
+    def updates(self, parts: str) -> int:
+        """Updates of a training."""
+        return {"first": self.first, "second": self.second, "both": self.first + self.second}[parts]
+
+
+def _lengths(segment: int, memory: int, *more: str) -> tuple[str, ...]:
+    return ("--memtx-segment-len", str(segment), "--memtx-mem-len", str(memory), *more)
+
+
+_XL = _lengths(32, 96)
+_COMPRESSIVE = _lengths(
+    32, 32, "--memtx-cmem-len", "24", "--memtx-compression-rate", "4",
+    "--memtx-compression", "mean-pool",
+)  # fmt: skip
+_FEEDBACK = (
+    *("--memtx-memory-span", "96", "--memtx-relative-positions", "96"),
+    "--no-token-positional-embeddings",
+)
+
+TRAININGS: Mapping[str, Training] = {
+    "transformer-xl-first": Training("transformer-xl", SENTENCES, "first", _XL),
+    "sentence": Training(
+        "transformer-xl", SENTENCES, "second", _XL, begins_from="transformer-xl-first"
+    ),
+    "transformer-xl": Training(
+        "transformer-xl", DOCUMENTS, "second", _XL, begins_from="transformer-xl-first"
+    ),
+    # A mean has no weights, so that it too begins from the Transformer-XL.
+    "compressive": Training(
+        "compressive", DOCUMENTS, "second", _COMPRESSIVE, begins_from="transformer-xl-first"
+    ),
+    "feedback-first": Training("feedback", SENTENCES, "first", _FEEDBACK),
+    "feedback": Training("feedback", DOCUMENTS, "second", _FEEDBACK, begins_from="feedback-first"),
+    "concatenated-2": Training("transformer", SENTENCES, "both", concatenated=2),
+}
+#: What is evaluated, in the order of the table.
+SYSTEMS = ("sentence", "concatenated-2", "transformer-xl", "compressive", "feedback")
+
+
+def needed(systems: tuple[str, ...]) -> list[str]:
+    """The trainings of some systems, those that others begin from first."""
+    wanted = {*systems, *(TRAININGS[name].begins_from for name in systems)}
+    return [name for name in TRAININGS if name in wanted]
+
+
+def train_command(name: str, sizes: Sizes, seed: int, data: Path, folder: Path) -> list[str]:
+    """The command line of fairseq-train.
+
+    Args:
+        name: of the training.
+        sizes: of the comparison.
+        seed: of the training.
+        data: binarised.
+        folder: of all trainings.
+    """
+    training = TRAININGS[name]
+    dim, heads = str(sizes.dim), str(max(1, sizes.dim // 32))
+    words = ["fairseq-train", str(data), "--user-dir", str(shell.USER_DIR)]
+    words += ["--task", training.task, "--arch", DECODERS[training.decoder].architecture]
+    words += ["--save-dir", str(folder / name), *training.flags, "--share-all-embeddings"]
+    for side in ("encoder", "decoder"):
+        words += [f"--{side}-layers", str(sizes.layers), f"--{side}-embed-dim", dim]
+        words += [f"--{side}-ffn-embed-dim", str(2 * sizes.dim), f"--{side}-attention-heads", heads]
+    later = training.parts == "second"
+    if training.begins_from:
+        words += ["--finetune-from-model", str(folder / training.begins_from / LAST)]
+    words += ["--dropout", "0.1", "--criterion", "label_smoothed_cross_entropy"]
+    words += ["--label-smoothing", "0.1", "--optimizer", "adam", "--adam-betas", "(0.9, 0.98)"]
+    words += ["--clip-norm", "1.0", "--lr", "2e-3" if later else "3e-3", "--lr-scheduler"]
+    words += ["inverse_sqrt", "--warmup-updates", "100" if later else "300"]
+    words += ["--max-tokens", str(sizes.max_tokens), "--required-batch-size-multiple", "1"]
+    words += ["--max-update", str(sizes.updates(training.parts)), "--seed", str(seed)]
+    words += ["--no-epoch-checkpoints", "--no-progress-bar", "--log-format", "json", "--cpu"]
+    return [*words, "--log-interval", "50", "--num-workers", "0"]

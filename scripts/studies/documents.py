@@ -1,0 +1,299 @@
+"""Pronouns that refer back, with and without memory: ``python -m scripts.studies.documents``.
+
+Trains translation models of the sample corpus on single sentences, on two sentences as one, and
+with the decoder's memory carried over documents; translates the held-out documents (validation and
+test, of which no checkpoint is chosen) and looks at the pronouns whose gender only an earlier
+sentence tells, by its distance; and cuts the memory to its last sentences. A record of each system
+and a table are written. What is done is not done again, and a training that was interrupted goes
+on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from data_prep.cli import main as prepare_data
+from data_prep.sample import corpus, pronouns
+from fairseq_memtx.commands.score import score
+from fairseq_memtx.ground import command_line, processes, shell
+from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.files import hash_of, write_json
+from fairseq_memtx.ground.prepared import read_report
+from fairseq_memtx.ground.stamps import Stamps, describe
+from fairseq_memtx.ground.versions import versions
+from fairseq_memtx.training_log import summarise
+from scripts.shared import provenance, publishing
+from scripts.shared.report import report
+from scripts.studies.document_configs import (
+    CONTEXTS,
+    DOCUMENTS,
+    LAST,
+    SYSTEMS,
+    TRAININGS,
+    Sizes,
+    needed,
+    train_command,
+)
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+NAME = "documents-sample"
+HELD_OUT = ("valid", "test")
+
+#: The lines of each document, the pronouns of each line (from 1) of all of them together.
+Texts = list[list[str]]
+Records = dict[int, list[pronouns.Record]]
+
+
+class Study:
+    """The folder of one comparison, and its stages.
+
+    Args:
+        args: of the command line.
+    """
+
+    def __init__(self, args: argparse.Namespace):
+        self.sizes = Sizes(args.documents, args.first_updates, args.second_updates)
+        self.seed, self.beam, self.systems = args.seed, args.beam, args.systems
+        self.folder = (args.runs_dir / NAME).resolve()
+        self.text, self.data = self.folder / "text", self.folder / "data"
+        self.trainings = self.folder / "trainings"
+        self.place = args.results_dir / NAME
+        self.words = args.words
+
+    def prepare(self) -> None:
+        """Write the sample and binarise it, whole documents kept."""
+        asked = {"documents": self.sizes.documents, "seed": corpus.DEFAULT_SEED}
+        outputs = [self.text / f"{split}.en" for split in corpus.SPLITS]
+
+        def write() -> dict:
+            corpus.generate(self.text, asked["seed"], asked["documents"])
+            return asked
+
+        Stamps(self.folder).run("text", asked, outputs, write)
+        words = ["parallel", "--out", str(self.data), "--source-lang", "en", "--target-lang", "de"]
+        for split in corpus.SPLITS:
+            words += [f"--{split}", str(self.text / split)]
+        words += ["--vocab-size", str(self.sizes.vocab), "--duplicates", "keep", "--workers", "1"]
+        if prepare_data(words) != 0:
+            raise UserError("preparing the sample failed, see above")
+
+    def data_of(self, name: str) -> Path:
+        """The binarised data of a training, made where it is missing."""
+        from scripts.studies import concatenated
+
+        k = TRAININGS[name].concatenated
+        if k == 1:
+            return self.data / "bin"
+        out = self.folder / f"concatenated-{k}"
+        inputs = {"data": hash_of(read_report(self.data)["outputs"]), "k": k}
+        outputs = [out / "bin" / f"{split}.en-de.{lang}.idx" for split in corpus.SPLITS
+                   for lang in ("en", "de")]  # fmt: skip
+        Stamps(self.folder).run(
+            f"concatenated-{k}", inputs, outputs,
+            lambda: {"bin": str(concatenated.concatenate(self.data, out, k).name)},
+        )  # fmt: skip
+        return out / "bin"
+
+    def command(self, name: str) -> list[str]:
+        """The command line of a training."""
+        return train_command(name, self.sizes, self.seed, self.data_of(name), self.trainings)
+
+    def train(self, name: str) -> float:
+        """Do a training, or the rest of it; its processor seconds, since its last start."""
+        command, checkpoint = self.command(name), self.trainings / name / LAST
+        begins_from = TRAININGS[name].begins_from
+        inputs = {"command": shell.shell_line(command)}
+        if begins_from:
+            inputs["begins_from"] = describe(self.trainings / begins_from / LAST)["sha256"]
+        done = Stamps(self.folder).run(
+            f"train-{name}", inputs, [checkpoint], lambda: self._run(name)
+        )
+        return done["processor_seconds"]
+
+    def _run(self, name: str) -> dict:
+        (self.trainings / name).mkdir(parents=True, exist_ok=True)
+        job = processes.Job(name, shell.executable(self.command(name)), self.log(name))
+        if processes.run_all([job], 1):
+            raise UserError(f"training of {name} failed, `{job.log}` ends:\n{job.log_tail()}")
+        return {}
+
+    def log(self, name: str) -> Path:
+        """What a training printed."""
+        return self.trainings / name / "train.log"
+
+    def evaluate(self, name: str) -> dict:
+        """Translate the held-out documents in all ways; what became of that, by context."""
+        checkpoint = self.trainings / name / LAST
+        result = self.folder / f"evaluate-{name}.json"
+        contexts = CONTEXTS if TRAININGS[name].task == DOCUMENTS else (-1,)
+        inputs = {"checkpoint": describe(checkpoint)["sha256"], "beam": self.beam,
+                  "contexts": contexts}  # fmt: skip
+
+        def work() -> dict:
+            found = {told(one): self._translate(name, checkpoint, one) for one in contexts}
+            write_json(result, found)
+            return found
+
+        return Stamps(self.folder).run(f"evaluate-{name}", inputs, [result], work)["result"]
+
+    def _translate(self, name: str, checkpoint: Path, context: int) -> dict:
+        from fairseq_memtx.translator import SearchSettings, Translator
+        from scripts.studies import concatenated
+
+        search = SearchSettings(beam=self.beam, max_len_a=1.5, batch_size=32)
+        translator = Translator.from_pretrained(checkpoint, search=search)
+        texts, references, records = held_out(self.text)
+        training = TRAININGS[name]
+        if training.task == DOCUMENTS:
+            found = translator.translate_documents(texts, context=context)
+        elif training.concatenated > 1:
+            found = concatenated.translate(translator, texts, training.concatenated)
+        else:
+            lines = iter(translator.translate([line for lines in texts for line in lines]))
+            found = [[next(lines) for _ in lines_of] for lines_of in texts]
+        scores = scores_of(found, references, records)
+        right = scores["pronouns"]["context"]
+        logger.info("%s, context %s: BLEU %.2f, pronouns %d of %d", name, told(context),
+                    scores["bleu"]["score"], right["right"], right["pronouns"])  # fmt: skip
+        return scores
+
+    def record(self, name: str) -> dict:
+        """The record of one system."""
+        commit, dirty = provenance.git_state()
+        trained = needed((name,))
+        summary = summarise(self.log(name))
+        return {
+            "schema": SCHEMA,
+            "experiment": NAME,
+            "system": name,
+            "seed": self.seed,
+            "commit": commit,
+            "dirty": dirty,
+            "commands": {
+                "documents": shell.shell_line(
+                    ["python", "-m", "scripts.studies.documents", *self.words]
+                ),
+                "train": {one: shell.shell_line(self.command(one)) for one in trained},
+            },
+            "versions": versions(),
+            "hardware": provenance.hardware("cpu"),
+            "threads": 1,
+            "sizes": dataclasses.asdict(self.sizes),
+            "beam": self.beam,
+            "data": {"sha256": hash_of(read_report(self.data)["outputs"])},
+            "parameters": summary["parameters"],
+            "training": {
+                "updates": [self.sizes.updates(TRAININGS[one].parts) for one in trained],
+                "valid_nll_loss": summary["valid_nll_loss"],
+                "processor_seconds": [self.train(one) for one in trained],
+            },
+            "contexts": self.evaluate(name),
+        }
+
+
+def told(context: int) -> str:
+    """How a context is called in records."""
+    return "all" if context < 0 else str(context)
+
+
+def held_out(text: Path) -> tuple[Texts, Texts, Records]:
+    """Sources, references and pronouns of the held-out documents."""
+    texts: Texts = []
+    references: Texts = []
+    records: Records = {}
+    lines = 0
+    for split in HELD_OUT:
+        sides = [lines_of(text / f"{split}.{kind}") for kind in ("en", "de", "docid")]
+        for number, line_records in pronouns.read_records(text / f"{split}.pronouns").items():
+            records[lines + number] = line_records
+        lines += len(sides[0])
+        sizes = Counter(sides[2])
+        english, german = iter(sides[0]), iter(sides[1])
+        texts += [[next(english) for _ in range(size)] for size in sizes.values()]
+        references += [[next(german) for _ in range(size)] for size in sizes.values()]
+    return texts, references, records
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a file."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def scores_of(found: Texts, references: Texts, records: Records) -> dict:
+    """BLEU by sentences and by documents, and the pronouns that are right, by distance."""
+    return {
+        "bleu": score(flat(found), flat(references))["bleu"],
+        "document_bleu": score(whole(found), whole(references))["bleu"],
+        "pronouns": pronouns.accuracy(flat(found), records),
+    }
+
+
+def flat(texts: Texts) -> list[str]:
+    """All lines."""
+    return [line for lines in texts for line in lines]
+
+
+def whole(texts: Texts) -> list[str]:
+    """Each document as one line."""
+    return [" ".join(lines) for lines in texts]
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Prepare, train, evaluate, record and report."""
+    unknown = [name for name in args.systems if name not in SYSTEMS]
+    if unknown:
+        raise UserError(f"`--systems` has `{unknown[0]}`: choose among {', '.join(SYSTEMS)}")
+    study = Study(args)
+    publishing.check_checkout(study.place)
+    study.prepare()
+    for name in needed(study.systems):
+        study.train(name)
+    for name in study.systems:
+        write_json(study.place / "records" / f"{name}.json", study.record(name))
+    show(report(study.place))
+
+
+def show(pages: Iterable[Path]) -> None:
+    """Print the pages among what was written."""
+    for page in pages:
+        if page.suffix == ".md":
+            sys.stdout.write(page.read_text(encoding="utf-8"))
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags of ``python -m scripts.studies.documents``."""
+    whole_number, names = command_line.positive_int, command_line.comma_list
+    sizes = Sizes()
+    parser = argparse.ArgumentParser(
+        prog="scripts.studies.documents", description=__doc__.split("\n")[0]
+    )
+    add = parser.add_argument
+    add("--systems", type=names, default=SYSTEMS, help="some of: " + ",".join(SYSTEMS))
+    add("--documents", type=whole_number, default=sizes.documents, help="of the sample")
+    add("--first-updates", type=whole_number, default=sizes.first, help="on single sentences")
+    add("--second-updates", type=whole_number, default=sizes.second, help="after these")
+    add("--beam", type=whole_number, default=2)
+    add("--seed", type=whole_number, default=1)
+    add("--runs-dir", type=Path, default=Path("runs"))
+    add("--results-dir", type=Path, default=Path("results"))
+    args = parser.parse_args(argv)
+    args.words = list(sys.argv[1:] if argv is None else argv)
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry of ``python -m scripts.studies.documents``."""
+    args = parse_args(argv)
+    return command_line.run(lambda: compare(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

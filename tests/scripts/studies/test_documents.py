@@ -1,0 +1,136 @@
+"""The comparison of document memories: its data, its commands, a tiny run, and its table."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fairseq.data import Dictionary
+from fairseq.data.indexed_dataset import MMapIndexedDataset
+
+from data_prep.sample import pronouns
+from scripts.shared.report import report
+from scripts.studies import concatenated, document_configs, document_table, documents
+
+
+def test_sentences_come_after_those_before_them_in_their_document(
+    prepared_sample: Path, tmp_path: Path
+) -> None:
+    folder = concatenated.concatenate(prepared_sample, tmp_path / "joined", 3)
+    dictionary = Dictionary.load(str(folder / "dict.en.txt"))
+    between = dictionary.index(concatenated.BREAK)
+    assert between != dictionary.unk()
+    for language in ("en", "de"):
+        name = f"valid.en-de.{language}"
+        old = MMapIndexedDataset(str(prepared_sample / "bin" / name))
+        new = MMapIndexedDataset(str(folder / name))
+        ids = (prepared_sample / "bin" / "valid.docid").read_text().split("\n")[:-1]
+        assert len(new) == len(old) == len(ids)
+        for number in range(len(old)):
+            first = max(n for n in range(number + 1) if n == 0 or ids[n] != ids[n - 1])
+            wanted: list[int] = []
+            for n in range(max(first, number - 2), number + 1):
+                wanted += [*old[n].tolist()[:-1], between]
+            assert new[number].tolist() == [*wanted[:-1], dictionary.eos()]
+
+
+def test_the_last_part_of_a_translation_counts() -> None:
+    class Copies:
+        """Translates into the source."""
+
+        def __init__(self) -> None:
+            self.task = self
+            self.source_dictionary = self
+
+        def index(self, symbol: str) -> int:
+            return 9
+
+        def encode(self, line: str) -> list[list[int]]:
+            return [[int(word) for word in line.split()]] if line else []
+
+        def translate_encoded(self, parts: list[list[int]]) -> list[str]:
+            texts = [" ".join(map(str, part)) for part in parts]
+            return [text.replace("9", concatenated.BREAK) for text in texts]
+
+    texts = [["1 2", "3", "4 5"], ["6"]]
+    found = concatenated.translate(Copies(), texts, 2)  # type: ignore[arg-type]
+    assert found == texts
+
+
+def test_what_a_system_begins_from_is_trained_before_it() -> None:
+    assert document_configs.needed(("feedback", "sentence")) == [
+        "transformer-xl-first",
+        "sentence",
+        "feedback-first",
+        "feedback",
+    ]
+    sizes = document_configs.Sizes()
+    for name, training in document_configs.TRAININGS.items():
+        words = document_configs.train_command(name, sizes, 1, Path("data"), Path("t"))
+        assert words[words.index("--max-update") + 1] == str(sizes.updates(training.parts))
+        assert ("--finetune-from-model" in words) == bool(training.begins_from)
+
+
+def test_pronouns_are_found_on_their_lines(tmp_path: Path) -> None:
+    from data_prep.sample.corpus import generate
+
+    generate(tmp_path, 1, 40)
+    texts, references, records = documents.held_out(tmp_path)
+    assert [len(lines) for lines in texts] == [len(lines) for lines in references]
+    perfect = documents.scores_of(references, references, records)
+    assert perfect["bleu"]["score"] == perfect["document_bleu"]["score"] == 100.0
+    for line, line_records in records.items():  # from 1, over both splits
+        text = documents.flat(references)[line - 1]
+        for wrong in pronouns.contrasts(text, line_records):
+            assert not all(pronouns.is_right(wrong, one) for one in line_records)
+
+
+def made_up(system: str, right: int, contexts: tuple[str, ...] = ("all",)) -> dict:
+    counts = {
+        name: {"pronouns": 4, "right": right, "share": right / 4} for name in ("1", "2", "context")
+    }
+    scores = {
+        "bleu": {"score": 20.0 + right, "signature": "signature"},
+        "document_bleu": {"score": 21.0 + right, "signature": "signature"},
+        "pronouns": counts,
+    }
+    return {
+        "experiment": "documents-sample",
+        "system": system,
+        "commit": "0123456789abcdef",
+        "dirty": False,
+        "sizes": {"documents": 40, "layers": 1, "dim": 8, "first": 2, "second": 1,
+                  "max_tokens": 100},
+        "beam": 2,
+        "versions": {"torch": "2.13"},
+        "hardware": {"cpu": "a processor"},
+        "training": {"processor_seconds": [60.0, 30.0]},
+        "contexts": dict.fromkeys(contexts, scores),
+    }  # fmt: skip
+
+
+def test_the_table_has_a_row_for_each_system_and_the_cuts(tmp_path: Path) -> None:
+    cuts = tuple(documents.told(context) for context in document_configs.CONTEXTS)
+    for record in (made_up("transformer-xl", 4, cuts), made_up("sentence", 1)):
+        path = tmp_path / "records" / f"{record['system']}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(record))
+    (page,) = report(tmp_path)
+    text = page.read_text()
+    assert text.index("| sentence | 21.00 | 22.00 | 25.0 %") < text.index(
+        "| transformer-xl | 24.00"
+    )
+    assert "| transformer-xl | 100.0 %, 24.00 |" in text
+    assert "sentence 1.5, transformer-xl 1.5" in text
+    assert "4 at 1, 4 at 2" in text
+    assert document_table.percent(None) == ""
+
+
+@pytest.mark.slow
+def test_a_tiny_comparison_runs_to_its_table(tmp_path: Path) -> None:
+    words = ["--documents", "40", "--first-updates", "3", "--second-updates", "2", "--beam", "1"]
+    words += ["--systems", "sentence,concatenated-2,compressive", "--runs-dir", str(tmp_path)]
+    words += ["--results-dir", str(tmp_path / "results")]
+    for _ in range(2):  # the second time nothing is left to do
+        assert documents.main(words) == 0
+    table = (tmp_path / "results" / "documents-sample" / "table.md").read_text()
+    assert "| compressive |" in table and "| concatenated-2 |" in table
