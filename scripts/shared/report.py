@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 #: Which module makes the pages of a kind of records, by a field that only such records have.
 #: Each has ``pages(folder, records)``. They are named, not imported:
 #: the arrows of scripts/ point down only.
-KINDS = {"route": "scripts.studies.remedy_table", "evaluations": "scripts.studies.char_table"}
-RUNS = "scripts.grid.pages"
 KINDS = {
     "route": "scripts.studies.remedy_table",
     "evaluations": "scripts.studies.char_table",
     "contexts": "scripts.studies.document_table",
 }
-RUNS = "scripts.experiment.pages"
+RUNS = "scripts.grid.pages"
 
 #: What draws each plot, by the name of its files.
 Figures = dict[str, "Callable[[], Figure]"]
