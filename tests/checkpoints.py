@@ -1,6 +1,7 @@
 """A tiny, untrained model of each decoder, as the checkpoint that fairseq-train would leave."""
 
 from pathlib import Path
+from typing import Any
 
 from scripts.experiment import commands
 from scripts.experiment.configs import EXPERIMENTS, Experiment, Model, Training
@@ -19,8 +20,7 @@ TINY = Experiment(
 
 def write_checkpoint(data_bin: Path, path: Path, decoder: str, depth: int) -> Path:
     """Build a model from the experiment's own command line and save it untrained."""
-    import torch
-    from fairseq import options, tasks
+    from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
     import fairseq_memtx.plugin  # noqa: F401  (registers the decoder)
@@ -28,6 +28,33 @@ def write_checkpoint(data_bin: Path, path: Path, decoder: str, depth: int) -> Pa
     line = commands.train_command(TINY, data_bin, path.parent, Run(decoder, depth, 1))
     args = options.parse_args_and_arch(options.get_training_parser(), input_args=line[1:])
     config = convert_namespace_to_omegaconf(args)
+    _save_untrained(config, path)
+    return path
+
+
+def write_language_model(data_bin: Path, path: Path) -> Path:
+    """An untrained Transformer language model of fairseq's, whose scores are scattered.
+
+    Args:
+        data_bin: a folder with `dict.txt`.
+        path: to write to.
+    """
+    from fairseq import options
+    from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+
+    sizes = "--decoder-embed-dim 8 --decoder-ffn-embed-dim 8 --decoder-attention-heads 2"
+    line = f"--task language_modeling --arch transformer_lm --decoder-layers 1 {sizes}"
+    parser = options.get_training_parser()
+    words = [str(data_bin), *line.split(), "--max-tokens", "99", "--optimizer", "adam"]
+    args = options.parse_args_and_arch(parser, input_args=words)
+    _save_untrained(convert_namespace_to_omegaconf(args), path)
+    return write_scattered(path, path)
+
+
+def _save_untrained(config: Any, path: Path) -> None:
+    import torch
+    from fairseq import tasks
+
     torch.manual_seed(1)
     model = tasks.setup_task(config.task).build_model(config.model)
     history = {"num_updates": 1, "optimizer_name": "FairseqAdam", "lr_scheduler_state": {}}
@@ -40,7 +67,6 @@ def write_checkpoint(data_bin: Path, path: Path, decoder: str, depth: int) -> Pa
         "extra_state": {},
     }
     torch.save(state, path)
-    return path
 
 
 def write_scattered(checkpoint: Path, path: Path) -> Path:

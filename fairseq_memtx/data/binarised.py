@@ -8,6 +8,7 @@ data file: damage to either is found, but for other numbers in the data.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,21 @@ def check_numbers(prefix: str, num_words: int) -> None:
 
 def _damaged(path: Path, rule: str) -> UserError:
     return UserError(f"`{path}` {rule}: copy it again, or prepare the data anew")
+
+
+def check_parts(parts: Sequence[Path]) -> None:
+    """Refuse data in parts (`a:b`) whose dictionaries are not those of the first part.
+
+    Raises:
+        UserError: naming the dictionary that differs.
+    """
+    if len(parts) < 2:
+        return
+    for first in sorted(parts[0].glob("dict*.txt")):
+        for part in parts[1:]:
+            other = part / first.name
+            if other.exists() and other.read_bytes() != first.read_bytes():
+                raise UserError(
+                    f"the parts of the data must have one dictionary, but `{other}` differs from"
+                    f" `{first}`: prepare all parts with the same one"
+                )

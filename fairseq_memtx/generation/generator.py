@@ -23,6 +23,7 @@ from ..ground.errors import UserError
 from ..models.int8 import is_rounded
 from ..modules.lane_memory import LaneBatch
 from ..native.searches import NativeSearches
+from .alignment import align
 from .graph_searches import GraphSearches
 from .steppers import EnsembleStepper, HowToStep, PreparedModel
 
@@ -220,6 +221,12 @@ class FastGeneratorWithAlignment(SequenceGeneratorWithAlignment, FastGenerator):
 
     wants_attention = True
 
+    @torch.no_grad()
+    def generate(self, models, sample, **how):
+        finalized = self._generate(sample, **how)
+        align(self, sample, finalized)
+        return finalized
+
 
 def own_settings(
     options: GeneratorOptions, source_dictionary: Any, target_dictionary: Any
@@ -294,7 +301,10 @@ def generator_class(
     for name, value in given.items():
         if value:
             raise refusal(f"{name} cannot be used")
-    if not getattr(args, "print_alignment", False):
+    alignment = getattr(args, "print_alignment", None)
+    if not alignment and getattr(args, "replace_unk", None) is not None:
+        alignment = "hard"
+    if not alignment:
         return FastGenerator
-    extra["print_alignment"] = args.print_alignment
+    extra["print_alignment"] = alignment
     return FastGeneratorWithAlignment

@@ -20,16 +20,25 @@ from types import ModuleType
 
 from ..ground.errors import UserError
 from . import (
+    aligned_hypotheses,
+    best_metric,
+    data_shards,
+    diverse_beams,
     evaluated_settings,
+    impossible_flags,
     interactive_lines,
     last_batch,
+    length_buckets,
+    long_sentences,
     missing_fairseq,
     numpy_long,
     precision_flags,
     repeated_ngrams,
+    replaced_unknowns,
     safe_loading,
     unreadable_data,
     unusable_checkpoints,
+    validation_task,
     wrapping,
 )
 
@@ -45,7 +54,16 @@ REPAIRS: tuple[ModuleType, ...] = (
     repeated_ngrams,
     unusable_checkpoints,
     unreadable_data,
+    data_shards,
     interactive_lines,
+    length_buckets,
+    long_sentences,
+    best_metric,
+    diverse_beams,
+    aligned_hypotheses,
+    replaced_unknowns,
+    validation_task,
+    impossible_flags,
 )
 
 

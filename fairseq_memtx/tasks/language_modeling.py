@@ -9,6 +9,7 @@ a checkpoint within an epoch holds those of all ranks, so that a training goes o
 
 import dataclasses
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from fairseq.utils import split_paths
 from torch import Tensor
 
 from ..config import ComputeOptions, flag
+from ..data.binarised import check_parts
 from ..data.streams import State, StreamBatches, StreamBatchIterator
 from ..ground.errors import UserError
 from ..models.language_model import MemoryLanguageModel
@@ -93,6 +95,7 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
         """
         self._refuse_other_blocks()
         paths = split_paths(self.args.data)
+        check_parts([Path(path) for path in paths])
         text = self._load(f"{paths[(epoch - 1) % len(paths)]}/{split}", combine)
         self.datasets[split] = self._batches(text, 1, 1, 0, block=text[0].numel())
 

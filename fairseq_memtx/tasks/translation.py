@@ -149,6 +149,8 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
             kwargs |= self._shard()
         if dataset is self._typed:
             kwargs["max_positions"] = None  # `inference_step` cuts what is too long
+            if kwargs.get("max_tokens") and len(dataset):  # each line has its translation
+                kwargs["max_tokens"] = max(kwargs["max_tokens"], int(max(dataset.src_sizes)))
         if self.memtx_training is None or not self.has_curriculum:
             return self._exact_iterator(dataset, **kwargs)
         self._updates = self.memtx_training.updates
