@@ -55,9 +55,9 @@ class Sizes:
     """
 
     documents: int = 3200
-    first: int = 900
-    second: int = 600
-    max_tokens: int = 2000
+    first: int = 600
+    second: int = 1000
+    max_tokens: int = 1200
     dim: int = 128
     layers: int = 2
     vocab: int = 1000
@@ -135,4 +135,5 @@ def train_command(name: str, sizes: Sizes, seed: int, data: Path, folder: Path) 
     words += ["--max-tokens", str(sizes.max_tokens), "--required-batch-size-multiple", "1"]
     words += ["--max-update", str(sizes.updates(training.parts)), "--seed", str(seed)]
     words += ["--no-epoch-checkpoints", "--no-progress-bar", "--log-format", "json", "--cpu"]
+    words += ["--memtx-cpu-math", "float32"]
     return [*words, "--log-interval", "50", "--num-workers", "0"]
