@@ -61,6 +61,14 @@ def weigh_state(system: measure.System) -> dict[str, float] | None:
     return measure.weigh_state(system, fused_state_bytes)
 
 
+def past_bytes(system: measure.System) -> int | None:
+    """Of the native engine's memory for the keys and values of the targets' past, for the batch
+    that was searched last; None where it did not search.
+    """
+    native = getattr(system.generator, "native", None)
+    return getattr(native, "state_bytes", 0) or None
+
+
 def fused_state_bytes(system: measure.System, batch: dict, steps: int) -> int:
     """Bytes of the state of our own search, one hypothesis, after ``steps`` positions."""
     import torch

@@ -116,9 +116,11 @@ def weigh(args: argparse.Namespace, systems: Sequence) -> list[dict]:
 
     size = max(args.batches)
     batches = measure.make_batches(systems[0], size, args.lines[args.batches.index(size)])
+    # past_bytes: of the batch that the peak was looked for with
     return [
         {
             "peak_bytes": decoding_memory.peak_bytes(system, batches),
+            "past_bytes": decoding_memory.past_bytes(system),
             "state": decoding_memory.weigh_state(system),
         }
         for system in systems

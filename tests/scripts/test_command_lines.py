@@ -14,7 +14,8 @@ from tests.checkout import CHECKOUT
 #: What is run in a checkout: the module that parses the flags, and how the command calls itself.
 SCRIPTS = {
     "bench_data.run": "bench_data",
-    "bench_decoding.engines": "bench_decoding.engines",
+    "bench_decoding.goals": "bench_decoding.goals",
+    "bench_decoding.lengths": "bench_decoding.lengths",
     "bench_decoding.run": "bench_decoding",
     "bench_decoding.untrained": "bench_decoding.untrained",
     "bench_training.memory": "bench_training.memory",
