@@ -1,4 +1,4 @@
-"""Two processes that train together.
+"""Processes that train together.
 
 They come from a server that has imported what they need, so that each starts at once, but never
 computed: a process forked from one whose products ran on several threads may wait for those for
@@ -17,17 +17,19 @@ PRELOADED = ["tests.fairseq_memtx.tiny", "tests.fairseq_memtx.tiny_training"]
 
 def run_two_processes(target: Callable[..., None], *args: Any, seconds: float = 300) -> None:
     """Run `target(rank, *args)` for the ranks 0 and 1; both must end well, and in time."""
-    with two_processes(target, *args) as processes:
+    with processes_of(target, 2, *args) as processes:
         assert ended(processes, seconds) == [0, 0]
 
 
 @contextmanager
-def two_processes(target: Callable[..., None], *args: Any) -> Iterator[list[BaseProcess]]:
-    """Start `target(rank, *args)` for the ranks 0 and 1; what still runs in the end is killed."""
+def processes_of(
+    target: Callable[..., None], ranks: int, *args: Any
+) -> Iterator[list[BaseProcess]]:
+    """Start `target(rank, *args)` for each rank; what still runs in the end is killed."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     processes: list[BaseProcess] = [
-        context.Process(target=target, args=(rank, *args)) for rank in range(2)
+        context.Process(target=target, args=(rank, *args)) for rank in range(ranks)
     ]
     try:
         for process in processes:

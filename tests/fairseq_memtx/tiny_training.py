@@ -65,6 +65,19 @@ def make_data(folder: Path, train_pairs: int = 120, seed: int = 0) -> Path:
     return folder
 
 
+def make_text(folder: Path, tokens: int = 230) -> Path:
+    """A text of random words to train a language model on."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dictionary, random = Dictionary(), np.random.RandomState(0)
+    for number in range(10):
+        dictionary.add_symbol(f"w{number}")
+    dictionary.save(str(folder / "dict.txt"))
+    builder = MMapIndexedDatasetBuilder(str(folder / "train.bin"), dtype=np.int32)
+    builder.add_item(torch.from_numpy(random.randint(4, len(dictionary), size=tokens)))
+    builder.finalize(str(folder / "train.idx"))
+    return folder
+
+
 #: A model of a few hundred weights, with dropout, since random numbers must survive a resume too.
 TINY = (
     "--arch memtx_feedback --encoder-layers 1 --decoder-layers 1 --dropout 0.1"
@@ -113,7 +126,7 @@ def assert_same_training(one: Path, other: Path) -> None:
     assert_equal(left["last_optimizer_state"], right["last_optimizer_state"])
     # each start adds an entry to the history; the last one holds what training goes on from
     assert left["optimizer_history"][-1] == right["optimizer_history"][-1]
-    assert left["extra_state"]["train_iterator"] == right["extra_state"]["train_iterator"]
+    assert_equal(left["extra_state"]["train_iterator"], right["extra_state"]["train_iterator"])
 
 
 def assert_equal(left: Any, right: Any) -> None:

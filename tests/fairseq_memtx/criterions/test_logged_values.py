@@ -11,20 +11,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from fairseq import tasks
 from fairseq.criterions import CRITERION_REGISTRY
-from fairseq.data import Dictionary
-from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 from fairseq.distributed import utils as distributed_utils
 from fairseq.tasks import TASK_REGISTRY
 from fairseq.trainer import Trainer
 
 from data_prep.cli import main as prepare
 from fairseq_memtx.criterions.in_pieces import IN_PIECES
-from tests.fairseq_memtx.tiny_training import config_of, make_data, write_pairs
+from tests.fairseq_memtx.tiny_training import config_of, make_data, make_text, write_pairs
 
 SIZES = (
     "--decoder-layers 1 --decoder-embed-dim 8 --decoder-ffn-embed-dim 8 --decoder-attention-heads 2"
@@ -73,20 +70,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("logged")
     pairs = make_data(folder / "pairs")
     write_pairs(pairs, "train", [(2, 1)] * 40 + [(9, 20)] * 40, seed=1)
-    text, dictionary = folder / "text", Dictionary()
-    text.mkdir()
-    for number in range(10):
-        dictionary.add_symbol(f"w{number}")
-    dictionary.save(str(text / "dict.txt"))
-    builder = MMapIndexedDatasetBuilder(str(text / "train.bin"), dtype=np.int32)
-    words = np.random.RandomState(0).randint(4, len(dictionary), size=230)
-    builder.add_item(torch.from_numpy(words))
-    builder.finalize(str(text / "train.idx"))
     small = ["--statements", "10", "--programs", "12", "3", "3"]
     assert prepare(["programs", "--out", str(folder / "programs"), *small]) == 0
     return {
         "memtx_translation": pairs,
-        "memtx_language_modeling": text,
+        "memtx_language_modeling": make_text(folder / "text"),
         "memtx_labelled_stream": folder / "programs" / "bin",
     }
 

@@ -5,16 +5,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from fairseq import tasks
-from fairseq.data import Dictionary
-from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
 from fairseq_memtx.ground.errors import UserError
 from tests.fairseq_memtx import tiny_training as training
-from tests.fairseq_memtx.tiny_training import assert_equal, load
+from tests.fairseq_memtx.tiny_training import assert_equal, load, make_text
 
 #: 3 rows of 13 blocks, with dropout, since random numbers must survive a resume too.
 TOKENS, ROWS, BLOCK = 230, 3, 6
@@ -42,15 +39,7 @@ run_two_ranks = functools.partial(training.run_two_ranks, **KIND)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("text")
-    dictionary, random = Dictionary(), np.random.RandomState(0)
-    for number in range(10):
-        dictionary.add_symbol(f"w{number}")
-    dictionary.save(str(folder / "dict.txt"))
-    builder = MMapIndexedDatasetBuilder(str(folder / "train.bin"), dtype=np.int32)
-    builder.add_item(torch.from_numpy(random.randint(4, len(dictionary), size=TOKENS)))
-    builder.finalize(str(folder / "train.idx"))
-    return folder
+    return make_text(tmp_path_factory.mktemp("text"), TOKENS)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from fairseq_memtx import repairs
 from fairseq_memtx.training import signal_watch
 from fairseq_memtx.training.stopping import stop_request
 from tests.fairseq_memtx.checkpoint_files import updates_in
-from tests.fairseq_memtx.ranks import ended, two_processes
+from tests.fairseq_memtx.ranks import ended, processes_of
 from tests.fairseq_memtx.tiny_training import make_data, rank_config, run_rank
 
 repairs.apply()
@@ -112,7 +112,7 @@ def test_a_second_signal_ends_a_rank_that_waits_for_another(
 ) -> None:
     data, mark = make_data(tmp_path / "data"), tmp_path / "mark"
     cfg = rank_config(data, tmp_path / "save", "--max-update", "4", "--disable-validation")
-    with two_processes(wait_for_a_rank, cfg, mark) as (waiting, _):
+    with processes_of(wait_for_a_rank, 2, cfg, mark) as (waiting, _):
         deadline = time.monotonic() + 120
         while not mark.exists():
             assert time.monotonic() < deadline and waiting.is_alive()
