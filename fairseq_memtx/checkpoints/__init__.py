@@ -4,7 +4,8 @@
 - `pickles`: reading it calls nothing but what rebuilds tensors, arrays and settings;
 - `settings`: its settings in all their forms, as plain values;
 - `trusted`: it names only architectures, tasks and so on that a file may choose;
-- `weights`: as many as the file holds, and finite.
+- `weights`: as many as the file holds, and finite;
+- `saving`: writing one, where an error says what happened.
 """
 
 from __future__ import annotations

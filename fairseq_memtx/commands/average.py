@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from fairseq_memtx import checkpoints
 from fairseq_memtx.checkpoints import Saved
+from fairseq_memtx.checkpoints.saving import save
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import atomic_writers
@@ -79,13 +80,11 @@ def _check_alike(first: dict, other: dict) -> None:
 
 def average_files(paths: Sequence[Path], out: Path) -> None:
     """Write the average of ``paths`` to ``out``, with the last one's settings and no optimizer."""
-    import torch
-
     states = [load_float(path) for path in paths]
     averaged = {**states[-1], "model": average_states([state["model"] for state in states])}
     averaged["last_optimizer_state"] = None
     with atomic_writers(out) as (file,):
-        torch.save(averaged, file)
+        save(averaged, file)
 
 
 def load_float(path: Path) -> dict:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_memtx import checkpoints
+from fairseq_memtx.checkpoints.saving import save
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import atomic_writers
@@ -32,8 +33,6 @@ def quantize(checkpoint: Path, out: Path, data: Path | None = None) -> None:
     Raises:
         UserError: where a file is missing or unusable.
     """
-    import torch
-
     from fairseq_memtx.ground.errors import UserError as ModelError
 
     check_output(out, "--out", [checkpoint])
@@ -44,7 +43,7 @@ def quantize(checkpoint: Path, out: Path, data: Path | None = None) -> None:
     except ModelError as error:
         raise UserError(str(error)) from error
     with command_line.writing(out), atomic_writers(out) as (file,):
-        torch.save(as_rounded(state, weights), file)
+        save(as_rounded(state, weights), file)
     before, after = (path.stat().st_size / 2**20 for path in (checkpoint, out))
     logger.info("%s: %.1f MiB, was %.1f MiB with its optimizer", out.name, after, before)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..checkpoints.saving import save
 from ..ground.errors import UserError
 from ..ground.writing import new_files
 from ..repairs.wrapping import wrap
@@ -37,15 +38,11 @@ def written_whole(path: str) -> Iterator[BinaryIO]:
         # The temporary name is fairseq's own: what a killed run leaves is never loaded.
         with new_files([Path(path)], replace_links=True) as (new,):
             yield new.file
-    except BaseException as error:
-        # torch's writer hides the error of the file system behind one of its own.
-        cause = error if isinstance(error, OSError) else error.__context__
-        if isinstance(cause, OSError):
-            raise UserError(
-                f"`{path}` could not be written ({cause.strerror}); what was there before is "
-                "unchanged. Mend that and start the same command again to go on from the last save."
-            ) from error
-        raise
+    except OSError as error:
+        raise UserError(
+            f"`{path}` could not be written ({error.strerror}); what was there before is "
+            "unchanged. Mend that and start the same command again to go on from the last save."
+        ) from error
 
 
 def _copy(stock: Callable[..., Any], src_path: str, dst_path: str, overwrite: bool = False) -> Any:
@@ -59,11 +56,10 @@ def _copy(stock: Callable[..., Any], src_path: str, dst_path: str, overwrite: bo
 
 
 def _save(stock: Callable[..., Any], obj: Any, filename: str, async_write: bool = False) -> None:
-    import torch
     from fairseq.file_io import PathManager
 
     if async_write or not PathManager.supports_rename(filename):
         stock(obj, filename, async_write=async_write)
         return
     with written_whole(filename) as stream:
-        torch.save(obj, stream)
+        save(obj, stream)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fairseq_memtx.checkpoints.saving import save
 from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.files import atomic_writers, renamed_together
@@ -133,7 +134,7 @@ def write_model(path: Path, data: Path, architecture: str, flags: Sequence[str],
         "extra_state": {},
     }
     with atomic_writers(path) as (file,):
-        torch.save(state, file)
+        save(state, file)
 
 
 def layers(text: str) -> list[tuple[int, int]]:

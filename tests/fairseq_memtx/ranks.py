@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-PRELOADED = ["tests.fairseq_memtx.tiny", "tests.fairseq_memtx.tiny_training"]
+#: torch's optimizers import the last of them, which takes longer than a tiny training.
+PRELOADED = ["tests.fairseq_memtx.tiny", "tests.fairseq_memtx.tiny_training", "torch._dynamo"]
 
 
 def run_two_processes(target: Callable[..., None], *args: Any, seconds: float = 300) -> None:
