@@ -45,7 +45,7 @@ TRAINING = "tests/fairseq_memtx/training"
 #: is a group of its own.
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "interrupted": (
-        "trainings interrupted by SIGTERM, SIGKILL or half a save; they end as uninterrupted ones",
+        "trainings interrupted by signals, SIGKILL or half a save; they end as uninterrupted ones",
         (f"{FOLDER}/test_interrupted.py", f"{TRAINING}/test_bitwise_resuming.py"),
     ),
     "saving": (

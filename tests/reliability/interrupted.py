@@ -79,8 +79,8 @@ class Kill:
     """An interruption.
 
     Attributes:
-        how: SIGTERM (to the last rank alone, in the middle of a step), SIGKILL or another signal
-            (to all ranks), or "saving" (SIGKILL when half of a checkpoint is written).
+        how: a signal's name (one that is answered goes to the last rank alone, in the middle of a
+            step; SIGKILL to all), or "saving" (SIGKILL when half of a checkpoint is written).
         at: the step or the save, from 1.
     """
 
@@ -91,18 +91,16 @@ class Kill:
         """See `Fault`."""
         if self.how == "saving":
             nth_call(torch, "save", self.at, die_halfway)
-        elif is_last or self.how != "SIGTERM":
+        elif is_last or self.how == "SIGKILL":
             number = getattr(signal, self.how)
             nth_call(Trainer, "train_step", self.at, lambda *_, **__: os.kill(os.getpid(), number))
 
     def ends_with(self, stock: bool) -> set[int]:
         """See `Fault`; a rank whose partner has died ends with 1."""
-        if self.how == "saving":
-            return {-signal.SIGKILL, 1}
-        number = getattr(signal, self.how)
-        if self.how == "SIGTERM":
-            return {-number, 1} if stock else {128 + number}
-        return {-number}
+        number = getattr(signal, self.how, signal.SIGKILL)
+        if self.how in ("saving", "SIGKILL"):
+            return {-number, 1}
+        return {-number, 1} if stock else {128 + number}
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def kills(case: Case) -> list[Kill]:
     updates = UPDATES[case[3] * case[4]]
     for _ in range(MORE):
         steps = draw.sample(range(1, updates + 1), 2)
-        found += [Kill("SIGTERM", steps[0]), Kill("SIGKILL", steps[1])]
+        asked = draw.choice(["SIGTERM", "SIGINT", "SIGUSR1", "SIGUSR2"])
+        found += [Kill(asked, steps[0]), Kill("SIGKILL", steps[1])]
         found += [Kill("saving", draw.randint(1, updates // 2))]
     return found
 
@@ -113,17 +114,6 @@ def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
 ) -> None:
     found = check(training_of(case, data), case, tmp_path, tally.ours)
     assert found == [""] * len(kills(case))
-
-
-def test_sigusr1_is_no_more_than_sigkill(
-    data: Callable[[str], Path], tmp_path: Path, tally: Tally
-) -> None:
-    """It is not answered: the training ends at once, and goes on from its last save."""
-    training = training_of(FEW[0], data)
-    kill = Kill("SIGUSR1", 4)
-    found = training.outcome(tmp_path / "killed", kill, training.whole(tmp_path / "whole"))
-    tally.ours(found == "")
-    assert found == ""
 
 
 STOCK = {
