@@ -251,7 +251,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.studies.reliability``."""
     args = parse_args(argv)
-    return benchmark.main(args, lambda: run(args), write_table)
+    return benchmark.main(args, run, write_table)
 
 
 if __name__ == "__main__":
