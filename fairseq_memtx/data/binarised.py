@@ -107,6 +107,6 @@ def check_parts(parts: Sequence[Path]) -> None:
             other = part / first.name
             if other.exists() and other.read_bytes() != first.read_bytes():
                 raise UserError(
-                    f"the parts of the data must have one dictionary, but `{other}` differs from"
-                    f" `{first}`: prepare all parts with the same one"
+                    f"`{other}` differs from `{first}`: prepare all parts of the data with one"
+                    " dictionary"
                 )

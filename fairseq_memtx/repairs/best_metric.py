@@ -70,14 +70,14 @@ def check_metric(trainer: Any) -> None:
     if metric == "bleu" and hasattr(trainer.cfg.task, "eval_bleu"):
         if not trainer.cfg.task.eval_bleu:
             raise UserError(
-                "--best-checkpoint-metric bleu must come with --eval-bleu, which computes it"
+                "--best-checkpoint-metric is bleu, which --eval-bleu computes: give that flag too"
             )
         return
     given = _given(trainer, "valid" if data.combine_valid_subsets else data.valid_subset)
     if metric not in given:
         raise UserError(
-            f"--best-checkpoint-metric must be what validation gives ({', '.join(sorted(given))}),"
-            f" but is {metric}"
+            f"--best-checkpoint-metric is {metric}, which validation does not give: choose one of"
+            f" {', '.join(sorted(given))}"
         )
 
 

@@ -53,7 +53,7 @@ def _of_batches(args: argparse.Namespace) -> Iterator[str]:
     for name in ("max_tokens", "batch_size"):
         if getattr(args, name, None) is not None and getattr(args, name) < 1:
             flag = name.replace("_", "-")
-            yield f"--{flag} must be at least 1, but is {getattr(args, name)}"
+            yield f"--{flag} is {getattr(args, name)}: it has to be at least 1"
 
 
 def _of_search(args: argparse.Namespace) -> Iterator[str]:
@@ -69,36 +69,36 @@ def _of_search(args: argparse.Namespace) -> Iterator[str]:
     if len(chosen) > 1:
         yield f"{' and '.join(chosen)} cannot be used together: leave all but one out"
     if args.sampling and args.nbest != args.beam:
-        yield f"--nbest must be --beam, which is {args.beam}, with --sampling, but is {args.nbest}"
+        yield f"--nbest is {args.nbest}: with --sampling it has to be {args.beam}, as --beam is"
     for name in ("sampling_topk", "sampling_topp"):
         if getattr(args, name) >= 0 and not args.sampling:
-            yield f"--{name.replace('_', '-')} must come with --sampling"
+            yield f"--{name.replace('_', '-')} is for --sampling: give that flag too"
     if args.diverse_beam_groups > 0 and args.beam % args.diverse_beam_groups:
         yield (
-            "--beam must be a multiple of --diverse-beam-groups, which is"
-            f" {args.diverse_beam_groups}, but is {args.beam}"
+            f"--beam is {args.beam}: it has to be a multiple of --diverse-beam-groups, which is"
+            f" {args.diverse_beam_groups}"
         )
     if args.beam < 1:
-        yield f"--beam must be at least 1, but is {args.beam}"
+        yield f"--beam is {args.beam}: it has to be at least 1"
     if args.temperature <= 0:
-        yield f"--temperature must be above 0, but is {args.temperature}"
+        yield f"--temperature is {args.temperature}: it has to be above 0"
     if args.max_len_a == 0 and args.min_len > args.max_len_b:
         yield (
-            f"--min-len must be at most --max-len-b, which is {args.max_len_b}, but is"
-            f" {args.min_len}"
+            f"--min-len is {args.min_len}: it has to be at most --max-len-b, which is"
+            f" {args.max_len_b}"
         )
 
 
 def _of_output(args: argparse.Namespace) -> Iterator[str]:
     for name in ("print_step", "retain_iter_history"):
         if getattr(args, name) and args.task != REFINING:
-            yield f"--{name.replace('_', '-')} must be left out: only --task {REFINING} has steps"
+            yield f"only --task {REFINING} has steps: leave --{name.replace('_', '-')} out"
     if args.path is None:
-        yield "--path must be the checkpoint to generate with, but is not given"
+        yield "--path is not given: name the checkpoint to generate with"
     if not _is_dictionary(args.model_overrides):
-        yield f"--model-overrides must be a dictionary, but is {args.model_overrides!r}"
+        yield f"--model-overrides is {args.model_overrides!r}: it has to be a dictionary"
     if not _joins_subwords(args.post_process):
-        yield f"--post-process must be a way to join subwords, but is {args.post_process!r}"
+        yield f"--post-process is {args.post_process!r}, which is no way to join subwords"
 
 
 def _is_dictionary(text: str) -> bool:
@@ -122,37 +122,37 @@ def _of_unknowns(args: argparse.Namespace, interactively: bool) -> Iterator[str]
     if args.replace_unk is None:
         return
     if not interactively and args.dataset_impl != "raw":
-        yield "--replace-unk must come with --dataset-impl raw, which keeps the words of the source"
+        yield "--replace-unk copies words of the source: give --dataset-impl raw, which keeps them"
     # Where fairseq has joined the subwords of the source before they are looked up.
     joined = ("post_process",) if interactively else ("bpe", "tokenizer")
     for name in joined:
         if getattr(args, name) is not None:
             yield (
-                f"--{name.replace('_', '-')} must be left out with --replace-unk, which looks up"
-                " subwords of the source by their places"
+                "--replace-unk looks up subwords of the source by their places: leave"
+                f" --{name.replace('_', '-')} out"
             )
 
 
 def _of_files(args: argparse.Namespace) -> Iterator[str]:
     if args.constraints is not None:
-        yield "--constraints must be left out: only fairseq-interactive reads them, from its lines"
+        yield "only fairseq-interactive reads constraints, from its lines: leave --constraints out"
 
 
 def _of_typing(args: argparse.Namespace) -> Iterator[str]:
     if args.print_alignment == "soft":
-        yield "--print-alignment must be hard with fairseq-interactive, but is soft"
+        yield "--print-alignment is soft: with fairseq-interactive it has to be hard"
     if args.input != "-" and not os.path.exists(args.input):
-        yield f"--input must be a file, but there is no `{args.input}`"
+        yield f"there is no file `{args.input}`: name another by --input"
     size, most = args.batch_size, max(args.buffer_size, 1)
     if size is not None and size > most:
-        yield f"--batch-size must be at most --buffer-size, which is {most}, but is {size}"
+        yield f"--batch-size is {size}: it has to be at most --buffer-size, which is {most}"
 
 
 def _of_training(args: argparse.Namespace) -> Iterator[str]:
     if not _is_dictionary(args.optimizer_overrides):
-        yield f"--optimizer-overrides must be a dictionary, but is {args.optimizer_overrides!r}"
+        yield f"--optimizer-overrides is {args.optimizer_overrides!r}: it has to be a dictionary"
     if os.path.exists(args.save_dir) and not os.path.isdir(args.save_dir):
-        yield f"--save-dir must be a folder, but `{args.save_dir}` is none"
+        yield f"`{args.save_dir}` is no folder: name another by --save-dir"
 
 
 def _of_ranks(args: argparse.Namespace) -> Iterator[str]:
@@ -166,14 +166,13 @@ def _of_ranks(args: argparse.Namespace) -> Iterator[str]:
     }
     for name, is_on in needs.items():
         if is_on and importlib.util.find_spec("fairscale") is None:
-            yield f"{name} must be left out: it needs the package fairscale, which is not here"
+            yield f"{name} needs the package fairscale, which is not here: leave it out"
     gpus, ranks = torch.cuda.device_count(), args.distributed_world_size
     started = args.distributed_init_method or "RANK" in os.environ or "SLURM_JOB_ID" in os.environ
     if ranks > max(gpus, 1) and not started and args.distributed_port <= 0:
         yield (
-            f"--distributed-world-size must be at most the number of GPUs, which is {gpus}, but is"
-            f" {ranks}: start the ranks one by one with --distributed-init-method and"
-            " --distributed-rank where there are others"
+            f"--distributed-world-size is {ranks}, but there are {gpus} GPUs: start the ranks one"
+            " by one, with --distributed-init-method and --distributed-rank"
         )
 
 
@@ -184,6 +183,6 @@ def _explain_lengths(stock: Callable[..., Any], *args: Any, **kwargs: Any) -> An
         if "min_len cannot be larger than max_len" not in str(error):
             raise
         raise UserError(
-            "--min-len must be at most --max-len-a times a source's length and --max-len-b, but is"
-            " more for one batch"
+            "--min-len is more than --max-len-a times the length of a source and --max-len-b allow:"
+            " make it smaller"
         ) from error

@@ -18,7 +18,7 @@ from .wrapping import wrap
 
 logger = logging.getLogger(__name__)
 
-#: A trainer asks for the batches, who must not stop in the middle for a long pair.
+#: A trainer asks for the batches, which does not stop in the middle for a long pair.
 _in_training: contextvars.ContextVar[bool] = contextvars.ContextVar("in_training", default=False)
 #: Such pairs are to be left out.
 _skips: contextvars.ContextVar[bool] = contextvars.ContextVar("skips", default=True)

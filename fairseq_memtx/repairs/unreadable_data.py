@@ -111,5 +111,5 @@ def check_split_is_there(folder: str, split: str, cfg: Any) -> None:
     if wanted and wanted not in kinds:
         found = ", ".join(sorted(kinds))
         raise UserError(
-            f"--dataset-impl must be how the data was written ({found}), but is {cfg.dataset_impl}"
+            f"--dataset-impl is {cfg.dataset_impl}, but the data was written as {found}"
         )

@@ -210,15 +210,15 @@ TWICE = "--max-epoch 2 --max-update 0 --train-subset valid --valid-subset test"
 GENERATION: dict[str, tuple[Case, ...]] = {
     "--beam": (
         Case("--beam 4 --nbest 4", times(4)),
-        refused("--beam 0", "--beam must be at least 1"),
+        refused("--beam 0", "--beam is 0: it has to be at least 1"),
     ),
     "--nbest": (Case("--nbest 2", times(2)),),
     "--max-len-a": (Case("--max-len-a 0.2 --max-len-b 2", of_length(1, 8)),),
     "--max-len-b": (Case("--max-len-b 3", of_length(1, 3)),),
     "--min-len": (
         Case("--min-len 8", of_length(8, 8)),
-        refused("--min-len 9", "--min-len must be at most --max-len-b"),
-        refused("--min-len 90 --max-len-a 1", "--min-len must be at most"),
+        refused("--min-len 9", "--min-len is 9: it has to be at most --max-len-b, which is 8"),
+        refused("--min-len 90 --max-len-a 1", "--min-len is more than"),
     ),
     "--match-source-len": (
         Case("--match-source-len", as_long_as_the_source),
@@ -227,7 +227,7 @@ GENERATION: dict[str, tuple[Case, ...]] = {
     "--unnormalized": (Case("--unnormalized", scored(0)),),
     "--lenpen": (
         Case("--lenpen 0.5", scored(0.5)),
-        refused("--lenpen 500", "--lenpen must be from"),
+        refused("--lenpen 500", "--lenpen is 500"),
     ),
     "--unkpen": (Case("--unkpen=-99", lambda ran, _: all("<unk>" in x.words for x in every(ran))),),
     "--replace-unk": (
@@ -244,10 +244,10 @@ GENERATION: dict[str, tuple[Case, ...]] = {
                 and "Zork" not in "".join(x for some in lines(ran, "D").values() for x in some)
             ),
         ),
-        refused("--replace-unk", "--replace-unk must come with --dataset-impl raw"),
+        refused("--replace-unk", "give --dataset-impl raw"),
         refused("--replace-unk {folder}/none --dataset-impl raw {raw}", "there is no file"),
         typed("--replace-unk --unkpen=-99", lambda ran, _: "▁the" in str(every(ran))),
-        typed("--replace-unk --remove-bpe", None, "--post-process must be left out"),
+        typed("--replace-unk --remove-bpe", None, "leave --post-process out"),
     ),
     "--score-reference": (
         Case(
@@ -263,21 +263,21 @@ GENERATION: dict[str, tuple[Case, ...]] = {
     "--no-repeat-ngram-size": (Case("--no-repeat-ngram-size 2", without_repeats),),
     "--sampling": (
         Case("--sampling --nbest 2", changed),
-        refused("--sampling", "--nbest must be --beam"),
+        refused("--sampling", "--nbest is 1: with --sampling"),
     ),
     "--sampling-topk": (
         Case(
             "--sampling --nbest 2 --sampling-topk 1",
             lambda ran, _: all(a.words == b.words for a, b in hypotheses(ran).values()),
         ),
-        refused("--sampling-topk 3", "must come with --sampling"),
+        refused("--sampling-topk 3", "is for --sampling: give that flag too"),
     ),
     "--sampling-topp": (
         Case(
             "--sampling --nbest 2 --sampling-topp 1e-6",
             lambda ran, _: all(a.words == b.words for a, b in hypotheses(ran).values()),
         ),
-        refused("--sampling-topp 0.5", "must come with --sampling"),
+        refused("--sampling-topp 0.5", "is for --sampling: give that flag too"),
     ),
     "--constraints": (
         typed(
@@ -286,15 +286,17 @@ GENERATION: dict[str, tuple[Case, ...]] = {
                 "▁die" in some[0].words for some in list(hypotheses(ran).values())[:1]
             ),
         ),
-        refused("--constraints", "only fairseq-interactive reads them"),
+        refused("--constraints", "only fairseq-interactive reads constraints"),
     ),
     "--temperature": (
         Case("--temperature 3", changed),
-        refused("--temperature 0", "--temperature must be above 0"),
+        refused("--temperature 0", "it has to be above 0"),
     ),
     "--diverse-beam-groups": (
         Case("--diverse-beam-groups 2 --beam 4 --nbest 4", times(4)),
-        refused("--diverse-beam-groups 3 --beam 4", "must be a multiple of --diverse-beam-groups"),
+        refused(
+            "--diverse-beam-groups 3 --beam 4", "it has to be a multiple of --diverse-beam-groups"
+        ),
     ),
     "--diverse-beam-strength": (
         Case(
@@ -308,7 +310,7 @@ GENERATION: dict[str, tuple[Case, ...]] = {
         Case("--print-alignment soft", aligned_softly),
         Case("--print-alignment --memtx-generator fast", aligned),
         typed("--print-alignment", aligned),
-        typed("--print-alignment soft", None, "--print-alignment must be hard"),
+        typed("--print-alignment soft", None, "it has to be hard"),
     ),
     "--print-step": (refused("--print-step", "only --task translation_lev has steps"),),
     "--retain-iter-history": (
@@ -332,14 +334,14 @@ GENERATION: dict[str, tuple[Case, ...]] = {
     "--post-process": (
         Case("--post-process sentencepiece", lambda ran, _: "▁" not in ran.out),
         Case("--remove-bpe sentencepiece", lambda ran, _: "▁" not in ran.out),
-        refused("--post-process nonsense", "--post-process must be"),
+        refused("--post-process nonsense", "no way to join subwords"),
     ),
     "--quiet": (
         Case("--quiet", lambda ran, _: "H-" not in ran.out and "Generate test" in ran.out),
     ),
     "--model-overrides": (
         Case("--model-overrides \"{{'dropout':0.9}}\" --retain-dropout", changed),
-        refused("--model-overrides x", "--model-overrides must be a dictionary"),
+        refused("--model-overrides x", "it has to be a dictionary"),
     ),
     "--results-path": (
         Case("--results-path {folder}/results", wrote("results/generate-test.txt", "\nH-13\t")),
@@ -349,11 +351,11 @@ GENERATION: dict[str, tuple[Case, ...]] = {
 INTERACTIVE: dict[str, tuple[Case, ...]] = {
     "--buffer-size": (
         typed("--buffer-size 3 --batch-size 2", unchanged),
-        typed("--batch-size 2", None, "--batch-size must be at most --buffer-size"),
+        typed("--batch-size 2", None, "it has to be at most --buffer-size, which is 1"),
     ),
     "--input": (
         typed("--input {raw}/typed", unchanged),
-        typed("--input {folder}/none", None, "--input must be a file"),
+        typed("--input {folder}/none", None, "name another by --input"),
     ),
 }
 
@@ -374,13 +376,13 @@ DATA: dict[str, tuple[Case, ...]] = {
         Case("--max-tokens 60", unchanged),
         trained("--max-tokens 12", says("more than --max-tokens (12): left out")),
         trained("--max-tokens 2", None, "no sentence fits"),
-        refused("--max-tokens 0", "--max-tokens must be at least 1"),
+        refused("--max-tokens 0", "--max-tokens is 0: it has to be at least 1"),
         typed("--max-tokens 3", unchanged),
     ),
     "--batch-size": (
         Case("--batch-size 3", unchanged),
         Case("--max-sentences 3", unchanged),
-        refused("--batch-size 0", "--batch-size must be at least 1"),
+        refused("--batch-size 0", "--batch-size is 0: it has to be at least 1"),
     ),
     "--required-batch-size-multiple": (
         Case("--required-batch-size-multiple 4", unchanged),
@@ -394,7 +396,7 @@ DATA: dict[str, tuple[Case, ...]] = {
         Case("--dataset-impl raw {raw}", lambda ran, _: len(hypotheses(ran)) == 14),
         Case("--dataset-impl mmap", unchanged),
         *(
-            refused(f"--dataset-impl {kind}", "must be how the data was written (mmap)")
+            refused(f"--dataset-impl {kind}", "but the data was written as mmap")
             for kind in ("raw", "lazy", "cached", "fasta", "huffman")
         ),
     ),
@@ -445,7 +447,7 @@ DATA: dict[str, tuple[Case, ...]] = {
     ),
     "--shard-id": (
         Case("--num-shards 2 --shard-id 0", lambda ran, _: 4 < len(hypotheses(ran)) < 10),
-        refused("--num-shards 2 --shard-id 2", "--shard-id must be from 0 to 1"),
+        refused("--num-shards 2 --shard-id 2", "--shard-id is 2: it has to be from 0 to 1"),
     ),
     "--grouped-shuffling": (trained("--grouped-shuffling"),),
     "--update-epoch-batch-itr": (trained("--update-epoch-batch-itr True"),),
@@ -458,28 +460,28 @@ CHECKPOINT: dict[str, tuple[Case, ...]] = {
             "--save-dir {folder}/elsewhere",
             lambda ran, place: (place.folder / "elsewhere/checkpoint_last.pt").exists(),
         ),
-        trained("--save-dir {raw}/words", None, "--save-dir must be a folder"),
+        trained("--save-dir {raw}/words", None, "name another by --save-dir"),
     ),
     "--restore-file": (
         trained(
             "--restore-file {model} --reset-optimizer --reset-dataloader --reset-meters",
             says("Loaded checkpoint"),
         ),
-        trained("--restore-file {folder}/none.pt", None, "--restore-file must be a checkpoint"),
+        trained("--restore-file {folder}/none.pt", None, "--restore-file has to be a checkpoint"),
     ),
     "--continue-once": (
         trained(
             "--continue-once {model} --reset-optimizer --reset-dataloader --reset-meters",
             says("Loaded checkpoint"),
         ),
-        trained("--continue-once {folder}/none.pt", None, "--continue-once must be a checkpoint"),
+        trained("--continue-once {folder}/none.pt", None, "--continue-once has to be a checkpoint"),
     ),
     "--finetune-from-model": (
         trained("--finetune-from-model {model}", says("loading pretrained model from")),
         trained(
             "--finetune-from-model {folder}/none.pt",
             None,
-            "--finetune-from-model must be a checkpoint",
+            "--finetune-from-model has to be a checkpoint",
         ),
     ),
     "--reset-dataloader": (trained("--reset-dataloader"),),
@@ -488,7 +490,7 @@ CHECKPOINT: dict[str, tuple[Case, ...]] = {
     "--reset-optimizer": (trained("--reset-optimizer"),),
     "--optimizer-overrides": (
         trained("--optimizer-overrides \"{{'lr':[0.5]}}\""),
-        trained("--optimizer-overrides x", None, "--optimizer-overrides must be a dictionary"),
+        trained("--optimizer-overrides x", None, "it has to be a dictionary"),
     ),
     "--save-interval": (trained(f"--save-interval 2 {TWICE}", saves("2", "_best", "_last")),),
     "--save-interval-updates": (
@@ -534,8 +536,8 @@ CHECKPOINT: dict[str, tuple[Case, ...]] = {
             ' \'{{"beam":1,"max_len_b":3}}\'',
             says("bleu"),
         ),
-        trained("--best-checkpoint-metric bleu", None, "must come with --eval-bleu"),
-        trained("--best-checkpoint-metric nonsense", None, "must be what validation gives"),
+        trained("--best-checkpoint-metric bleu", None, "which --eval-bleu computes"),
+        trained("--best-checkpoint-metric nonsense", None, "which validation does not give"),
     ),
     "--maximize-best-checkpoint-metric": (trained("--maximize-best-checkpoint-metric"),),
     "--patience": (
@@ -562,7 +564,7 @@ CHECKPOINT: dict[str, tuple[Case, ...]] = {
 
 RANKS: dict[str, tuple[Case, ...]] = {
     "--distributed-world-size": (
-        trained("--distributed-world-size 2", None, "--distributed-world-size must be"),
+        trained("--distributed-world-size 2", None, "start the ranks one by one"),
     ),
     "--distributed-num-procs": (trained("--distributed-num-procs 1"),),
     "--distributed-rank": (trained("--distributed-rank 0"),),
@@ -591,8 +593,8 @@ RANKS: dict[str, tuple[Case, ...]] = {
     "--heartbeat-timeout": (trained("--heartbeat-timeout 60"),),
     "--broadcast-buffers": (trained("--broadcast-buffers"),),
     "--pipeline-model-parallel": (
-        trained("--pipeline-model-parallel", None, "--pipeline-model-parallel must be left out"),
-        refused("--pipeline-model-parallel", "--pipeline-model-parallel must be left out"),
+        trained("--pipeline-model-parallel", None, "needs the package fairscale"),
+        refused("--pipeline-model-parallel", "needs the package fairscale"),
     ),
     "--zero-sharding": (trained("--zero-sharding os", None, "fairscale"),),
     "--no-reshard-after-forward": (trained("--no-reshard-after-forward"),),

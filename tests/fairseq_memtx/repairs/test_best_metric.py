@@ -60,10 +60,10 @@ def test_batches_without_words_count(data: Path, tmp_path: Path, monkeypatch) ->
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--best-checkpoint-metric", "bleu"], "bleu must come with --eval-bleu"),
+        (["--best-checkpoint-metric", "bleu"], "bleu, which --eval-bleu computes"),
         (
             ["--best-checkpoint-metric", "lss"],
-            r"must be what validation gives \(.*loss.*but is lss",
+            "is lss, which validation does not give: choose one of .*loss",
         ),
     ],
 )

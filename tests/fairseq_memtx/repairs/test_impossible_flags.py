@@ -39,13 +39,21 @@ def read(command: str, flags: str, kind: str = "") -> argparse.Namespace:
             "--sampling --match-source-len --nbest 5",
             "--sampling and --match-source-len",
         ),
-        ("generate", "--sampling", "--nbest must be --beam, which is 5"),
-        ("generate", "--min-len 300", "--min-len must be at most --max-len-b, which is 200"),
-        ("generate", "--post-process x", "--post-process must be a way to join subwords"),
-        ("interactive", "--batch-size 4", "--batch-size must be at most --buffer-size, which is 1"),
-        ("interactive", "--input /nowhere/x", "there is no `/nowhere/x`"),
-        ("train", "--optimizer-overrides [1]", "--optimizer-overrides must be a dictionary"),
-        ("train", "--zero-sharding os", "it needs the package fairscale"),
+        ("generate", "--sampling", "--nbest is 1: with --sampling it has to be 5"),
+        (
+            "generate",
+            "--min-len 300",
+            "--min-len is 300: it has to be at most --max-len-b, which is 200",
+        ),
+        ("generate", "--post-process x", "which is no way to join subwords"),
+        (
+            "interactive",
+            "--batch-size 4",
+            "--batch-size is 4: it has to be at most --buffer-size, which is 1",
+        ),
+        ("interactive", "--input /nowhere/x", "there is no file `/nowhere/x`"),
+        ("train", "--optimizer-overrides [1]", "it has to be a dictionary"),
+        ("train", "--zero-sharding os", "needs the package fairscale"),
         ("train", "--distributed-world-size 99", "start the ranks one by one"),
     ],
 )
@@ -64,7 +72,7 @@ def test_what_cannot_be_is_refused_in_one_line(command: str, flags: str, says: s
     ],
 )
 def test_what_only_another_command_or_task_has_is_refused(command: str, flags: str) -> None:
-    with pytest.raises(UserError, match="must be left out"):
+    with pytest.raises(UserError, match=r"leave --.* out"):
         read(command, flags)
     read("interactive", "--constraints")
     read("generate", "--print-step --retain-iter-history --task translation_lev")
@@ -83,7 +91,7 @@ def test_defect_stock_finds_out_while_it_searches() -> None:
     lengths = {"max_len_b": 3, "min_len": 9}
     generator = SequenceGenerator([build_model()], tiny_dictionary(), beam_size=2, **lengths)
     net_input = {"src_tokens": random_tokens([4]), "src_lengths": torch.tensor([4])}
-    with pytest.raises(UserError, match="for one batch"):
+    with pytest.raises(UserError, match="make it smaller"):
         generator._generate({"net_input": net_input})
     with pytest.raises(AssertionError, match="min_len cannot be larger"):
         SequenceGenerator._generate.__wrapped__(generator, {"net_input": net_input})

@@ -39,7 +39,7 @@ def test_another_dictionary_of_the_same_size_is_refused(
 ) -> None:
     fairseq_train(*ONE)
     other = with_two_lines_swapped(binarised, tmp_path / "other", language)
-    message = rf"the {side} dictionary must be that which `.*checkpoint_last.pt` was trained with"
+    message = rf"the {side} dictionary is not that which `.*checkpoint_last.pt` was trained with"
     with pytest.raises(UserError, match=message):
         fairseq_train(*TWO, data=other)
     path = str(tmp_path / "checkpoint_last.pt")
@@ -56,7 +56,7 @@ def test_another_sentencepiece_model_is_refused(
     (data / "sentencepiece.bpe.model").write_bytes(b"one model")
     fairseq_train(*ONE, data=data)
     (data / "sentencepiece.bpe.model").write_bytes(b"a second")
-    with pytest.raises(UserError, match="the sentencepiece model must be that which"):
+    with pytest.raises(UserError, match="the sentencepiece model is not that which"):
         fairseq_train(*TWO, data=data)
 
 
