@@ -3,6 +3,9 @@
 ``memtx train-staged DATA_BIN --save-dir DIR --parallel-updates 2000 --train-args ...``
 starts ``fairseq-train`` twice. The Transformer is kept in ``DIR/parallel``; the memory decoder, in
 ``DIR``, starts from its weights. The same command goes on where it was interrupted.
+
+With ``--documents`` the second training is one of documents, the decoder's memory carried from
+sentence to sentence. Its sentence-level model may then be of the same architecture.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from fairseq_memtx.ground.errors import UserError
 logger = logging.getLogger(__name__)
 
 LAST = "checkpoint_last.pt"
+SENTENCES, DOCUMENTS = "memtx_translation", "memtx_document_translation"
 
 
 def parallel_command(args: argparse.Namespace) -> list[str]:
@@ -33,14 +37,17 @@ def parallel_command(args: argparse.Namespace) -> list[str]:
 
 def memory_command(args: argparse.Namespace) -> list[str]:
     """``fairseq-train`` of the memory decoder."""
-    command = [*_base(args), "--arch", args.arch, "--save-dir", str(args.save_dir)]
-    command += ["--memtx-init-from", str(parallel_folder(args) / LAST)]
+    task = DOCUMENTS if args.documents else SENTENCES
+    command = [*_base(args, task), "--arch", args.arch, "--save-dir", str(args.save_dir)]
+    same = args.documents and args.arch == args.parallel_arch
+    command += ["--finetune-from-model" if same else "--memtx-init-from"]
+    command += [str(parallel_folder(args) / LAST)]
     return [*command, *args.train_args, *args.memory_args]
 
 
-def _base(args: argparse.Namespace) -> list[str]:
+def _base(args: argparse.Namespace, task: str = SENTENCES) -> list[str]:
     user_dir = ["--user-dir", str(shell.USER_DIR)]
-    return ["fairseq-train", args.data, *user_dir, "--task", "memtx_translation"]
+    return ["fairseq-train", args.data, *user_dir, "--task", task]
 
 
 def parallel_folder(args: argparse.Namespace) -> Path:
@@ -91,6 +98,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="updates of the Transformer before the switch")  # fmt: skip
     add("--parallel-arch", default="transformer", help="(default: %(default)s)")
     add("--arch", default="memtx_feedback", help="after the switch (default: %(default)s)")
+    add("--documents", action="store_true",
+        help="train on documents after the switch, with memory from sentence to sentence; with the"
+        " same architecture twice, from a model of single sentences")  # fmt: skip
     quoted = "more flags of fairseq-train, in quotes, "
     for stage, when in (("parallel", "before"), ("memory", "after")):
         add(f"--{stage}-args", type=shlex.split, default=[], metavar="'FLAGS'",

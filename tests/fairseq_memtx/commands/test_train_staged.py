@@ -43,6 +43,21 @@ def test_two_trainings_the_second_from_the_first(ran: list[str], tmp_path: Path)
 
 
 @pytest.mark.parametrize(
+    "first, start",
+    [("transformer", "--memtx-init-from"), ("memtx_transformer_xl", "--finetune-from-model")],
+)
+def test_documents_come_after_sentences(
+    first: str, start: str, ran: list[str], tmp_path: Path
+) -> None:
+    flags = ["--documents", "--parallel-arch", first, "--arch", "memtx_transformer_xl"]
+    train_staged.train(parse(tmp_path, *flags))
+    sentences, documents = ran
+    assert "--task memtx_translation" in sentences and f"--arch {first}" in sentences
+    assert "--task memtx_document_translation --arch memtx_transformer_xl" in documents
+    assert f"{start} checkpoint_last.pt" in documents
+
+
+@pytest.mark.parametrize(
     "saved, runs",
     [
         ({"parallel/checkpoint_last.pt": 29}, ["transformer", "memtx_feedback"]),
@@ -72,3 +87,21 @@ def test_the_switch_on_the_sample(prepared_sample: Path, tmp_path: Path) -> None
     assert train_staged.updates_of(tmp_path / "parallel" / "checkpoint_last.pt") == 2
     assert train_staged.updates_of(tmp_path / "checkpoint_last.pt") == 4
     assert json.loads((tmp_path / "warm_start.json").read_text())["layers"] == [1]
+
+
+@pytest.mark.slow
+def test_documents_on_the_sample(prepared_sample: Path, tmp_path: Path) -> None:
+    flags = "--memtx-segment-len 16 --memtx-mem-len 64 --encoder-layers 1 --decoder-layers 1"
+    for side in ("encoder", "decoder"):
+        flags += f" --{side}-embed-dim 16 --{side}-ffn-embed-dim 16 --{side}-attention-heads 2"
+    flags += " --optimizer adam --lr 1e-3 --max-tokens 500 --max-update 4 --cpu"
+    argv = [str(prepared_sample / "bin"), "--save-dir", str(tmp_path), "--parallel-updates", "2"]
+    archs = [
+        "--documents",
+        *(f"--{kind}=memtx_transformer_xl" for kind in ("arch", "parallel-arch")),
+    ]
+    args = train_staged.parse_args([*argv, *archs, "--train-args", *flags.split()])
+    for _ in range(2):  # the second time nothing is left to do
+        train_staged.train(args)
+        assert train_staged.updates_of(tmp_path / "parallel" / "checkpoint_last.pt") == 2
+        assert train_staged.updates_of(tmp_path / "checkpoint_last.pt") == 4
