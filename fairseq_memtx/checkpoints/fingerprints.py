@@ -138,5 +138,6 @@ def compare(state: Mapping[str, Any], present: Mapping[str, str], path: str | os
         if name in trained and trained[name] != value:
             raise UserError(
                 f"{NAMES.get(name, name)} is not that which `{path}` was trained with: name the"
-                " data of that training, or prepare this data with its model and dictionaries"
+                " data of that training, prepare this data with its model and dictionaries, or"
+                " give it this data's with `memtx adapt`"
             )

@@ -36,6 +36,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("train-staged", "train_staged", "a Transformer, then a memory decoder from it"),
         Command("mixture", "mixture", "what the memories of a Feedback decoder are made of"),
         Command("average", "average", "the average of the last or the best checkpoints"),
+        Command("adapt", "adapt", "a model with other dictionaries, to be trained on other data"),
     ),
     "translating": (
         Command("translate", "translate", "raw text in, raw text out"),

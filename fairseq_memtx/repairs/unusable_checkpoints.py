@@ -163,5 +163,6 @@ def _explain_mismatch(path: str, error: BaseException | None) -> str:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return (
         f"`{path}` does not fit the model that was asked for: {first}{more}. Use the dictionaries,"
-        " --arch and sizes it was trained with, or another --save-dir to start anew."
+        " --arch and sizes it was trained with, or another --save-dir to start anew; `memtx adapt`"
+        " gives a model other dictionaries."
     )
