@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from unittest import mock
 
 from fairseq import checkpoint_utils
-from fairseq_cli import generate, interactive, train, validate
+from fairseq_cli import eval_lm, generate, interactive, preprocess, train, validate
 
 from fairseq_memtx import plugin, repairs
 from fairseq_memtx.ground.errors import UserError
@@ -21,8 +21,10 @@ repairs.apply()  # fairseq-interactive's too, which is imported only now
 
 #: fairseq's name of each command, and its function.
 COMMANDS: dict[str, Callable[[], object]] = {
+    "eval-lm": eval_lm.cli_main,
     "generate": generate.cli_main,
     "interactive": interactive.cli_main,
+    "preprocess": preprocess.cli_main,
     "train": train.cli_main,
     "validate": validate.cli_main,
 }

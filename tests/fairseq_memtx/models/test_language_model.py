@@ -19,8 +19,8 @@ from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentMemory
 from fairseq_memtx.modules.stream_memory import StreamBlock, StreamMemory
 from fairseq_memtx.tasks.language_modeling import MemtxLanguageModelingTask
-from tests.fairseq_memtx import fairseq_commands
 from tests.fairseq_memtx.tiny import scatter_weights, tiny_dictionary
+from tests.reliability.fairseq_commands import run
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 SEGMENTS = {"memtx_segment_len": 4, "memtx_mem_len": 4}
@@ -304,9 +304,9 @@ def test_embeddings_that_are_not_supported_are_refused(option):
 
 
 def fairseq(command: str, *flags: object, text: str = "") -> str:
-    done = fairseq_commands.run(command, *flags, text=text)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    done = run(command, [str(flag) for flag in flags], text)
+    assert done.refused is None, done.refused
+    return done.out + done.log
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +341,7 @@ def checkpoint(folder: Path) -> list[object]:
 def test_fairseq_trains_and_evaluates_a_language_model_that_carries_memory(trained):
     override = "{'memtx_mem_len': 16, 'memtx_cmem_len': 8}"
     scored = fairseq(
-        "eval_lm", *common(trained), *checkpoint(trained), "--gen-subset", "valid",
+        "eval-lm", *common(trained), *checkpoint(trained), "--gen-subset", "valid",
         "--model-overrides", override,
     )  # fmt: skip
     (line,) = [line for line in scored.split("\n") if "Loss (base 2):" in line]
@@ -349,7 +349,6 @@ def test_fairseq_trains_and_evaluates_a_language_model_that_carries_memory(train
     assert 0.0 < bits < math.log2(20)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("task", ["language_modeling", "memtx_language_modeling"])
 def test_fairseq_continues_a_text(trained, task):
     search = ["--beam", 2, "--max-len-b", 12]
@@ -361,7 +360,6 @@ def test_fairseq_continues_a_text(trained, task):
         assert texts[label].startswith(start)
 
 
-@pytest.mark.slow
 def test_fairseq_generates_from_the_words_of_a_test_set(trained):
     where = [*common(trained, "language_modeling"), *checkpoint(trained)]
     how = ["--sample-break-mode", "eos", "--prefix-size", 5, "--beam", 2, "--max-len-b", 12]
