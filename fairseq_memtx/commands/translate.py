@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from itertools import islice, repeat
 from pathlib import Path
@@ -83,7 +84,7 @@ def to_file(args: argparse.Namespace) -> None:
         UserError: where the input has become shorter meanwhile.
     """
     part = Partial(args.output, wanted(args), block_sizes(args))
-    with part.open() as target, open_input(args.input) as source:
+    with part.open() as target, open_input(args.input) as source, part.kept_if_any(target):
         if part.lines:
             logger.info("%d lines are translated already", part.lines)
         lines = read_lines(source)
@@ -221,6 +222,17 @@ class Partial:
             return json.loads(self.note.read_bytes()) == self.inputs
         except (OSError, ValueError):
             return False
+
+    @contextmanager
+    def kept_if_any(self, target: BinaryIO) -> Iterator[None]:
+        """Leave nothing behind where an error comes before the first block is written."""
+        try:
+            yield
+        except UserError:
+            if os.fstat(target.fileno()).st_size == 0:
+                self.path.unlink(missing_ok=True)
+                self.note.unlink(missing_ok=True)
+            raise
 
     def finish(self) -> None:
         """Give the whole file its name."""

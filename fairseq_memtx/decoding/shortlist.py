@@ -19,6 +19,8 @@ from torch import Tensor
 from ..ground.files import atomic_writers
 
 FORMAT = "memtx-shortlist-1"
+#: A file's arrays have at most so many times its bytes: real lists have a few times.
+MOST_PACKED = 100
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Shortlist:
         if path.is_file() and not zipfile.is_zipfile(path):
             raise ValueError(f"`{path}` is not a shortlist, or is cut short")
         try:
+            _check_packed(path)
             with np.load(path, allow_pickle=False) as file:
                 arrays: dict[str, Any] = dict(file)
         except FileNotFoundError:
@@ -104,6 +107,18 @@ class Shortlist:
             )
         translations, always = (torch.from_numpy(arrays[n]) for n in ("translations", "always"))
         return cls(translations, always, num_targets, made_for)
+
+
+def _check_packed(path: Path) -> None:
+    """Refuse a file whose arrays would take far more memory than a list of its size does.
+
+    Raises:
+        ValueError: see `MOST_PACKED`.
+    """
+    with zipfile.ZipFile(path) as archive:
+        total = sum(part.file_size for part in archive.infolist())
+    if total > MOST_PACKED * path.stat().st_size:
+        raise ValueError(f"its arrays would take {total:,} bytes")
 
 
 def fingerprint(sources: Sequence[str], targets: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from fairseq.data import Dictionary
 from fairseq_memtx.checkpoints import fingerprints
 from fairseq_memtx.commands import distil, quantize, shortlist, translate
 from fairseq_memtx.ground.layout import SUBWORD_MODEL
+from fairseq_memtx.ground.text import load_subwords
 from tests.reliability.fairseq_commands import run
 
 
@@ -48,13 +49,10 @@ def swapped(folder: Path) -> None:
 
 
 def other_subwords(folder: Path) -> None:
-    """A model of the same pieces, the first of which is likelier."""
-    from sentencepiece import sentencepiece_model_pb2
-
-    model, path = sentencepiece_model_pb2.ModelProto(), folder / "bin" / SUBWORD_MODEL
-    model.ParseFromString(path.read_bytes())
-    model.pieces[10].score += 1.0
-    path.write_bytes(model.SerializeToString())
+    """A model that is read as well: the same pieces, and a field that nobody knows."""
+    path = folder / "bin" / SUBWORD_MODEL
+    path.write_bytes(path.read_bytes() + b"\xc0\x0c\x01")
+    load_subwords(path)
 
 
 def other_text(folder: Path) -> None:

@@ -102,6 +102,10 @@ def test_unusable_files_are_refused(shortlist: Shortlist, tmp_path: Path) -> Non
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match="not a shortlist, or is cut short"):
         Shortlist.load(path, 6, 9)
+    np.savez_compressed(path, translations=np.zeros(1 << 26, np.int8))
+    assert path.stat().st_size < 1 << 18
+    with pytest.raises(ValueError, match="is damaged: its arrays would take 67,108,992 bytes"):
+        Shortlist.load(path, 6, 9)
     np.savez(path, other=np.zeros(3))
     with pytest.raises(ValueError, match="is not a shortlist"):
         Shortlist.load(path, 6, 9)
