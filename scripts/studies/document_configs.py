@@ -54,13 +54,13 @@ class Sizes:
         vocab: subwords.
     """
 
-    documents: int = 3200
-    first: int = 600
-    second: int = 1000
-    max_tokens: int = 1200
-    dim: int = 128
+    documents: int = 2000
+    first: int = 500
+    second: int = 900
+    max_tokens: int = 800
+    dim: int = 64
     layers: int = 2
-    vocab: int = 1000
+    vocab: int = 600
 
     def updates(self, parts: str) -> int:
         """Updates of a training."""
