@@ -1,11 +1,11 @@
 """Where a memory's gradient stops in a pre-norm segment decoder: after the layer's norm, or before.
 
-``python -m scripts.studies.stop_gradient --corpora FOLDER [--updates 300] [--seeds 1,2,3]``
+``python -m scripts.studies.stop_gradient --corpora FOLDER [--updates 250] [--seeds 1,2,3]``
 
 Both readings of the papers give the same values. Before the norm, a memory's states teach its
 parameters too, for another norm and another product in every layer. Language models of the
-characters of Tiny Shakespeare, as in ``scripts.studies.char_lm``, are trained both ways with the
-same seeds; what counts is the loss on the validation set, read in order.
+characters of Tiny Shakespeare, narrower ones than those of ``scripts.studies.char_lm``, are trained
+both ways with the same seeds; what counts is the loss on the validation set, read in order.
 
 Each model is one line of ``stop_gradient.jsonl``; ``stop_gradient.md`` is made from the records
 alone (``--table-only``).
@@ -29,13 +29,14 @@ from scripts.experiment.folders import ExperimentFolder
 from scripts.shared import benchmark
 from scripts.shared.benchmark import add_record, markdown, read_records, spread
 from scripts.studies import char_text
-from scripts.studies.char_configs import EXPERIMENT, MODELS, TEXT, train_command
+from scripts.studies.char_configs import DEPTH, EXPERIMENT, MODELS, TEXT, train_command
 
 logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 OUT = Path("results/segments")
 STUDIED = ("transformer-xl", "compressive")
+DIM, FFN, HEADS = 64, 128, 2
 READINGS = {"after the norm": False, "before the norm": True}
 
 
@@ -50,13 +51,15 @@ def train(name: str, data_bin: Path, updates: int, seed: int, teaches_norm: bool
     assert plugin
     vars(checkpoint_utils.save_checkpoint).pop("best", None)  # of the training before
     training = dataclasses.replace(EXPERIMENT.training, max_update=updates)
-    experiment = dataclasses.replace(EXPERIMENT, training=training)
+    sizes = dataclasses.replace(EXPERIMENT.model, embed_dim=DIM, heads=HEADS)
+    experiment = dataclasses.replace(EXPERIMENT, training=training, model=sizes)
+    model = dataclasses.replace(MODELS[name], ffn_dim=FFN)
     clock = benchmark.clock(1)
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.object(SegmentAttention, "memory_teaches_norm", teaches_norm),
     ):
-        words = train_command(MODELS[name], experiment, data_bin, Path(folder), seed)
+        words = train_command(model, experiment, data_bin, Path(folder), seed)
         start = clock()
         with mock.patch.object(sys, "argv", words):
             fairseq_train.cli_main()
@@ -74,7 +77,10 @@ def bench(name: str, data_bin: Path, updates: int, seeds: Sequence[int]) -> dict
             found = train(name, data_bin, updates, seed, teaches_norm)
             logger.info("%s, %s, seed %d: %s", name, reading, seed, found)
             runs[reading].append({"seed": seed, **found})
-    return {"schema": SCHEMA, "model": name, "updates": updates, "runs": runs, **made}
+    sizes = {"dim": DIM, "ffn": FFN, "heads": HEADS, "layers": DEPTH}
+    return {
+        "schema": SCHEMA, "model": name, "sizes": sizes, "updates": updates, "runs": runs, **made
+    }  # fmt: skip
 
 
 def table(found: Sequence[dict]) -> str:
@@ -93,9 +99,11 @@ def table(found: Sequence[dict]) -> str:
     last = found[-1]
     seeds = len(last["runs"]["after the norm"])
     lines = ["# Where the memory's gradient stops", "", *markdown(header, rows, 2), ""]
+    sizes = last["sizes"]
     lines += [
-        f"Validation set of Tiny Shakespeare after {last['updates']} updates; median (least-most)"
-        f" over {seeds} seeds, and of the differences of equal seeds. {benchmark.conditions(last)}."
+        f"Validation set of Tiny Shakespeare after {last['updates']} updates, {sizes['layers']} layers"
+        f" of dimension {sizes['dim']}; median (least-most) over {seeds} seeds, and of the differences"
+        f" of equal seeds. {benchmark.conditions(last)}."
     ]
     return "\n".join([*lines, ""])
 
@@ -123,7 +131,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
-    add("--updates", type=command_line.positive_int, default=300, help="of each training")
+    add("--updates", type=command_line.positive_int, default=250, help="of each training")
     add("--seeds", type=command_line.int_list, default=(1, 2, 3))
     add("--runs-dir", type=Path, default=Path("runs"))
     add("--out", type=Path, default=OUT, help=f"folder; default: {OUT}")

@@ -70,7 +70,11 @@ OTHERS: dict[str, Callable[[Path], None]] = {
 }
 
 
-@pytest.fixture(params=OTHERS)
+#: The first by default, all of them by `-m slow`.
+FIRST, *REST = OTHERS
+
+
+@pytest.fixture(params=[FIRST, *(pytest.param(name, marks=pytest.mark.slow) for name in REST)])
 def other(request: pytest.FixtureRequest, prepared_sample: Path, tmp_path: Path) -> Path:
     """Other data; `said` beside them is what must be told."""
     folder = Path(shutil.copytree(prepared_sample, tmp_path / "other"))

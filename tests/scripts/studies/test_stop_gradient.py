@@ -20,12 +20,22 @@ def test_the_table_is_made_from_the_records_alone() -> None:
         "after the norm": [{"bits": 3.0, "seconds": 10}, {"bits": 2.0, "seconds": 12}],
         "before the norm": [{"bits": 3.1, "seconds": 20}, {"bits": 1.9, "seconds": 14}],
     }
-    page = stop_gradient.table([{"model": "xl", "updates": 7, "runs": runs, **CONDITIONS}])
+    page = stop_gradient.table(
+        [
+            {
+                "model": "xl",
+                "sizes": {"layers": 3, "dim": 64},
+                "updates": 7,
+                "runs": runs,
+                **CONDITIONS,
+            }
+        ]
+    )
     assert (
         "| xl | after the norm | 2.500 (2.000-3.000) | 0.000 (0.000-0.000) | 11 (10-12) |" in page
     )
     assert "| xl | before the norm | 2.500 (1.900-3.100) | 0.000 (-0.100-0.100) |" in page
-    assert "after 7 updates; median (least-most) over 2 seeds" in page
+    assert "after 7 updates, 3 layers of dimension 64; median (least-most) over 2 seeds" in page
 
 
 @pytest.mark.slow
