@@ -100,10 +100,11 @@ def table(found: Sequence[dict]) -> str:
     seeds = len(last["runs"]["after the norm"])
     lines = ["# Where the memory's gradient stops", "", *markdown(header, rows, 2), ""]
     sizes = last["sizes"]
+    size = f"{last['sizes']['layers']} layers of dimension {last['sizes']['dim']}"
     lines += [
-        f"Validation set of Tiny Shakespeare after {last['updates']} updates, {sizes['layers']} layers"
-        f" of dimension {sizes['dim']}; median (least-most) over {seeds} seeds, and of the differences"
-        f" of equal seeds. {benchmark.conditions(last)}."
+        f"Validation set of Tiny Shakespeare after {last['updates']} updates, {size}; median"
+        f" (least-most) over {seeds} seeds, and of the differences of equal seeds."
+        f" {benchmark.conditions(last)}."
     ]
     return "\n".join([*lines, ""])
 
