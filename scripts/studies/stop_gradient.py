@@ -99,7 +99,6 @@ def table(found: Sequence[dict]) -> str:
     last = found[-1]
     seeds = len(last["runs"]["after the norm"])
     lines = ["# Where the memory's gradient stops", "", *markdown(header, rows, 2), ""]
-    sizes = last["sizes"]
     size = f"{last['sizes']['layers']} layers of dimension {last['sizes']['dim']}"
     lines += [
         f"Validation set of Tiny Shakespeare after {last['updates']} updates, {size}; median"
