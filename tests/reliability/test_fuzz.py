@@ -1,6 +1,6 @@
 """Seeded fuzz: rubbish from text to text, and through everything that reads a file.
 
-`MEMTX_FUZZ_SECONDS` (20) is shared by the two; `MEMTX_FUZZ_SEED` (1) chooses another course.
+`MEMTX_FUZZ_SECONDS` (8) is shared by the two; `MEMTX_FUZZ_SEED` (1) chooses another course.
 `python -m tests.reliability.guided_fuzz` is the same guided by coverage, where atheris is.
 """
 
@@ -19,7 +19,7 @@ from fairseq_memtx.translator import SearchSettings, Translator
 from tests.reliability.guided_fuzz import TARGETS, one_input
 from tests.reliability.rubbish import LOADERS, MADE, damaged, line
 
-SECONDS = float(os.environ.get("MEMTX_FUZZ_SECONDS", "20"))
+SECONDS = float(os.environ.get("MEMTX_FUZZ_SECONDS", "8"))
 SEED = int(os.environ.get("MEMTX_FUZZ_SEED", "1"))
 
 

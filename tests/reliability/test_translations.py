@@ -1,9 +1,8 @@
 """A translation that is disturbed: by a full disk, by another of the same, by impossible wishes."""
 
+import contextlib
 import errno
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from fairseq_memtx.commands import translate
 from fairseq_memtx.ground import cores
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.translator import SearchSettings, Translator, checked_lines
+from tests.fairseq_memtx.ranks import ended, processes_of
 
 WORDS = ["the", "old", "dog", "sees", "a", "cat", "and", "reads", "no", "book"]
 
@@ -71,20 +71,27 @@ def test_a_note_of_another_shape_begins_anew(
     assert b"of another model" not in (tmp_path / "output").read_bytes()
 
 
+def translate_and_tell(number: int, line: list[str], folder: Path) -> None:
+    told = folder / f"{number}.log"
+    with told.open("w", encoding="utf-8") as stream, contextlib.redirect_stderr(stream):
+        status = translate.main(line)
+    raise SystemExit(status)
+
+
 def test_three_with_one_output(scattered: Path, text: Path, tmp_path: Path) -> None:
     """Each ends well or says that another is at it; the output is that of one alone."""
-    output, alone = tmp_path / "output", tmp_path / "alone"
-    command = [sys.executable, "-m", "fairseq_memtx", "translate"]
-    command += words(scattered, text, output, "--threads", "1")
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    ended = [(one.communicate(timeout=300)[1], one.returncode) for one in started]
-    assert any(code == 0 for _, code in ended), ended
-    for told, code in ended:
-        last = told.strip().split("\n")[-1]
-        assert code == 0 or "is being written by another translation" in last, told
-    assert translate.main(words(scattered, text, alone)) == 0
-    assert output.read_bytes() == alone.read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "output"]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    line = words(scattered, text, folder / "output", "--threads", "1")
+    with processes_of(translate_and_tell, 3, line, tmp_path) as processes:
+        codes = ended(processes, seconds=300)
+    assert 0 in codes
+    for number, code in enumerate(codes):
+        last = (tmp_path / f"{number}.log").read_text(encoding="utf-8").strip().split("\n")[-1]
+        assert code == 0 or "is being written by another translation" in last
+    assert translate.main(words(scattered, text, folder / "alone")) == 0
+    assert (folder / "output").read_bytes() == (folder / "alone").read_bytes()
+    assert sorted(path.name for path in folder.iterdir()) == ["alone", "output"]
 
 
 def test_another_one_at_work_is_told(

@@ -1,9 +1,12 @@
 """Two trainings never share a folder; what stands in the way is told in one line."""
 
-import subprocess
-import sys
-from collections.abc import Callable
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fairseq import checkpoint_utils
@@ -11,25 +14,24 @@ from fairseq import checkpoint_utils
 from fairseq_memtx import repairs
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.training import one_at_a_time
+from tests.fairseq_memtx.ranks import processes_of
 
 repairs.apply()
 
-HOLDS = """
-import sys, time
-from pathlib import Path
-from fairseq_memtx.training.one_at_a_time import hold
-hold(Path(sys.argv[1]))
-print("held", flush=True)
-time.sleep(float(sys.argv[2]))
-"""
+
+def hold_and_wait(_: int, folder: Path, seconds: float, held: Any) -> None:
+    one_at_a_time.hold(folder)
+    held.set()
+    time.sleep(seconds)
 
 
-def other_training(folder: Path, seconds: float) -> subprocess.Popen:
-    """Another process that holds the folder; it does so when this returns."""
-    command = [sys.executable, "-c", HOLDS, str(folder), str(seconds)]
-    other = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert other.stdout is not None and other.stdout.readline() == "held\n"
-    return other
+@contextmanager
+def other_training(folder: Path, seconds: float) -> Iterator[BaseProcess]:
+    """Another process that holds the folder; it does so from the beginning."""
+    held = multiprocessing.get_context("forkserver").Event()
+    with processes_of(hold_and_wait, 1, folder, seconds, held) as (process,):
+        assert held.wait(60)
+        yield process
 
 
 def test_the_second_training_is_refused(
