@@ -79,8 +79,19 @@ def test_all_changes_can_be_taken_back_and_made_again() -> None:
     assert set(map(str, torch.serialization.get_safe_globals())) == classes
 
 
+@pytest.mark.usefixtures("changed")
 @pytest.mark.parametrize("value, changes", [("1", False), ("0", True), ("", True)])
-def test_the_environment_leaves_fairseq_alone(value: str, changes: bool) -> None:
+def test_the_environment_leaves_fairseq_alone(
+    value: str, changes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(repairs.LEAVE_ALONE, value)
+    repairs.undo()
+    repairs.apply()
+    assert hasattr(data_utils.batch_by_size, "memtx_around") == changes
+    monkeypatch.delenv(repairs.LEAVE_ALONE)
+
+
+def test_a_process_that_is_to_leave_fairseq_alone_does() -> None:
     program = (
         "import fairseq_memtx.models.feedback, fairseq.data.data_utils as d;"
         "from fairseq.trainer import Trainer;"
@@ -88,12 +99,12 @@ def test_the_environment_leaves_fairseq_alone(value: str, changes: bool) -> None
     )
     ran = subprocess.run(
         [sys.executable, "-c", program],
-        env={"MEMTX_LEAVE_FAIRSEQ_ALONE": value},
+        env={repairs.LEAVE_ALONE: "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert ran.stdout.split() == [str(changes)] * 2
+    assert ran.stdout.split() == ["False"] * 2
 
 
 def test_another_value_in_the_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
