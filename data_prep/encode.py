@@ -18,9 +18,9 @@ from fairseq_memtx.ground import text
 from fairseq_memtx.ground.files import atomic_writers
 from fairseq_memtx.ground.layout import IdFiles
 from fairseq_memtx.ground.progress import Progress
+from fairseq_memtx.ground.workers import ordered_map
 
 from . import spm
-from .workers import ordered_map
 
 
 @dataclass(frozen=True)

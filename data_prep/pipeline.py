@@ -28,6 +28,7 @@ from fairseq_memtx.ground.prepared import read_report
 from fairseq_memtx.ground.progress import Progress
 from fairseq_memtx.ground.stamps import Stamp, Stamps, digest
 from fairseq_memtx.ground.text import looks_like_utf16
+from fairseq_memtx.ground.workers import ordered_map
 from fairseq_memtx.ground.writing import check_output
 
 from . import __version__, duplicates, sgm, spm
@@ -36,7 +37,6 @@ from .corpus import ParallelFiles, SgmFiles, read_blocks, read_lines, unequal_li
 from .encode import Encoder, Limits, TextBlock, encode_split
 from .heldout import HeldOut, copy_references
 from .options import Options
-from .workers import ordered_map
 
 logger = logging.getLogger(__name__)
 

@@ -10,19 +10,20 @@ the model (punctuation, Moses' tokens, subwords) are those of the training data,
 `prepared.json` that `data_prep` leaves beside it.
 """
 
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from fairseq import checkpoint_utils, utils
-from fairseq.sequence_generator import SequenceGenerator
+from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 
 from . import checkpoints, plugin  # noqa: F401  (plugin registers the models)
-from .config import MOST_LENPEN, GeneratorOptions
+from .config import GeneratorOptions
 from .generation.document_text import DocumentText
 from .generation.documents import DocumentSearch, Reader, batches_in_lanes
 from .generation.generator import check_eight_bits, generator_class, own_settings
@@ -33,64 +34,18 @@ from .ground.layout import SUBWORD_MODEL
 from .ground.text import TextSteps
 from .models.int8 import round_model
 from .modules.lanes import BatchLimits
+from .translation import parts as batching
+from .translation import reading
+from .translation.parts import Numbers, Part
+from .translation.results import Translation, joined
+from .translation.settings import SearchSettings
+from .translation.wishes import Wishes
+
+__all__ = ["SearchSettings", "Translation", "Translator", "checked_lines"]
 
 logger = logging.getLogger(__name__)
 
-
-#: Of the search's numbers: their type, the least and the most that can be computed with.
-_BOUNDS: dict[str, tuple[type, float, float]] = {
-    "beam": (int, 1, 100_000),
-    "lenpen": (float, -MOST_LENPEN, MOST_LENPEN),
-    "max_len_a": (float, 0, 1000),
-    "max_len_b": (int, 0, 1_000_000),
-    "batch_size": (int, 1, 1_000_000),
-    "max_tokens": (int, 1, 1_000_000_000),
-}
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """Options of the beam search, named as fairseq's.
-
-    Attributes:
-        beam: hypotheses kept for each sentence.
-        lenpen: exponent of the length by which a score is divided.
-        max_len_a, max_len_b: a translation has at most `a * source subwords + b` subwords; the
-            source is the longest of its batch, as in fairseq.
-        batch_size: sentences translated at once, at most.
-        max_tokens: source subwords at once, at most, padding included.
-        generator: `fast` (ours), `cuda-graphs` (the same, which a GPU runs alone) or `fairseq` (its
-            own, with the same result).
-        shortlist: file of `memtx shortlist` that limits the words; "" for none. Wants `fast`.
-        native: whether `fast` searches by the native engine where it can, `on` or `off`.
-
-    Raises:
-        UserError: for values that are impossible.
-    """
-
-    beam: int = 5
-    lenpen: float = 1.0
-    max_len_a: float = 1.2
-    max_len_b: int = 10
-    batch_size: int = 64
-    max_tokens: int = 4000
-    generator: str = "fast"
-    shortlist: str = ""
-    native: str = "on"
-
-    def __post_init__(self) -> None:
-        try:
-            GeneratorOptions(self.generator, self.shortlist, native=self.native)
-        except ValueError as error:
-            raise UserError(str(error)) from None
-        for name, (kind, least, most) in _BOUNDS.items():
-            value = getattr(self, name)
-            allowed = (int,) if kind is int else (int, float)
-            if isinstance(value, bool) or not isinstance(value, allowed):
-                rule = "a whole number" if kind is int else "a number"
-                raise UserError(f"`{name}` is {value!r}: it has to be {rule}")
-            if not least <= value <= most:  # never of NaN
-                raise UserError(f"`{name}` is {value}: it has to be from {least} to {most}")
+DEFAULT_SEARCH = SearchSettings()
 
 
 class Translator:
@@ -102,6 +57,7 @@ class Translator:
         self.subwords, self.steps, self.search = subwords, steps, search
         self._symbols = text.symbols(subwords)
         self._before = steps.before(task.cfg.source_lang)
+        self._before_target = steps.before(task.cfg.target_lang)
         self._after = steps.after(task.cfg.target_lang)
         limits = [model.max_positions()[0] for model in models]
         self.max_source = min(limits) - 1  # room for the end symbol
@@ -111,7 +67,7 @@ class Translator:
         cls,
         checkpoint: str | Path | Sequence[str | Path],
         data: str | Path | None = None,
-        search: SearchSettings = SearchSettings(),
+        search: SearchSettings = DEFAULT_SEARCH,
         device: str = "cpu",
         half: bool = False,
         int8: bool = False,
@@ -137,7 +93,10 @@ class Translator:
         paths = [Path(path) for path in several]
         place = usable_device(device)
         folder = data_folder(paths[0], None if data is None else Path(data))
+        if search.workers > 1 and place.type != "cpu":
+            raise UserError(f"`workers` is {search.workers}: on a GPU it has to be 1")
         models, cfg, task = load_models(paths, folder)
+        generation = _generation(cfg, search)
         for model in models:
             model = model.half() if half else model
             model.to(place).eval()
@@ -145,7 +104,7 @@ class Translator:
             if int8:
                 round_model(model)
         check_eight_bits(models)
-        generator = _generator(models, task, cfg, search)
+        generator = _generator(models, task, generation, search)
         steps = TextSteps.of(folder) if steps is None else steps
         return cls(
             models, task, generator, text.load_subwords(folder / SUBWORD_MODEL), steps, search
@@ -156,6 +115,8 @@ class Translator:
         lines: Iterable[str],
         progress: Callable[[int], object] | None = None,
         first: int = 0,
+        prefixes: Iterable[str] | None = None,
+        constraints: Iterable[Sequence[str]] | None = None,
     ) -> list[str]:
         """Translate each line; the result has as many, in the same order.
 
@@ -166,27 +127,50 @@ class Translator:
             lines: raw text, a sentence each.
             progress: called now and then with the number of lines finished since the last time.
             first: the number of the first line, from 0, for messages.
+            prefixes: of each line how its translation begins, as raw text; "" for anything. None
+                where none is given.
+            constraints: of each line words or phrases that its translation must have, as raw text,
+                with the setting `constraints`; None where there are none.
 
         Raises:
-            UserError: for a single text in place of lines, or a line that is no text; before any
-                line is translated.
+            UserError: for a single text in place of lines, a line that is no text, or a prefix or
+                constraint that cannot be kept to.
             FloatingPointError: where the model gives no numbers.
         """
+        found = self.nbest(lines, progress, first, prefixes, constraints)
+        return [translations[0].text for translations in found]
+
+    def nbest(
+        self,
+        lines: Iterable[str],
+        progress: Callable[[int], object] | None = None,
+        first: int = 0,
+        prefixes: Iterable[str] | None = None,
+        constraints: Iterable[Sequence[str]] | None = None,
+    ) -> list[list[Translation]]:
+        """As `translate`: of each line its `nbest` translations, best first, and all that is known
+        of them.
+
+        A blank line has a single empty one. Arguments and errors are those of `translate`.
+        """
         lines = checked_lines(lines, first)
-        encoded = [self.encode(line, first + number) for number, line in enumerate(lines)]
-        parts = [(number, part) for number, some in enumerate(encoded) for part in some]
+        asked = self._asked(lines, first, prefixes, constraints)
+        parts = [(number, part) for number, some in enumerate(asked) for part in some]
         unfinished = Counter(number for number, _ in parts)
         report = progress or (lambda count: None)
-        report(len(encoded) - len(unfinished))  # blank lines
-        found: dict[int, str] = {}
-        for batch in self._batches([len(part) for _, part in parts]):
-            found |= zip(batch, self._translate_batch([parts[i][1] for i in batch]), strict=True)
+        report(len(asked) - len(unfinished))  # blank lines
+        found: dict[int, list[Translation]] = {}
+        batches = list(self._batches([len(part.source.ids) for _, part in parts]))
+        tasks = [[parts[i][1] for i in batch] for batch in batches]
+        made = batching.run_all(self._translate_batch, tasks, self.search.workers)
+        for batch, translations in zip(batches, made, strict=True):
+            found |= zip(batch, translations, strict=True)
             unfinished.subtract(parts[i][0] for i in batch)
             report(sum(unfinished[number] == 0 for number in {parts[i][0] for i in batch}))
-        texts: list[list[str]] = [[] for _ in encoded]
+        of_line: list[list[list[Translation]]] = [[] for _ in asked]
         for index, (number, _) in enumerate(parts):
-            texts[number].append(found[index])
-        return [" ".join(text) for text in texts]
+            of_line[number].append(found[index])
+        return list(map(joined, of_line))
 
     def translate_documents(
         self,
@@ -243,11 +227,8 @@ class Translator:
 
     def _encode_gold(self, line: str) -> torch.Tensor:
         """A translation as the numbers of its subwords, the end symbol last."""
-        steps = self.steps.before(self.task.cfg.target_lang)
-        dictionary = self.task.target_dictionary
-        (ids,) = text.encode(self.subwords, [steps(line)])
-        words = [dictionary.index(self._symbols[number]) for number in ids]
-        return torch.tensor([*words, dictionary.eos()])
+        words = self.task.target_dictionary
+        return torch.tensor([*batching.numbers(self.pieces(line, True), words).ids, words.eos()])
 
     def encode(self, line: str, number: int = 0) -> list[list[int]]:
         """A line as the subwords' numbers: one part, several where it is too long, none if blank.
@@ -256,19 +237,43 @@ class Translator:
             line: raw text.
             number: of the line, from 0, for the message about a line that is cut.
         """
-        (ids,) = text.encode(self.subwords, [self._before(line)])
-        pieces = [self._symbols[number] for number in ids]
+        return [part.ids for part in self._source_parts(line, number)]
+
+    def _source_parts(self, line: str, number: int) -> list[Numbers]:
+        pieces = self.pieces(line)
         parts = list(text.cut_between_words(pieces, self.max_source))
         if len(parts) > 1:
             logger.warning("line %d: %d subwords are more than the model takes (%d): translated"
                            " in %d parts", number + 1, len(pieces), self.max_source,
                            len(parts))  # fmt: skip
-        return [[self.task.source_dictionary.index(piece) for piece in part] for part in parts]
+        return [batching.numbers(part, self.task.source_dictionary) for part in parts]
+
+    def pieces(self, line: str, is_target: bool = False) -> list[str]:
+        """The subwords of raw text, in the source's language or the target's."""
+        before = self._before_target if is_target else self._before
+        (ids,) = text.encode(self.subwords, [before(line)])
+        return [self._symbols[number] for number in ids]
 
     def decode(self, tokens: torch.Tensor) -> str:
         """A hypothesis' numbers as raw text."""
         pieces = self.task.target_dictionary.string(tokens.int().cpu()).split(" ")
         return self._after(text.join(pieces))
+
+    def _asked(
+        self,
+        lines: Sequence[str],
+        first: int,
+        prefixes: Iterable[str] | None,
+        constraints: Iterable[Sequence[str]] | None,
+    ) -> list[list[Part]]:
+        """Of each line the parts that are searched for."""
+        asked = [
+            [Part(number, source) for source in self._source_parts(line, number)]
+            for number, line in enumerate(lines, first)
+        ]
+        pieces = partial(self.pieces, is_target=True)
+        wishes = Wishes(pieces, self.task.target_dictionary, self.search, self.generator.max_len)
+        return wishes.added(asked, first, prefixes, constraints)
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Numbers of parts, longest first, so that a set too large shows itself at once."""
@@ -283,28 +288,74 @@ class Translator:
         if batch:
             yield batch
 
-    def translate_encoded(self, parts: Sequence[list[int]]) -> list[str]:
+    def translate_encoded(self, sources: Sequence[list[int]]) -> list[str]:
         """Translate sources that are numbers of subwords, without the end symbol, each alone."""
-        found: dict[int, str] = {}
-        for batch in self._batches([len(part) for part in parts]):
+        words = self.task.source_dictionary
+        parts = [
+            Part(number, Numbers([words[i] for i in source], source))
+            for number, source in enumerate(sources)
+        ]
+        found: dict[int, list[Translation]] = {}
+        for batch in self._batches([len(source) for source in sources]):
             found |= zip(batch, self._translate_batch([parts[i] for i in batch]), strict=True)
-        return [found[number] for number in range(len(parts))]
+        return [found[number][0].text for number in range(len(parts))]
 
-    def _translate_batch(self, parts: Sequence[list[int]]) -> list[str]:
-        sample = self._sample(parts)
-        with torch.inference_mode():
-            found = self.task.inference_step(self.generator, self.models, sample)
-        best = dict(zip(sample["id"].tolist(), found, strict=True))
-        return [self.decode(best[i][0]["tokens"]) for i in range(len(parts))]
+    def _translate_batch(self, parts: Sequence[Part]) -> list[list[Translation]]:
+        """Of each part its translations, best first."""
+        more = {}
+        if self.search.constraints:
+            more["constraints"] = batching.constraint_tokens(parts)
+        sample = self._sample([part.source.ids for part in parts], **more)
+        order, device = sample["id"].tolist(), sample["id"].device
+        pad = self.task.target_dictionary.pad()
+        prefix = batching.prefix_tokens([parts[i] for i in order], pad)
+        seed = self.search.seed + min(part.line for part in parts)
+        draws = batching.drawn(seed, device) if self.search.sampling else contextlib.nullcontext()
+        with torch.inference_mode(), draws:
+            found = self.task.inference_step(
+                self.generator, self.models, sample,
+                None if prefix is None else prefix.to(device), sample.get("constraints"),
+            )  # fmt: skip
+        read = partial(self._read, order, found, sample["net_input"]["src_tokens"])
+        return [read(index, part) for index, part in enumerate(parts)]
 
-    def _sample(self, parts: Sequence[list[int]]) -> dict[str, Any]:
-        """fairseq's batch of sources, on the models' device; "id" is the place of each part."""
+    def _sample(self, sources: Sequence[list[int]], **more: torch.Tensor) -> dict[str, Any]:
+        """fairseq's batch of sources, on the models' device; "id" is the place of each."""
         eos = self.task.source_dictionary.eos()
-        tokens = [torch.tensor([*part, eos]) for part in parts]
-        dataset = self.task.build_dataset_for_inference(tokens, [len(x) for x in tokens])
+        tokens = [torch.tensor([*source, eos]) for source in sources]
+        dataset = self.task.build_dataset_for_inference(tokens, [len(x) for x in tokens], **more)
         sample = dataset.collater([dataset[i] for i in range(len(tokens))])
         device = next(self.models[0].parameters()).device
         return utils.apply_to_sample(lambda x: x.to(device), sample)
+
+    def _read(
+        self, order: list[int], found: list[list[dict[str, Any]]], src_tokens: torch.Tensor,
+        index: int, part: Part,
+    ) -> list[Translation]:  # fmt: skip
+        """The best of fairseq's hypotheses of one part of a batch.
+
+        Args:
+            order: the part's number of each row of the batch.
+            found: of each row its hypotheses.
+            src_tokens: `(B, S)`.
+            index: the part's number.
+            part: it.
+        """
+        row = order.index(index)
+        if not found[row]:
+            raise UserError(
+                f"line {part.line + 1} has no translation with all of its constraints: allow a longer"
+                " one with `max_len_a` and `max_len_b`"
+            )
+        is_source = None
+        if self.search.alignment:
+            is_source = src_tokens[row].ne(self.task.source_dictionary.pad())
+        return [
+            reading.translation(
+                one, self.decode, self.task.target_dictionary, part.source.pieces, is_source
+            )
+            for one in found[row][: self.search.nbest]
+        ]
 
 
 def checked_lines(lines: Iterable[str], first: int = 0) -> list[str]:
@@ -421,12 +472,14 @@ def _trained_on(checkpoint: Path) -> Path:
         return Path(str(checkpoints.settings.of(state)["task"]["data"]).split(":")[0])
 
 
-def _generator(models: list[Any], task: Any, cfg: Any, search: SearchSettings) -> Any:
+def _generator(models: list[Any], task: Any, generation: Any, search: SearchSettings) -> Any:
     """The generator that the search asks for, whatever task the model was trained for."""
-    generation = _generation(cfg, search)
     extra: dict[str, Any] = {}
     if search.generator == "fairseq":  # named, since the training may have asked for ours
-        return task.build_generator(models, generation, SequenceGenerator)
+        if not search.alignment:
+            return task.build_generator(models, generation, SequenceGenerator)
+        extra["print_alignment"] = generation.print_alignment
+        return task.build_generator(models, generation, SequenceGeneratorWithAlignment, extra)
     kind = generator_class(generation, extra)
     options = GeneratorOptions(search.generator, search.shortlist, native=search.native)
     extra |= own_settings(options, task.source_dictionary, task.target_dictionary)
@@ -437,8 +490,7 @@ def _generation(cfg: Any, search: SearchSettings) -> Any:
     """fairseq's options of the search with ours filled in."""
     from omegaconf import open_dict
 
-    generation = cfg.generation
-    with open_dict(generation):
-        for name in ("beam", "lenpen", "max_len_a", "max_len_b"):
-            setattr(generation, name, getattr(search, name))
-    return generation
+    with open_dict(cfg.generation):
+        for name, value in search.fairseqs().items():
+            setattr(cfg.generation, name, value)
+    return cfg.generation

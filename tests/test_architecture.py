@@ -43,7 +43,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("config", "decoders"),
     (
         *("repairs", "training", "models", "criterions", "data", "generation", "native", "tasks"),
-        *("plugin", "translator", "checkpoints", "training_log"),
+        *("plugin", "translator", "translation", "checkpoints", "training_log"),
     ),
     ("commands",),
 )

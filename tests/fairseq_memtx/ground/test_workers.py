@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from data_prep.workers import IN_FLIGHT_PER_WORKER, ordered_map
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.workers import IN_FLIGHT_PER_WORKER, ordered_map
 
 
 def make_slow_first() -> Callable[[int], int]:
@@ -70,8 +70,8 @@ def test_the_death_of_a_worker_is_told() -> None:
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = (
         "import itertools, os, time\n"
-        "from tests.data_prep.telling import make_telling\n"
-        "from data_prep.workers import ordered_map\n"
+        "from tests.fairseq_memtx.ground.telling import make_telling\n"
+        "from fairseq_memtx.ground.workers import ordered_map\n"
         "if __name__ == '__main__':\n"
         "    for pid in ordered_map(make_telling, itertools.count(), 2): print(pid, flush=True)\n"
     )

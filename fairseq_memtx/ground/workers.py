@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
-from fairseq_memtx.ground.errors import UserError
+from .errors import UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,23 +28,30 @@ _function: Callable[[Any], Any] | None = None
 
 
 def ordered_map(
-    make_function: Callable[[], Callable[[Item], Result]], items: Iterable[Item], workers: int
+    make_function: Callable[[], Callable[[Item], Result]],
+    items: Iterable[Item],
+    workers: int,
+    shares_memory: bool = False,
 ) -> Iterator[Result]:
     """Apply ``make_function()`` to every item and yield the results in order.
 
     Args:
-        make_function: called once in each worker process (it must pickle: a class' partial does),
-            so that models and tables are loaded once and never sent.
+        make_function: called once in each worker process (it must pickle, unless the memory is
+            shared: a class' partial does), so that models and tables are loaded once and never
+            sent.
         items: consumed only as fast as results are taken.
         workers: with 1 the work is done in this process.
+        shares_memory: whether the workers begin as copies of this process, whose memory the system
+            copies only where one writes. For what is large and only read. Other threads of this
+            process are not copied, so that none may hold a lock that a worker needs.
     """
     if workers == 1:
         yield from map(make_function(), items)
         return
     executor = ProcessPoolExecutor(
         workers,
-        # fork would copy the threads' locks of libraries that are loaded already.
-        mp_context=multiprocessing.get_context("spawn"),
+        # fork copies the threads' locks of libraries that are loaded already.
+        mp_context=multiprocessing.get_context("fork" if shares_memory else "spawn"),
         initializer=_start_worker,
         initargs=(make_function,),
     )
