@@ -38,6 +38,7 @@ from .translation import parts as batching
 from .translation import reading
 from .translation.parts import Numbers, Part
 from .translation.results import Translation, joined
+from .translation.scoring import scored
 from .translation.settings import SearchSettings
 from .translation.wishes import Wishes
 
@@ -160,7 +161,7 @@ class Translator:
         report = progress or (lambda count: None)
         report(len(asked) - len(unfinished))  # blank lines
         found: dict[int, list[Translation]] = {}
-        batches = list(self._batches([len(part.source.ids) for _, part in parts]))
+        batches = list(self.batches([len(part.source.ids) for _, part in parts]))
         tasks = [[parts[i][1] for i in batch] for batch in batches]
         made = batching.run_all(self._translate_batch, tasks, self.search.workers)
         for batch, translations in zip(batches, made, strict=True):
@@ -230,6 +231,30 @@ class Translator:
         words = self.task.target_dictionary
         return torch.tensor([*batching.numbers(self.pieces(line, True), words).ids, words.eos()])
 
+    def score(
+        self,
+        lines: Iterable[str],
+        translations: Iterable[str],
+        progress: Callable[[int], object] | None = None,
+        first: int = 0,
+    ) -> list[Translation]:
+        """The model's own score of each line's given translation.
+
+        That is `log_prob`; `score` is the same over the number of its subwords and the end symbol.
+
+        Args:
+            lines: raw text.
+            translations: of each line one, raw text; it may be blank.
+            progress, first: see `translate`.
+
+        Raises:
+            UserError: for what is no text, another number of translations, or a pair that is longer
+                than the model takes.
+            FloatingPointError: where the model gives no numbers.
+        """
+        given = checked_lines(translations, first)
+        return scored(self, checked_lines(lines, first), given, progress or (lambda n: None), first)
+
     def encode(self, line: str, number: int = 0) -> list[list[int]]:
         """A line as the subwords' numbers: one part, several where it is too long, none if blank.
 
@@ -275,8 +300,10 @@ class Translator:
         wishes = Wishes(pieces, self.task.target_dictionary, self.search, self.generator.max_len)
         return wishes.added(asked, first, prefixes, constraints)
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Numbers of parts, longest first, so that a set too large shows itself at once."""
+    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Numbers of what has these lengths, longest first, so that a set too large shows itself at
+        once.
+        """
         batch: list[int] = []
         for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
             # the first part of a batch is its longest; 1 for the end symbol
@@ -296,7 +323,7 @@ class Translator:
             for number, source in enumerate(sources)
         ]
         found: dict[int, list[Translation]] = {}
-        for batch in self._batches([len(source) for source in sources]):
+        for batch in self.batches([len(source) for source in sources]):
             found |= zip(batch, self._translate_batch([parts[i] for i in batch]), strict=True)
         return [found[number][0].text for number in range(len(parts))]
 
@@ -344,8 +371,8 @@ class Translator:
         row = order.index(index)
         if not found[row]:
             raise UserError(
-                f"line {part.line + 1} has no translation with all of its constraints: allow a longer"
-                " one with `max_len_a` and `max_len_b`"
+                f"line {part.line + 1} has no translation with all of its constraints: allow a"
+                " longer one with `max_len_a` and `max_len_b`"
             )
         is_source = None
         if self.search.alignment:

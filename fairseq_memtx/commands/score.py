@@ -1,6 +1,9 @@
-"""BLEU and chrF of detokenised text: ``memtx score --hypotheses H --references R``.
+"""Scores of translations: BLEU and chrF, or with ``--model`` how likely a model finds each of them.
 
-Computed by sacreBLEU (Post 2018), with its signatures; cased, 13a tokenisation.
+``memtx score --hypotheses H --references R``: computed by sacreBLEU (Post 2018), with its
+signatures; cased, 13a tokenisation.
+
+``memtx score --model M --source S --hypotheses H``: a line for each pair, for rerankers.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from fairseq_memtx.commands import model_scores
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
@@ -76,15 +80,31 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="memtx score", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--hypotheses", type=Path, required=True, help="detokenised translations")
-    add("--references", type=Path, required=True, help="untouched references")
-    add(
-        "--source", type=Path, help="also score the source itself, as the translation of who copies"
-    )
+    add("--references", type=Path, help="untouched references")
+    add("--source", type=Path,
+        help="with --references: also score the source itself, as the translation of who copies;"
+        " with --model: what was translated")  # fmt: skip
     add("--baseline", type=Path, help="also test the difference to these translations")
-    return parser.parse_args(argv)
+    defaults = model_scores.add_flags(parser)
+    args = parser.parse_args(argv)
+    args.model_defaults = defaults
+    return args
+
+
+def score_as_told(args: argparse.Namespace) -> None:
+    """Do what the command line asks for.
+
+    Raises:
+        UserError: for flags that exclude each other, or files that cannot be used.
+    """
+    model_scores.refuse_contradictions(args, args.model_defaults)
+    if args.model is None:
+        score_files(args)
+    else:
+        model_scores.print_scores(args)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``memtx score``."""
     args = parse_args(argv)
-    return command_line.run(lambda: score_files(args))
+    return command_line.run(lambda: score_as_told(args))

@@ -1,8 +1,9 @@
 """Translate a file or standard input: ``memtx translate CHECKPOINT < in > out``.
 
-Raw text in, raw text out, a line for each line. Sentences are sorted by length for speed and given
-back in order, in blocks of ``--block`` lines. With ``--output`` the file appears when it is whole;
-an interrupted translation goes on where it stopped when the same command is given again.
+Raw text in, raw text out, a line for each line; or with ``--format`` all that the search knows: the
+n-best, scores, alignments. Sentences are sorted by length for speed and given back in order, in
+blocks of ``--block`` lines. With ``--output`` the file appears when it is whole; an interrupted
+translation goes on where it stopped when the same command is given again.
 
 With ``--documents`` each sentence is translated with the memory of those before it in its document;
 a block then holds whole documents.
@@ -23,6 +24,7 @@ from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from fairseq_memtx.commands import search_flags
 from fairseq_memtx.ground import command_line, cores, writing
 from fairseq_memtx.ground.document_lines import BOUNDARIES, Document, in_blocks
 from fairseq_memtx.ground.errors import UserError
@@ -30,6 +32,7 @@ from fairseq_memtx.ground.files import atomic_writers, hash_of, sha256_of, write
 from fairseq_memtx.ground.layout import SUBWORD_MODEL, told_in
 from fairseq_memtx.ground.progress import Progress
 from fairseq_memtx.ground.text import TextSteps, read_lines
+from fairseq_memtx.translation.telling import IN_TABS, Telling, entries
 
 if TYPE_CHECKING:
     from fairseq_memtx.translator import Translator
@@ -83,7 +86,7 @@ def to_file(args: argparse.Namespace) -> None:
     Raises:
         UserError: where the input has become shorter meanwhile.
     """
-    part = Partial(args.output, wanted(args), block_sizes(args))
+    part = Partial(args.output, wanted(args), block_sizes(args), args.format)
     with part.open() as target, open_input(args.input) as source, part.kept_if_any(target):
         if part.lines:
             logger.info("%d lines are translated already", part.lines)
@@ -109,7 +112,8 @@ def run(args: argparse.Namespace, lines: Iterator[str], target: BinaryIO, done: 
         UserError: see `translate`.
     """
     try:
-        translate_blocks(load(args), blocks_of(args, lines, done), target, done, args)
+        blocks = blocks_of(args, lines, done)
+        translate_blocks(Telling(load(args), args, done), blocks, target, done)
     except FloatingPointError as error:
         raise UserError(str(error)) from error
 
@@ -141,38 +145,25 @@ def block_sizes(args: argparse.Namespace) -> Iterator[int]:
 
 
 def translate_blocks(
-    translator: Translator,
-    blocks: Iterator[list[Document]],
-    target: BinaryIO,
-    done: int,
-    args: argparse.Namespace,
+    telling: Telling, blocks: Iterator[list[Document]], target: BinaryIO, done: int
 ) -> None:
     """The work of `run`, and the speed of it in the log."""
-    words, started, count = 0, time.perf_counter(), 0
+    started, count = time.perf_counter(), 0
     with Progress("translate", unit="lines") as progress:
         for block in blocks:
-            if args.documents is None:
-                (chunk,) = block
-                texts = translator.translate(chunk, progress.add, first=done + count)
-            else:
-                found = translator.translate_documents(
-                    block, None, args.context, args.lanes, progress.add, first=done + count
-                )
-                texts = [line for document in found for line in document]
-            # A translation is one line, whatever the model made.
-            texts = [" ".join(text.split("\n")) for text in texts]
-            write_block(target, texts)
-            words += sum(len(text.split()) for text in texts)
-            count += len(texts)
+            write_block(target, telling.lines(block, progress.add, first=done + count))
+            count += sum(map(len, block))
+    telling.finish()
+    words = telling.words
     seconds = max(1e-9, time.perf_counter() - started)
     logger.info(
         "%d lines, %d words in %.1f s: %.1f words/s", count, words, seconds, words / seconds
     )
 
 
-def write_block(target: BinaryIO, texts: Sequence[str]) -> None:
-    """Write the translations of a block."""
-    target.write("".join(f"{text}\n" for text in texts).encode())
+def write_block(target: BinaryIO, lines: Sequence[str]) -> None:
+    """Write the lines of output for a block."""
+    target.write("".join(f"{line}\n" for line in lines).encode())
     target.flush()
 
 
@@ -183,13 +174,16 @@ class Partial:
         output: the file in the end.
         inputs: all that the translation depends on.
         sizes: the number of lines of each block, which are translated together.
+        form: the format of the output.
 
     Attributes:
         lines: that are translated already, once it is open.
     """
 
-    def __init__(self, output: Path, inputs: dict[str, Any], sizes: Iterable[int]) -> None:
-        self.output, self.sizes = output, sizes
+    def __init__(
+        self, output: Path, inputs: dict[str, Any], sizes: Iterable[int], form: str = "text"
+    ) -> None:
+        self.output, self.sizes, self.form = output, sizes, form
         self.inputs = {"inputs": hash_of(inputs)}
         self.path = output.with_name(output.name + ".part")
         self.note = output.with_name(output.name + ".part.json")
@@ -210,7 +204,7 @@ class Partial:
         file = writing.open_locked(self.path, busy)
         size = 0
         if self._is_same():
-            self.lines, size = whole_blocks(file, self.sizes)
+            self.lines, size = whole_blocks(file, self.sizes, self.form)
         file.truncate(size)
         if self.lines == 0:
             write_json(self.note, self.inputs)
@@ -240,16 +234,18 @@ class Partial:
         self.note.unlink()
 
 
-def whole_blocks(file: BinaryIO, sizes: Iterable[int]) -> tuple[int, int]:
-    """Lines and bytes of the whole blocks of these sizes that a file begins with."""
+def whole_blocks(file: BinaryIO, sizes: Iterable[int], form: str = "text") -> tuple[int, int]:
+    """Lines of the input and bytes of the whole blocks of these sizes that a file of this format
+    begins with.
+    """
     file.seek(0)
     lines, size, whole = 0, 0, (0, 0)
     coming = iter(sizes)
     end = next(coming, None)
-    for line in file:
-        if not line.endswith(b"\n"):
+    for entry in entries(file, form):
+        if not entry.endswith(b"\n"):
             break
-        lines, size = lines + 1, size + len(line)
+        lines, size = lines + 1, size + len(entry)
         if lines == end:
             whole = lines, size
             following = next(coming, None)
@@ -259,14 +255,21 @@ def whole_blocks(file: BinaryIO, sizes: Iterable[int]) -> tuple[int, int]:
 
 def wanted(args: argparse.Namespace) -> dict[str, Any]:
     """All that the translation depends on."""
-    speed = ("input", "output", "checkpoint", "data", "device", "threads", "generator", "lanes")
+    speed = ("input", "output", "checkpoint", "data", "device", "threads", "generator", "lanes",
+             "workers")  # fmt: skip
     return {
         "input": sha256_of(args.input),
         "models": [sha256_of(path) for path in args.checkpoint],
         **{name: value for name, value in vars(args).items() if name not in speed},
         "shortlist": sha256_of(Path(args.shortlist)) if args.shortlist else "",
+        "prefixes": [sha256_of(path) for path in prefix_file(args)],
         "data": [] if args.data is None else list(map(sha256_of, told_of(args.data))),
     }
+
+
+def prefix_file(args: argparse.Namespace) -> list[Path]:
+    """The file of the translations' beginnings, where there is one."""
+    return [] if args.target_prefix in ("", IN_TABS) else [Path(args.target_prefix)]
 
 
 def told_of(data: Path) -> list[Path]:
@@ -292,9 +295,10 @@ def check(args: argparse.Namespace) -> None:
             f"there is no file `--shortlist {args.shortlist}`: `memtx shortlist` makes one"
         )
     check_document_flags(args)
+    search_flags.refuse_contradictions(args)
     if args.output is not None:
         shortlist = [Path(args.shortlist)] if args.shortlist else []
-        inputs = [args.input, *args.checkpoint, *shortlist]
+        inputs = [args.input, *args.checkpoint, *shortlist, *prefix_file(args)]
         writing.check_output(args.output, "--output", inputs)
         if not args.input.is_file() and not writing.is_stream(args.output):  # it is read twice
             raise UserError(
@@ -319,8 +323,9 @@ def load(args: argparse.Namespace) -> Translator:
 
     torch.set_num_threads(args.threads)
     steps = None if args.tokenizer is None else TextSteps(args.tokenizer)
-    names = [field.name for field in fields(SearchSettings)]
-    search = SearchSettings(**{name: getattr(args, name) for name in names})
+    chosen = {field.name: getattr(args, field.name) for field in fields(SearchSettings)}
+    chosen |= {"alignment": args.alignment or args.attention, "workers": args.workers or 1}
+    search = SearchSettings(**chosen)
     return Translator.from_pretrained(
         args.checkpoint, args.data, search, args.device, args.half, args.int8, steps
     )
@@ -361,7 +366,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--generator",
         choices=("fast", "cuda-graphs", "fairseq"),
         default="fast",
-        help="how it is searched; all find the same",
+        help="how it is searched; all find the same; fairseq has other searches too, see below",
     )
     add("--int8", action="store_true", help="weights in eight bits; CPU only")
     add(
@@ -376,9 +381,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="search by the native engine where it can, on a CPU",
     )
     add("--half", action="store_true", help="half precision")
-    add("--threads", type=cores.thread_count, default=cores.default_threads(),
+    add("--threads", type=cores.thread_count,
         help="default: OMP_NUM_THREADS, or what the process may use")  # fmt: skip
-    return parser.parse_args(argv)
+    search_flags.add_flags(parser, whole)
+    args = parser.parse_args(argv)
+    if args.threads is None:
+        args.threads = 1 if args.workers else cores.default_threads()
+    return args
 
 
 def main(argv: Sequence[str] | None = None) -> int:

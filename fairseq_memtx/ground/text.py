@@ -187,8 +187,12 @@ def looks_like_utf16(start: bytes) -> bool:
     return start.startswith(marks) or start.count(0) * 5 > len(start) > 1
 
 
-def read_lines(file: BinaryIO) -> Iterator[str]:
+def read_lines(file: BinaryIO, name: str = "the input") -> Iterator[str]:
     """Lines split at line feeds only.
+
+    Args:
+        file: open for reading bytes.
+        name: what a message calls it.
 
     Raises:
         UserError: at invalid UTF-8, with the line's number.
@@ -198,5 +202,5 @@ def read_lines(file: BinaryIO) -> Iterator[str]:
             yield line.removesuffix(b"\n").decode()
         except UnicodeDecodeError as error:
             raise UserError(
-                f"line {number} of the input is not UTF-8: {error.reason} at byte {error.start}"
+                f"line {number} of {name} is not UTF-8: {error.reason} at byte {error.start}"
             ) from None

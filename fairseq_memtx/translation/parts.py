@@ -17,6 +17,7 @@ from ..ground.workers import ordered_map
 
 logger = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -66,7 +67,7 @@ def constraint_tokens(parts: Sequence[Part]) -> Tensor:
 
 
 def run_all(
-    work: Callable[[Sequence[Part]], Result], batches: Sequence[Sequence[Part]], workers: int
+    work: Callable[[Sequence[Item]], Result], batches: Sequence[Sequence[Item]], workers: int
 ) -> Iterator[Result]:
     """The results of all batches, in their order.
 
@@ -99,7 +100,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _with_one_thread(work: Callable[[Any], Result]) -> Callable[[Any], Result]:
+def _with_one_thread(work: Result) -> Result:
     """What a worker calls before its first batch."""
     torch.set_num_threads(1)
     return work

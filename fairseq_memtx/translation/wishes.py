@@ -58,7 +58,8 @@ class Wishes:
             ]
         if not self._search.constraints:
             raise UserError(
-                "constraints need the setting `constraints`, ordered or unordered, when the model is loaded"
+                "constraints need the setting `constraints`, ordered or unordered, when the model"
+                " is loaded"
             )
         lists = _one_each(constraints or (), asked, "constraints")
         return [

@@ -1,0 +1,122 @@
+"""Blocks of raw lines to lines of output, as `memtx translate` is told to write them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..ground.document_lines import Document
+from ..ground.errors import UserError
+from ..ground.text import read_lines
+from . import formats
+
+if TYPE_CHECKING:
+    from ..translator import Translator
+
+IN_TABS = "tab"
+
+
+class Telling:
+    """Translates block after block.
+
+    Args:
+        translator: what translates.
+        args: of the command: `format`, `attention`, `target_prefix`, `constraints`,
+            `documents` and what goes with it.
+        done: lines of the input before the first block.
+
+    Attributes:
+        words: of the best translations so far.
+    """
+
+    def __init__(self, translator: Translator, args: argparse.Namespace, done: int) -> None:
+        self.translator, self.args, self.words = translator, args, 0
+        self._prefixes: Iterator[str] | None = None
+        if args.target_prefix not in ("", IN_TABS):
+            self._prefixes = islice(_lines(Path(args.target_prefix)), done, None)
+
+    def lines(
+        self, block: Sequence[Document], progress: Callable[[int], object], first: int
+    ) -> list[str]:
+        """The lines of output for a block of the input.
+
+        Args:
+            block: documents, or all lines of it as one.
+            progress: called with the number of lines finished since the last time.
+            first: the number of the first line, from 0.
+
+        Raises:
+            UserError: see `Translator.translate`; or there are fewer prefixes than lines.
+        """
+        args, translator = self.args, self.translator
+        if args.documents is not None:
+            documents = translator.translate_documents(
+                block, None, args.context, args.lanes, progress, first=first
+            )
+            return self._text(chain.from_iterable(documents))
+        (lines,) = block
+        texts, wishes = self._taken_apart(lines)
+        if args.format == "text":
+            return self._text(translator.translate(texts, progress, first=first, **wishes))
+        found = translator.nbest(texts, progress, first=first, **wishes)
+        self.words += sum(len(translations[0].text.split()) for translations in found)
+        if args.format == "columns":
+            return list(formats.column_lines(found, first))
+        return list(formats.json_lines(texts, found, first, args.attention))
+
+    def _text(self, texts: Iterable[str]) -> list[str]:
+        lines = list(formats.text_lines(texts))
+        self.words += sum(len(line.split()) for line in lines)
+        return lines
+
+    def finish(self) -> None:
+        """Look whether every prefix had its line.
+
+        Raises:
+            UserError: there are more prefixes than lines.
+        """
+        if self._prefixes is not None and next(self._prefixes, None) is not None:
+            raise UserError(
+                f"`--target-prefix {self.args.target_prefix}` has more lines than the input: it has"
+                " to have one for each"
+            )
+
+    def _taken_apart(self, block: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+        """The sources of a block, and what is wanted of their translations."""
+        if self._prefixes is not None:
+            prefixes = list(islice(self._prefixes, len(block)))
+            if len(prefixes) < len(block):
+                raise UserError(
+                    f"`--target-prefix {self.args.target_prefix}` has fewer lines than the input:"
+                    " it has to have one for each"
+                )
+            return list(block), {"prefixes": prefixes}
+        if self.args.constraints:
+            fields = [line.split("\t") for line in block]
+            return [some[0] for some in fields], {"constraints": [some[1:] for some in fields]}
+        if self.args.target_prefix == IN_TABS:
+            pairs = [line.partition("\t") for line in block]
+            return [pair[0] for pair in pairs], {"prefixes": [pair[2] for pair in pairs]}
+        return list(block), {}
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as file:
+        yield from read_lines(file, f"`{path}`")
+
+
+def entries(file: BinaryIO, form: str) -> Iterator[bytes]:
+    """What a file of this format holds of each line of the input that is surely whole in it.
+
+    Of columns, the last line of the input is left out: more hypotheses may have been to come.
+    """
+    if form != "columns":
+        yield from file
+        return
+    waiting: list[bytes] = []
+    for _, lines in groupby(file, lambda line: line.partition(b"\t")[0]):
+        yield from waiting
+        waiting = [b"".join(lines)]
