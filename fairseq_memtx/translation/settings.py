@@ -124,6 +124,8 @@ class SearchSettings:
                 f"`generator` is {self.generator}, which does not know `{others[0]}`: it has to be"
                 " fairseq"
             )
+        if self.constraints and self.alignment:
+            yield "`constraints` and `alignment` exclude each other: leave one out"
         groups = self.diverse_beam_groups
         if groups and self.beam % groups:
             yield f"`beam` is {self.beam}: it has to be a multiple of the {groups} groups"
