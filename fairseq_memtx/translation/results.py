@@ -1,7 +1,7 @@
 """What is known of a translation: one class for searching and for scoring."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from ..ground import text
@@ -38,7 +38,7 @@ class Translation:
     source_subwords: tuple[str, ...] = ()
     alignment: Pairs | None = None
     word_alignment: Pairs | None = None
-    attention: tuple[tuple[float, ...], ...] | None = None
+    attention: tuple[tuple[float, ...], ...] | None = field(default=None, repr=False)
 
     @property
     def log_prob(self) -> float:
