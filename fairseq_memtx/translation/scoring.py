@@ -71,11 +71,14 @@ def _pair(translator: Translator, line: str, translation: str, number: int) -> P
     source = batching.numbers(translator.pieces(line), task.source_dictionary)
     target = batching.numbers(translator.pieces(translation, True), task.target_dictionary)
     most_target = min(model.max_positions()[1] for model in translator.models) - 1
-    sides = (("line", source, translator.max_source), ("translation of line", target, most_target))
+    sides = (
+        ("line", source, translator.max_source),
+        ("the translation of line", target, most_target),
+    )
     for what, side, most in sides:
         if len(side.ids) > most:
             raise UserError(
-                f"the {what} {number + 1} has {len(side.ids)} subwords, but the model takes {most}:"
+                f"{what} {number + 1} has {len(side.ids)} subwords, but the model takes {most}:"
                 " leave the pair out"
             )
     return Pair(translation, source, target)

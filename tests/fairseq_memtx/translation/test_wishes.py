@@ -167,7 +167,7 @@ def test_workers_share_the_weights_that_were_prepared(
         ({"nbest": 6}, "`nbest` is 6: it can be at most `beam`, which is 5"),
         ({"sampling": True}, "`generator` is fast, which does not know `sampling`"),
         ({"diversity_rate": 1.0, "generator": "cuda-graphs"}, "does not know `diversity_rate`"),
-        ({"sampling": True, "constraints": "ordered", "generator": "fairseq"}, "exclude each other"),
+        ({"sampling": True, "constraints": "ordered", "generator": "fairseq"}, "exclude each"),
         ({"constraints": "some"}, "`constraints` is 'some': it has to be ordered or unordered"),
         ({"constraints": "ordered", "generator": "fairseq", "alignment": True}, "exclude each"),
         ({"diverse_beam_groups": 2, "generator": "fairseq"}, "`beam` is 5: .* multiple of the 2"),
@@ -191,9 +191,9 @@ def test_pairs_that_cannot_be_scored(models: dict[str, Path]) -> None:
     with pytest.raises(UserError, match="there are 1 translations for 2 lines"):
         translator.score(["a", "b"], ["a"])
     long = "Hund " * 1100
-    with pytest.raises(UserError, match="the translation of line 5 has .* leave the pair out"):
+    with pytest.raises(UserError, match=r"the translation of line 5 has .* leave the pair out"):
         translator.score(["a", "b"], ["a", long], first=3)
-    with pytest.raises(UserError, match="the line 5 has .* leave the pair out"):
+    with pytest.raises(UserError, match=r"^line 5 has .* leave the pair out"):
         translator.score(["a", long], ["a", "b"], first=3)
     blank = translator.score(["A dog ."], [""])[0]
     assert blank.subwords == () and len(blank.subword_scores) == 1 and blank.score < 0
