@@ -64,7 +64,7 @@ def test_the_nbest_with_scores_and_alignments(
             source = len(translations[0].source_subwords) + 1
             assert {len(row) for row in rows} == {source}
             assert len(rows) == len(translations[0].subword_scores)
-    assert len({one.text for translations in found for one in translations}) > len(found)
+    assert len({one.text for translations in found for one in translations}) > 3
 
 
 def test_soft_alignments_are_the_attention(
