@@ -338,7 +338,7 @@ class Translator:
         prefix = batching.prefix_tokens([parts[i] for i in order], pad)
         seed = self.search.seed + min(part.line for part in parts)
         draws = batching.drawn(seed, device) if self.search.sampling else contextlib.nullcontext()
-        with torch.inference_mode(), draws:
+        with torch.inference_mode(), draws, batching.constraints_explained(parts):
             found = self.task.inference_step(
                 self.generator, self.models, sample,
                 None if prefix is None else prefix.to(device), sample.get("constraints"),
@@ -369,11 +369,6 @@ class Translator:
             part: it.
         """
         row = order.index(index)
-        if not found[row]:
-            raise UserError(
-                f"line {part.line + 1} has no translation with all of its constraints: allow a"
-                " longer one with `max_len_a` and `max_len_b`"
-            )
         is_source = None
         if self.search.alignment:
             is_source = src_tokens[row].ne(self.task.source_dictionary.pad())

@@ -13,6 +13,7 @@ import torch
 from fairseq.token_generation_constraints import pack_constraints
 from torch import Tensor
 
+from ..ground.errors import UserError
 from ..ground.workers import ordered_map
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,25 @@ def prefix_tokens(parts: Sequence[Part], pad: int) -> Tensor | None:
 def constraint_tokens(parts: Sequence[Part]) -> Tensor:
     """The constraints of a batch in fairseq's form."""
     return pack_constraints([[torch.tensor(one.ids) for one in part.constraints] for part in parts])
+
+
+@contextmanager
+def constraints_explained(parts: Sequence[Part]) -> Iterator[None]:
+    """Say of a constrained search what fairseq's assertion about its length means.
+
+    Raises:
+        UserError: where a translation as long as may be lacks some of its constraints.
+    """
+    try:
+        yield
+    except AssertionError as error:
+        if not any(part.constraints for part in parts):
+            raise
+        lines = [part.line + 1 for part in parts]
+        raise UserError(
+            f"lines {min(lines)} to {max(lines)} have no translations with all of their constraints"
+            " as short as they have to be: allow more with `max_len_a` and `max_len_b`"
+        ) from error
 
 
 def run_all(

@@ -114,7 +114,8 @@ def entries(file: BinaryIO, form: str) -> Iterator[bytes]:
     Of columns, the last line of the input is left out: more hypotheses may have been to come.
     """
     if form != "columns":
-        yield from file
+        for line in file:  # noqa: UP028  (`yield from` closes the file when it is left early)
+            yield line
         return
     waiting: list[bytes] = []
     for _, lines in groupby(file, lambda line: line.partition(b"\t")[0]):

@@ -73,13 +73,7 @@ class Wishes:
         if not found.ids:
             return parts
         _refuse_blank(parts, line, "prefix")
-        search, source = self._search, len(parts[0].source.ids) + 1  # the end symbol
-        most = min(int(search.max_len_a * source + search.max_len_b), self._most - 1)
-        if len(found.ids) > most:
-            raise UserError(
-                f"the prefix of line {line + 1} has {len(found.ids)} subwords, but its translation"
-                f" may have {most}: allow more with `max_len_a` and `max_len_b`"
-            )
+        self._refuse_long(parts[0], "prefix", "has", len(found.ids))
         return [parts[0]._replace(prefix=found), *parts[1:]]
 
     def _constrained(self, parts: list[Part], words: Sequence[str], line: int) -> list[Part]:
@@ -96,7 +90,18 @@ class Wishes:
                 f"line {line + 1} is too long for the model and would be translated in"
                 f" {len(parts)} parts, which cannot have constraints: leave them out there"
             )
+        self._refuse_long(parts[0], "constraints", "have", sum(len(one.ids) for one in found))
         return [parts[0]._replace(constraints=found)]
+
+    def _refuse_long(self, part: Part, what: str, has: str, count: int) -> None:
+        """Refuse what has more subwords than its translation may have."""
+        search, source = self._search, len(part.source.ids) + 1  # the end symbol
+        most = min(int(search.max_len_a * source + search.max_len_b), self._most - 1)
+        if count > most:
+            raise UserError(
+                f"the {what} of line {part.line + 1} {has} {count} subwords, but its translation"
+                f" may have {most}: allow more with `max_len_a` and `max_len_b`"
+            )
 
     def _numbers(self, text: str, line: int, what: str) -> Numbers:
         if not isinstance(text, str):
