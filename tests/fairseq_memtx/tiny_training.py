@@ -158,9 +158,8 @@ def rank_config(data: Path | str, save_dir: Path, *flags: str, **kwargs: Any) ->
     save_dir.parent.mkdir(parents=True, exist_ok=True)
     meeting = save_dir.with_suffix(f".meeting{len(list(save_dir.parent.iterdir()))}")
     ranks = "--distributed-world-size 2 --distributed-backend gloo --ddp-backend legacy_ddp"
-    cfg = config_of(data, save_dir, *ranks.split(), "--distributed-no-spawn", *flags, **kwargs)
-    cfg.distributed_training.distributed_init_method = f"file://{meeting}"
-    return cfg
+    ranks += f" --distributed-no-spawn --distributed-init-method file://{meeting}"
+    return config_of(data, save_dir, *ranks.split(), *flags, **kwargs)
 
 
 def run_rank(rank: int, cfg: Any) -> None:
