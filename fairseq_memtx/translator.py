@@ -25,7 +25,7 @@ from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithA
 from . import checkpoints, plugin  # noqa: F401  (plugin registers the models)
 from .config import GeneratorOptions
 from .generation.document_text import DocumentText
-from .generation.documents import DocumentSearch, Reader, batches_in_lanes
+from .generation.documents import DocumentScorer, DocumentSearch, Reader, batches_in_lanes
 from .generation.generator import check_eight_bits, generator_class, own_settings
 from .ground import text
 from .ground.errors import UserError
@@ -36,6 +36,7 @@ from .models.int8 import round_model
 from .modules.lanes import BatchLimits
 from .translation import parts as batching
 from .translation import reading
+from .translation.document_scores import scored_documents
 from .translation.parts import Numbers, Part
 from .translation.results import Translation, joined
 from .translation.scoring import scored
@@ -202,10 +203,10 @@ class Translator:
                 what is no text, or `gold` of another shape; before any line is translated.
             FloatingPointError: where the model gives no numbers.
         """
-        search = DocumentSearch(self.generator, self.models, self._reader(), context)
+        search = DocumentSearch(self.generator, self.models, self.reader(), context)
         texts = [checked_lines(lines) for lines in documents]
         wanted = None if gold is None else checked_gold(gold, texts)
-        whole = DocumentText(texts, wanted, self.encode, self._encode_gold, first)
+        whole = DocumentText(texts, wanted, self.encode, self.encode_target, first)
         limits = BatchLimits(self.search.batch_size, self.search.max_tokens)
         report = progress or (lambda count: None)
         report(whole.num_blank)
@@ -222,11 +223,41 @@ class Translator:
                 report(whole.add(row.sentence, self.decode(hypotheses[0]["tokens"])))
         return whole.texts()
 
-    def _reader(self) -> Reader:
+    def score_documents(
+        self,
+        documents: Iterable[Sequence[str]],
+        translations: Sequence[Sequence[Sequence[str]]],
+        context: int = -1,
+        lanes: int = 0,
+    ) -> list[list[list[float]]]:
+        """Log-probabilities of given translations of the sentences of documents, in context.
+
+        The memory of a sentence is that of the first translations of those before it. A blank line
+        leaves none, and its translations score 0; a line that is too long for the model keeps its
+        beginning.
+
+        Args:
+            documents: the sentences of each, raw text.
+            translations: of each sentence at least one.
+            context: sentences before a sentence that its memory is made of; -1 for all.
+            lanes: documents that are open at once; 0 for as many as keep padding low.
+
+        Raises:
+            UserError: for a model whose memory ends with its sentence, what is no text, or
+                translations of another number of sentences.
+        """
+        texts = [checked_lines(lines) for lines in documents]
+        firsts = [[some[0] for some in lines] for lines in translations]
+        checked_gold(firsts, texts, "translations")
+        scorer = DocumentScorer(self.reader(), context)
+        return scored_documents(self, scorer, texts, translations, lanes)
+
+    def reader(self) -> Reader:
+        """What lets the models read pairs."""
         pad, left = self.task.source_dictionary.pad(), self.task.cfg.left_pad_source
         return Reader(self.models, pad, left)
 
-    def _encode_gold(self, line: str) -> torch.Tensor:
+    def encode_target(self, line: str) -> torch.Tensor:
         """A translation as the numbers of its subwords, the end symbol last."""
         words = self.task.target_dictionary
         return torch.tensor([*batching.numbers(self.pieces(line, True), words).ids, words.eos()])
@@ -409,8 +440,10 @@ def checked_lines(lines: Iterable[str], first: int = 0) -> list[str]:
     return checked
 
 
-def checked_gold(gold: Iterable[Sequence[str]], texts: list[list[str]]) -> list[list[str]]:
-    """Translations to remember, a line for each line of the documents.
+def checked_gold(
+    gold: Iterable[Sequence[str]], texts: list[list[str]], name: str = "gold"
+) -> list[list[str]]:
+    """Translations to remember, a line for each line of the documents; `name` is the argument's.
 
     Raises:
         UserError: where they are others.
@@ -419,8 +452,8 @@ def checked_gold(gold: Iterable[Sequence[str]], texts: list[list[str]]) -> list[
     sizes, wanted = list(map(len, checked)), list(map(len, texts))
     if sizes != wanted:
         raise UserError(
-            f"`gold` has {sum(sizes)} lines in {len(sizes)} documents, but there are {sum(wanted)}"
-            f" lines in {len(wanted)} documents to translate: they have to correspond"
+            f"`{name}` has {sum(sizes)} lines in {len(sizes)} documents, but there are"
+            f" {sum(wanted)} lines in {len(wanted)} documents to translate: they have to correspond"
         )
     return checked
 

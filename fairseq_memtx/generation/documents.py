@@ -9,6 +9,7 @@ place (gold context).
 Size legend: B sentences, S source positions, T target positions.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -69,15 +70,43 @@ class Reader:
     @torch.no_grad()
     def read(self, sentences: Sentences, memories: LaneMemories) -> None:
         """Leave the memory after each of them in its lane."""
-        lanes = LaneBatch(memories, sentences.rows)
+        net_input = self._net_input(sentences)
+        for model in self.models:
+            model(**net_input, lanes=LaneBatch(memories, sentences.rows), features_only=True)
+
+    @torch.no_grad()
+    def score(self, sentences: Sentences, memories: LaneMemories) -> list[float]:
+        """The log-probability of each translation and its end; memories stay as they are.
+
+        That of several models is of the mean of their probabilities, word by word.
+        """
+        net_input = self._net_input(sentences)
+        inputs = net_input["prev_output_tokens"]
+        target = inputs.roll(-1, dims=1)
+        for row, words in zip(target, sentences.inputs, strict=True):
+            row[len(words) - 1] = words[0]  # the end symbol, with which the input begins
+        found = []
+        for model in self.models:
+            out = model(**net_input, lanes=Frozen(memories, sentences.rows))
+            log_probs = model.get_normalized_probs(out, log_probs=True, sample=None)
+            found.append(log_probs.gather(2, target.unsqueeze(2)).squeeze(2).double())
+        words = torch.stack(found).logsumexp(dim=0) - math.log(len(found))
+        return words.masked_fill(inputs.eq(self.pad), 0.0).sum(dim=1).tolist()
+
+    def _net_input(self, sentences: Sentences) -> dict[str, Tensor]:
         lengths = torch.tensor([len(source) for source in sentences.sources])
-        net_input = {
+        return {
             "src_tokens": padded(sentences.sources, self.pad, self.left_pad),
             "src_lengths": lengths.to(sentences.sources[0].device),
             "prev_output_tokens": padded(sentences.inputs, self.pad, left=False),
         }
-        for model in self.models:
-            model(**net_input, lanes=lanes, features_only=True)
+
+
+class Frozen(LaneBatch):
+    """Memories that are read and stay as they are."""
+
+    def write(self, reader: Any, memory: Any) -> None:
+        """Nothing is written."""
 
 
 class WholeDocument:
@@ -160,9 +189,7 @@ class DocumentSearch:
         for model in models:
             refuse_without_memory(model)
         self.generator, self.models, self._reader = generator, models, reader
-        self._context: Context = (
-            WholeDocument(reader) if context < 0 else LastSentences(reader, context)
-        )
+        self._context = context_of(reader, context)
 
     def translate(
         self,
@@ -205,6 +232,58 @@ class DocumentSearch:
             inputs.append(torch.cat([words[-1:], words[:-1]]).to(sources.device))
         words_of = [row[row.ne(self._reader.pad)] for row in sources[full]]
         return Sentences([rows[number] for number in full], words_of, inputs)
+
+
+class DocumentScorer:
+    """Scores several translations of each sentence, after the first ones of those before it.
+
+    Args:
+        reader: of the models.
+        context: sentences before a sentence that its memory is made of; -1 for all.
+
+    Raises:
+        UserError: for a model whose memory ends with its sentence.
+    """
+
+    def __init__(self, reader: Reader, context: int = -1):
+        for model in reader.models:
+            refuse_without_memory(model)
+        self._reader, self._context = reader, context_of(reader, context)
+
+    def score(
+        self,
+        rows: Sequence[LaneRow],
+        sources: Sequence[Tensor],
+        translations: Sequence[Sequence[Tensor]],
+    ) -> list[list[float]]:
+        """The log-probability of each translation of each sentence of a batch.
+
+        Args:
+            rows: where the sentences stand.
+            sources: `(S,)` each, the end symbol last.
+            translations: for each sentence at least one `(T,)`, the end symbol last; the first
+                is what later sentences remember.
+        """
+        inputs = [[torch.cat([x[-1:], x[:-1]]) for x in some] for some in translations]
+        memories = self._context.before(rows)
+        scores: list[list[float]] = [[] for _ in rows]
+        for number in range(max(map(len, inputs))):
+            here = [row for row, some in enumerate(inputs) if len(some) > number]
+            sentences = Sentences(
+                [memories.rows[row] for row in here],
+                [sources[row] for row in here],
+                [inputs[row][number] for row in here],
+            )
+            found = self._reader.score(sentences, memories.memories)
+            for row, score in zip(here, found, strict=True):
+                scores[row].append(score)
+        self._context.after(Sentences(rows, sources, [some[0] for some in inputs]))
+        return scores
+
+
+def context_of(reader: Reader, sentences: int) -> Context:
+    """What memories are made of: so many sentences before each, -1 for all."""
+    return WholeDocument(reader) if sentences < 0 else LastSentences(reader, sentences)
 
 
 def refuse_without_memory(model: Any) -> None:

@@ -11,6 +11,7 @@ from scripts.studies.document_configs import CONTEXTS, SYSTEMS
 if TYPE_CHECKING:
     from scripts.shared.report import Figures
 
+KINDS = ("pronouns", "contrastive")
 DISTANCES = ("0", "1", "2", "3", "4", "5")
 
 
@@ -24,41 +25,48 @@ def table(records: Sequence[dict]) -> str:
     by_name = {record["system"]: record for record in records}
     ordered = [by_name[name] for name in SYSTEMS if name in by_name]
     counts = ordered[0]["contexts"]["all"]["pronouns"]
-    lines = [f"# {ordered[0]['experiment']}", "", *distances(ordered), ""]
+    lines = [f"# {ordered[0]['experiment']}", "", *distances(ordered, "pronouns"), ""]
+    if any("contrastive" in record["contexts"]["all"] for record in ordered):
+        lines += ["Reference against the same line with pronouns of another gender, likelier:", ""]
+        lines += [*distances(ordered, "contrastive"), ""]
     if any(len(record["contexts"]) > 1 for record in ordered):
-        lines += ["With the memory cut to its last sentences:", "", *cuts(ordered), ""]
+        lines += ["Pronouns that need context, with the memory cut to its last sentences:", ""]
+        lines += [*cuts(ordered), ""]
     told = ", ".join(
         f"{counts[name]['pronouns']} at {name}" for name in DISTANCES if name in counts
     )
     return "\n".join([*lines, *conditions(ordered, told)]) + "\n"
 
 
-def distances(records: Sequence[dict]) -> list[str]:
-    """The share of right pronouns by distance, and the scores, with all context."""
-    head = ["system", "BLEU", "d-BLEU", "pronouns, context needed"]
+def distances(records: Sequence[dict], kind: str) -> list[str]:
+    """The share of right pronouns by distance with all context; the scores with translations."""
+    translated = kind == "pronouns"
+    head = ["system", *(["BLEU", "d-BLEU"] if translated else []), "context needed"]
     head += [f"distance {name}" for name in DISTANCES]
     rows = []
     for record in records:
         scores = record["contexts"]["all"]
-        right = scores["pronouns"]
-        row = [record["system"], f"{scores['bleu']['score']:.2f}"]
-        row += [f"{scores['document_bleu']['score']:.2f}", percent(right.get("context"))]
-        rows.append([*row, *(percent(right.get(name)) for name in DISTANCES)])
+        if kind not in scores:
+            continue
+        right, row = scores[kind], [record["system"]]
+        if translated:
+            row += [f"{scores[name]['score']:.2f}" for name in ("bleu", "document_bleu")]
+        row += [percent(right.get(name)) for name in ("context", *DISTANCES)]
+        rows.append(row)
     return markdown(head, rows)
 
 
 def cuts(records: Sequence[dict]) -> list[str]:
-    """Pronouns and BLEU by the number of sentences that the memory is made of."""
+    """Pronouns that need context, by the number of sentences that the memory is made of."""
     names = ["all" if context < 0 else str(context) for context in CONTEXTS]
-    head = ["decoder", *(f"{name} sentences: pronouns, BLEU" for name in names)]
+    head = ["decoder", *(f"{name}: right, likelier" for name in names)]
     rows = []
     for record in records:
         if len(record["contexts"]) == 1:
             continue
         found = [record["contexts"][name] for name in names]
         cells = [
-            f"{percent(one['pronouns'].get('context'))}, {one['bleu']['score']:.2f}"
-            for one in found
+            ", ".join(percent(one.get(kind, {}).get("context")) for kind in KINDS) for one in found
         ]
         rows.append([record["system"], *cells])
     return markdown(head, rows)
@@ -93,6 +101,8 @@ def conditions(records: Sequence[dict], told: str) -> list[str]:
         f" sentence to sentence. {sizes['layers']} layers of dimension {sizes['dim']},"
         f" {sizes['first']} updates on single sentences and {sizes['second']} after that, of at"
         f" most {sizes['max_tokens']:,} tokens; `concatenated-2` from the start. One seed.",
+        "Likelier: by log-probability, after the references of the sentences before; lines, by"
+        " their furthest antecedent. Not done for concatenated sentences.",
         f"BLEU `{scores['bleu']['signature']}` over lines, d-BLEU the same over documents, each"
         f" joined to one line. Beam {first['beam']}. Context: the memory is made anew of so many"
         " sentences before each, with the translations made for them.",

@@ -17,6 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_prep.cli import main as prepare_data
 from data_prep.sample import corpus, pronouns
@@ -40,6 +41,9 @@ from scripts.studies.document_configs import (
     needed,
     train_command,
 )
+
+if TYPE_CHECKING:
+    from fairseq_memtx.translator import Translator
 
 logger = logging.getLogger(__name__)
 
@@ -160,6 +164,9 @@ class Study:
             lines = iter(translator.translate([line for lines in texts for line in lines]))
             found = [[next(lines) for _ in lines_of] for lines_of in texts]
         scores = scores_of(found, references, records)
+        if training.concatenated == 1:
+            one = context if training.task == DOCUMENTS else 0
+            scores["contrastive"] = contrastive(translator, texts, references, records, one)
         right = scores["pronouns"]["context"]
         logger.info("%s, context %s: BLEU %.2f, pronouns %d of %d", name, told(context),
                     scores["bleu"]["score"], right["right"], right["pronouns"])  # fmt: skip
@@ -234,6 +241,33 @@ def scores_of(found: Texts, references: Texts, records: Records) -> dict:
         "document_bleu": score(whole(found), whole(references))["bleu"],
         "pronouns": pronouns.accuracy(flat(found), records),
     }
+
+
+def contrastive(
+    translator: Translator, texts: Texts, references: Texts, records: Records, context: int
+) -> dict:
+    """How often the reference is likelier than with pronouns of another gender, by distance.
+
+    Counted are lines, by the furthest antecedent of their pronouns; the memory is that of the
+    references.
+    """
+    given = []
+    for line, reference in enumerate(flat(references), 1):
+        wrong = pronouns.contrasts(reference, records[line]) if line in records else []
+        given.append([reference, *wrong])
+    coming = iter(given)
+    by_line = translator.score_documents(
+        texts, [[next(coming) for _ in lines] for lines in texts], context
+    )
+    counts: dict[str, dict] = {}
+    for line, scores in enumerate([scores for lines in by_line for scores in lines], 1):
+        if len(scores) > 1:
+            distance = max(int(record["distance"]) for record in records[line])
+            for name in [str(distance), *(["context"] if distance > 0 else [])]:
+                count = counts.setdefault(name, {"pronouns": 0, "right": 0})
+                count["pronouns"] += 1
+                count["right"] += scores[0] > max(scores[1:])
+    return counts
 
 
 def flat(texts: Texts) -> list[str]:

@@ -86,6 +86,27 @@ def test_gold_context_is_remembered(model: Path, translated: list[list[str]]) ->
         translator.translate_documents(DOCUMENTS, gold=gold[:-1])
 
 
+def test_translations_are_scored_in_context(model: Path, translated: list[list[str]]) -> None:
+    translator = Translator.from_pretrained(model, search=SearchSettings(batch_size=2))
+    given = [[[line, "Ein Hund ."] for line in lines] for lines in translated]
+    found = translator.score_documents(DOCUMENTS, given)
+    assert [len(lines) for lines in found] == [len(lines) for lines in DOCUMENTS]
+    one_by_one = translator.score_documents(DOCUMENTS, given, lanes=1)
+    alone = translator.score_documents(DOCUMENTS, given, context=0)
+    for number, lines in enumerate(found):
+        for place, scores in enumerate(lines):
+            assert scores == pytest.approx(one_by_one[number][place], rel=1e-4)
+            same = scores == pytest.approx(alone[number][place], rel=1e-4)
+            assert same == (place == 0)
+    with_blank = [[*DOCUMENTS[0][:1], "", *DOCUMENTS[0][1:]]]
+    given = [[*given[0][:1], [""], *given[0][1:]]]
+    (lines,) = translator.score_documents(with_blank, given)
+    assert lines[1] == [0.0]
+    assert [lines[0], *lines[2:]] == [pytest.approx(scores, rel=1e-4) for scores in found[0]]
+    with pytest.raises(UserError, match="`translations` has 2 lines"):
+        translator.score_documents(DOCUMENTS, [[["a"], ["b"]]])
+
+
 def test_blank_lines_end_documents(model, translated, with_blank_lines) -> None:
     found = command(model, with_blank_lines, "--documents", "blank", "--batch-size", 2)
     assert "\n".join(found) == "\n\n".join("\n".join(lines) for lines in translated)

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from fairseq_memtx.generation.documents import DocumentSearch, Reader, Sentences, WholeDocument
+from fairseq_memtx.generation.documents import (
+    DocumentScorer,
+    DocumentSearch,
+    Reader,
+    Sentences,
+    WholeDocument,
+)
 from fairseq_memtx.generation.generator import FastGenerator
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.lane_memory import LaneMemories, LaneRow
@@ -137,6 +143,50 @@ def test_the_memory_is_what_the_search_holds_for_the_sentence(name, data) -> Non
         assert len(keys) > len(words[2])  # some of it is of the sentences before
         torch.testing.assert_close(cache.keys.filled()[-len(keys) :], keys, **EXACT)
         torch.testing.assert_close(cache.values.filled()[-len(keys) :], values, **EXACT)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["feedback", "compressive"])
+def test_translations_are_scored_after_those_before_them(name, data) -> None:
+    task, model = task_and_model(data, name)
+    pad, eos = task.source_dictionary.pad(), task.source_dictionary.eos()
+    pairs = [task.dataset("valid")[number] for number in range(3)]
+    other = torch.tensor([4, 9, eos])
+    given = [[pair["target"], other] for pair in pairs]
+    given[1] = given[1][:1]
+    scorer, memory = DocumentScorer(Reader([model], pad)), None
+    alone = DocumentScorer(Reader([model], pad), context=0)
+    for number, pair in enumerate(pairs):
+        row = LaneRow(0, number, number - 1)
+        (found,) = scorer.score([row], [pair["source"]], [given[number]])
+        encoder_out = model.encoder(pair["source"][None], torch.tensor([len(pair["source"])]))
+        for words, score in zip(given[number], found, strict=True):
+            inputs = torch.cat([words[-1:], words[:-1]])[None]
+            logits, _ = model.decoder(inputs, encoder_out=encoder_out, memory=memory)
+            plain = logits[0].log_softmax(-1)[torch.arange(len(words)), words].sum()
+            torch.testing.assert_close(torch.tensor(score), plain.float(), rtol=1e-6, atol=1e-6)
+        inputs = torch.cat([pair["target"][-1:], pair["target"][:-1]])[None]
+        _, extra = model.decoder(inputs, encoder_out=encoder_out, memory=memory, keep_memory=True)
+        memory = extra["memory"]
+        (without,) = alone.score([row], [pair["source"]], [given[number]])
+        assert (without == pytest.approx(found, rel=1e-9)) == (number == 0)
+
+
+def test_scores_do_not_depend_on_lanes_and_are_those_of_an_ensemble(data) -> None:
+    task, one = task_and_model(data, "transformer-xl")
+    _, other = task_and_model(data, "feedback")
+    pairs = [task.dataset("valid")[number] for number in range(2)]
+    sources, given = [p["source"] for p in pairs], [[p["target"]] for p in pairs]
+    rows = [LaneRow(0, 5, -1), LaneRow(3, 9, -1)]
+    pad = task.source_dictionary.pad()
+    both = DocumentScorer(Reader([one, one], pad)).score(rows, sources, given)
+    single = DocumentScorer(Reader([one], pad)).score(rows, sources, given)
+    assert both == [pytest.approx(scores) for scores in single]
+    mixed = DocumentScorer(Reader([one, other], pad)).score(rows, sources, given)
+    assert mixed != [pytest.approx(scores) for scores in single]
+    for row, source, some, want in zip(rows, sources, given, single, strict=True):
+        (found,) = DocumentScorer(Reader([one], pad)).score([row], [source], [some])
+        assert found == pytest.approx(want, rel=1e-9)
 
 
 def test_a_sentence_without_words_stays_so_and_leaves_no_memory(data) -> None:

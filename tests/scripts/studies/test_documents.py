@@ -84,6 +84,28 @@ def test_pronouns_are_found_on_their_lines(tmp_path: Path) -> None:
             assert not all(pronouns.is_right(wrong, one) for one in line_records)
 
 
+def test_a_reference_is_right_where_it_is_likelier_than_all_others(tmp_path: Path) -> None:
+    from data_prep.sample.corpus import generate
+
+    generate(tmp_path, 1, 40)
+    texts, references, records = documents.held_out(tmp_path)
+
+    class Likes:
+        """Takes one form of a pronoun for likely."""
+
+        def score_documents(self, texts: list, given: list, context: int) -> list:
+            return [[[float("sie" in line.lower().split()) for line in some] for some in lines]
+                    for lines in given]  # fmt: skip
+
+    found = documents.contrastive(Likes(), texts, references, records, -1)  # type: ignore[arg-type]
+    context = found.pop("context")
+    assert context["pronouns"] == sum(
+        any(record["distance"] > 0 for record in line) for line in records.values()
+    )
+    assert 0 < context["right"] < context["pronouns"]
+    assert sum(found[name]["pronouns"] for name in found) == len(records)
+
+
 def made_up(system: str, right: int, contexts: tuple[str, ...] = ("all",)) -> dict:
     counts = {
         name: {"pronouns": 4, "right": right, "share": right / 4} for name in ("1", "2", "context")
@@ -92,6 +114,7 @@ def made_up(system: str, right: int, contexts: tuple[str, ...] = ("all",)) -> di
         "bleu": {"score": 20.0 + right, "signature": "signature"},
         "document_bleu": {"score": 21.0 + right, "signature": "signature"},
         "pronouns": counts,
+        "contrastive": counts,
     }
     return {
         "experiment": "documents-sample",
@@ -119,7 +142,8 @@ def test_the_table_has_a_row_for_each_system_and_the_cuts(tmp_path: Path) -> Non
     assert text.index("| sentence | 21.00 | 22.00 | 25.0 %") < text.index(
         "| transformer-xl | 24.00"
     )
-    assert "| transformer-xl | 100.0 %, 24.00 |" in text
+    assert "| transformer-xl | 100.0 %, 100.0 % |" in text
+    assert "| sentence | 25.0 % |  | 25.0 % | 25.0 % |" in text
     assert "sentence 1.5, transformer-xl 1.5" in text
     assert "4 at 1, 4 at 2" in text
     assert document_table.percent(None) == ""
