@@ -312,7 +312,7 @@ class Translator:
 
     def decode(self, tokens: torch.Tensor) -> str:
         """A hypothesis' numbers as raw text."""
-        pieces = self.task.target_dictionary.string(tokens.int().cpu()).split(" ")
+        pieces = self.task.target_dictionary.string(tokens.tolist()).split(" ")
         return self._after(text.join(pieces))
 
     def _asked(

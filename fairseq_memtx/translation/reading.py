@@ -27,7 +27,7 @@ def translation(
         source_subwords: of its sentence.
         is_source: `(S,)`, False where the batch has padding; None where no alignment is wanted.
     """
-    subwords = tuple(dictionary[int(token)] for token in hypothesis["tokens"][:-1])
+    subwords = tuple(dictionary[token] for token in hypothesis["tokens"].tolist()[:-1])
     alignment = attention = None
     if is_source is not None:
         alignment = _pairs(hypothesis["alignment"])

@@ -18,7 +18,7 @@ class Translation:
         text: it, as text.
         score: by which hypotheses are ranked: the log-probability over the length (subwords and end
             symbol) to the power of `lenpen`. Of a line that was cut: the mean over its parts,
-            weighted by their lengths.
+            weighted by their lengths. Of a given translation: `log_prob` over its length.
         subwords: of the translation, as the dictionary has them, without the end symbol.
         subword_scores: natural logarithm of each one's probability, and last that of the end
             symbol; of a line that was cut, the end symbols within it are left out.

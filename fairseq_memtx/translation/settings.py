@@ -62,8 +62,8 @@ class SearchSettings:
             (Post & Vilar 2018, Hu et al. 2019) come in their order; "" where there are none.
         seed: of what is drawn. With the number of a batch's first line, so that a translation that
             goes on after an interruption is what it would have been.
-        workers: processes of one thread each, which share the weights; 1 for this process alone,
-            with the threads that PyTorch has.
+        workers: processes of one thread each, which share the weights, for sentences; 1 for this
+            process alone, with the threads that PyTorch has. Documents are translated by this one.
 
     Raises:
         UserError: for values that are impossible, alone or together.

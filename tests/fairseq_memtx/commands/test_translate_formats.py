@@ -65,13 +65,15 @@ def test_the_formats_tell_the_same(model: Path, source: Path, tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize("form", ["columns", "jsonl"])
+@pytest.mark.parametrize(
+    "flags", ["columns", "jsonl", "columns --generator fairseq --sampling --temperature 2"]
+)
 def test_an_interrupted_translation_goes_on_in_each_format(
-    form: str, model: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flags: str, model: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from fairseq_memtx.translator import Translator
 
-    words = [model, "--input", source, "--block", 1, "--format", form, "--nbest", 2]
+    words = [model, "--input", source, "--block", 1, "--nbest", 2, "--format", *flags.split()]
     assert command(*words, "--output", tmp_path / "whole") == 0
     original, seen = Translator.nbest, []
 

@@ -34,9 +34,9 @@ def fail(kind: str, item: int) -> int:
     return item
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_results_come_in_order(workers: int) -> None:
-    results = list(ordered_map(make_slow_first, range(40), workers))
+@pytest.mark.parametrize(("workers", "shares_memory"), [(1, False), (3, False), (3, True)])
+def test_results_come_in_order(workers: int, shares_memory: bool) -> None:
+    results = list(ordered_map(make_slow_first, range(40), workers, shares_memory))
     assert results == [item * 10 for item in range(40)]
 
 
@@ -62,18 +62,21 @@ def test_an_error_in_a_worker_arrives(workers: int) -> None:
         list(ordered_map(partial(make_failing, "raise"), range(20), workers))
 
 
-def test_the_death_of_a_worker_is_told() -> None:
+@pytest.mark.parametrize("shares_memory", [False, True])
+def test_the_death_of_a_worker_is_told(shares_memory: bool) -> None:
     with pytest.raises(UserError, match="killed"):
-        list(ordered_map(partial(make_failing, "die"), range(20), 2))
+        list(ordered_map(partial(make_failing, "die"), range(20), 2, shares_memory))
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shares_memory", [False, True])
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path, shares_memory: bool) -> None:
     script = (
         "import itertools, os, time\n"
         "from tests.fairseq_memtx.ground.telling import make_telling\n"
         "from fairseq_memtx.ground.workers import ordered_map\n"
         "if __name__ == '__main__':\n"
-        "    for pid in ordered_map(make_telling, itertools.count(), 2): print(pid, flush=True)\n"
+        f"    pids = ordered_map(make_telling, itertools.count(), 2, {shares_memory})\n"
+        "    for pid in pids: print(pid, flush=True)\n"
     )
     path = tmp_path / "parent.py"
     path.write_text(script)
