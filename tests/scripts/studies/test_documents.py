@@ -87,7 +87,7 @@ def test_pronouns_are_found_on_their_lines(tmp_path: Path) -> None:
 def test_a_reference_is_right_where_it_is_likelier_than_all_others(tmp_path: Path) -> None:
     from data_prep.sample.corpus import generate
 
-    generate(tmp_path, 1, 40)
+    generate(tmp_path, 1, 320)
     texts, references, records = documents.held_out(tmp_path)
 
     class Likes:
