@@ -141,7 +141,8 @@ def run_group(name: str, files: Sequence[str], more: int, seed: int) -> dict[str
     }
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "not gpu", "--junitxml", str(report)]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "not gpu", "-o"]
+        command += ["junit_family=xunit1", "--junitxml", str(report)]
         started, before = time.monotonic(), children_seconds()
         done = subprocess.run([*command, *files], cwd=CHECKOUT, env=environment)
         if done.returncode not in (0, 1):
