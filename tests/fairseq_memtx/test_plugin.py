@@ -110,7 +110,8 @@ def hypotheses(out: str) -> int:
     return ("\n" + out).count("\nH-")
 
 
-def test_the_four_commands_in_the_checkout(checkout: Place, job: Job) -> None:
+@pytest.mark.slow
+def test_the_four_commands_each_in_a_process(checkout: Place, job: Job) -> None:
     assert "done training" in checkout.run(*job.train())
     generated = checkout.run(*job.generate())
     assert hypotheses(generated) == job.test_lines()
@@ -129,13 +130,15 @@ print("package:", sys.modules["fairseq_memtx"].__file__)
 """
 
 
-@pytest.mark.parametrize("where", ["outside", "installed"])
-def test_the_four_commands_elsewhere(
+@pytest.mark.parametrize("where", ["checkout", "outside", "installed"])
+def test_the_four_commands_find_the_package(
     where: str, job: Job, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """From another folder: by path without installing, by name once installed."""
-    if where == "outside":
-        home = CHECKOUT
+    """By name in the checkout, elsewhere by path without installing, by name once installed."""
+    home = CHECKOUT
+    if where == "checkout":
+        place = Place(CHECKOUT, "fairseq_memtx")
+    elif where == "outside":
         place = Place(tmp_path, str(CHECKOUT / "fairseq_memtx"))
     else:
         home = site = request.getfixturevalue("site_packages")
@@ -143,11 +146,11 @@ def test_the_four_commands_elsewhere(
     jobs = [job.train(), job.generate(), job.interactive(), job.validate()]
     jobs = [[*map(str, arguments), "--user-dir", place.user_dir] for arguments in jobs]
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
-    out = place.run("python", "-c", FOUR_IN_ONE, "jobs.json", stdin=SENTENCES)
+    out = place.run("python", "-c", FOUR_IN_ONE, tmp_path / "jobs.json", stdin=SENTENCES)
     package = Path(out.rpartition("package: ")[2].strip())
     assert package.resolve() == home / "fairseq_memtx" / "__init__.py"
     assert "done training" in out
-    assert hypotheses(out) == job.test_lines() + 2
+    assert hypotheses(out) == job.test_lines() + 2 and "BLEU4" in out
     assert "valid on 'valid' subset | loss" in out
 
 
