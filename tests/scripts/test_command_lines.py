@@ -18,6 +18,7 @@ SCRIPTS = {
     "bench_decoding.lengths": "bench_decoding.lengths",
     "bench_decoding.run": "bench_decoding",
     "bench_decoding.untrained": "bench_decoding.untrained",
+    "bench_decoding.workers": "bench_decoding.workers",
     "bench_training.memory": "bench_training.memory",
     "bench_training.losses": "bench_training.losses",
     "bench_training.profiling": "bench_training.profiling",
