@@ -10,8 +10,10 @@ from collections.abc import Sequence
 
 from fairseq_memtx import __version__
 from fairseq_memtx.commands import GROUPS, find, names
+from fairseq_memtx.ground.command_line import describe_os_error
 
 WRONG_USAGE = 2  # argparse's exit status
+NO_READER = 141  # the shell's exit status for SIGPIPE
 
 
 def help_text() -> str:
@@ -38,9 +40,23 @@ def refuse(word: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of `memtx`; returns the exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
     if "_ARGCOMPLETE" in os.environ:  # a shell asks for completion
         importlib.import_module("fairseq_memtx.commands.completion").answer()
+    try:
+        try:
+            return hand_on(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        if isinstance(error, BrokenPipeError):  # its reader has enough, as in `memtx --help | head`
+            return NO_READER
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        return 1
+
+
+def hand_on(words: list[str]) -> int:
+    """Answer what is asked of `memtx` itself, or call the command that is named; the status."""
     if not words or words[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0

@@ -8,6 +8,7 @@ import logging
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ def run(work: Callable[[], Any], argv: list[str] | None = None) -> int:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
     )
     logging.getLogger("fairseq").setLevel(logging.WARNING)
+    # fairseq calls it as it is imported; there is nothing that a user could do.
+    warnings.filterwarnings("ignore", ".*torch.jit.script.* is deprecated", FutureWarning)
     logger.info("%s", ", ".join(f"{name} {version}" for name, version in versions().items()))
     logger.info("command: %s", " ".join(sys.argv if argv is None else argv))
     try:

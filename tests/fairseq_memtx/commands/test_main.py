@@ -1,8 +1,10 @@
 """The command `memtx`: its list, its help, and how it hands the line on."""
 
 import importlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +41,24 @@ def test_a_wrong_word_is_refused(word: str, meant: str, capsys: pytest.CaptureFi
     told = capsys.readouterr().err
     assert told.startswith(f"error: `{word}` is no command of memtx{meant}")
     assert told.count("\n") == 1
+
+
+def test_a_reader_may_have_enough() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as nobody:
+        line = [sys.executable, "-m", "fairseq_memtx", "--help"]
+        done = subprocess.run(line, stdout=nobody, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (main.NO_READER, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk here")
+def test_a_disk_may_be_full() -> None:
+    with open("/dev/full", "wb") as full:
+        line = [sys.executable, "-m", "fairseq_memtx", "--help"]
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: the disk is full") and done.stderr.count(b"\n") == 1
 
 
 def test_help_of_all_commands_imports_neither_torch_nor_fairseq() -> None:
