@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 namespace memtx {
 namespace {
@@ -16,7 +17,19 @@ IntRows rounded(const Kernels& kernels, const float* x, int rows, int inputs, Ro
   return found;
 }
 
+int32_t sum_of(const WeightRows& rows, int row) {
+  if (rows.sums != nullptr) return rows.sums[row];
+  const int8_t* from = rows.ints + static_cast<size_t>(row) * rows.inputs;
+  return std::accumulate(from, from + rows.inputs, int32_t{0});
+}
+
 }  // namespace
+
+std::vector<int32_t> sums_of(const WeightRows& rows) {
+  std::vector<int32_t> found;
+  for (int o = 0; rows.ints != nullptr && o < rows.outputs; o++) found.push_back(sum_of(rows, o));
+  return found;
+}
 
 Linear::Linear(const Kernels& kernels, const WeightRows& rows) {
   packed_.outputs = rows.outputs;
@@ -62,10 +75,7 @@ void Linear::pack_ints(const Kernels& kernels, const WeightRows& rows, const int
         memset(rest, 0, 4);
         memcpy(rest, from + 4 * whole, rows.inputs - 4 * whole);
       }
-      int32_t total = 0;
-      if (kernels.input_shift != 0)
-        for (int k = 0; k < rows.inputs; k++) total += from[k];
-      offsets_[o] = kernels.input_shift * total;
+      offsets_[o] = kernels.input_shift == 0 ? 0 : kernels.input_shift * sum_of(rows, row);
       scales_[o] = real ? rows.scales[row] : 0.0f;
     }
   packed_.ints = ints_.data();

@@ -17,7 +17,11 @@ struct WeightRows {
   const int8_t* ints = nullptr;   // (O, I) with
   const float* scales = nullptr;  // (O,)
   const float* bias = nullptr;    // (O,) or null
+  const int32_t* sums = nullptr;  // (O,) of the integers of each row; null where not known
 };
+
+// The sums of rows of integers; none where they are floats.
+std::vector<int32_t> sums_of(const WeightRows& rows);
 
 // Room for the rounded inputs of one product at a time.
 struct RoundingRoom {

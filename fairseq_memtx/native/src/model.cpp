@@ -135,10 +135,13 @@ void Model::read_decoder(Parts& parts) {
     memory_norm = Norm(parts, "memory.norm", dim);
   }
   by_rows = parts.has_rows("output");
-  if (by_rows)
+  if (by_rows) {
     output_rows = parts.rows("output", dim, words);
-  else
+    output_sums = sums_of(output_rows);
+    if (!output_sums.empty()) output_rows.sums = output_sums.data();
+  } else {
     output = parts.linear("output", dim, words);
+  }
 }
 
 int Reach::first(int position) const {

@@ -112,6 +112,7 @@ class Model {
 
   Linear output;
   WeightRows output_rows;  // for shortlists, in place of `output`
+  std::vector<int32_t> output_sums;
   bool by_rows;
 
   // Encoded sources: (rows of all sentences, encoder's C), written to `out`.
