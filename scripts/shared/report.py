@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: the arrows of scripts/ point down only.
 KINDS = {
     "route": "scripts.studies.remedy_table",
-    "evaluations": "scripts.studies.char_table",
+    "evaluations": "scripts.studies.characters.table",
     "contexts": "scripts.studies.document_table",
 }
 RUNS = "scripts.grid.pages"

@@ -27,8 +27,9 @@ from scripts.experiment.folders import ExperimentFolder, Run
 from scripts.experiment.stages.train import RunTraining, train_each
 from scripts.shared import provenance
 from scripts.shared.report import report
-from scripts.studies import char_text, flags
-from scripts.studies.char_configs import (
+from scripts.studies import flags
+from scripts.studies.characters import text
+from scripts.studies.characters.configs import (
     BLOCK,
     DEPTH,
     EXPERIMENT,
@@ -130,7 +131,7 @@ def record(training: CharTraining, command: str) -> dict:
     folder = training.folder
     settings = json.loads(folder.settings.read_bytes())
     trained = json.loads(folder.result("train").read_bytes())
-    counts = char_text.read_counts(training.experiment_folder)
+    counts = text.read_counts(training.experiment_folder)
     commit, dirty = provenance.git_state()
     kept = ("updates", "epochs", "target_tokens", "train_nll_loss", "valid_nll_loss", "curves")
     evaluations = {name: shell.shell_line(words) for name, words in training.evaluations().items()}
@@ -188,7 +189,7 @@ def resolve(args: argparse.Namespace) -> Experiment:
 def compare(args: argparse.Namespace) -> None:
     """Prepare, train, evaluate, record and report."""
     runs = trainings(args)
-    char_text.prepare(char_text.find_text(args.corpora, TEXT), runs[0].experiment_folder)
+    text.prepare(text.find_text(args.corpora, TEXT), runs[0].experiment_folder)
     if "train" in args.stages:
         train_each(runs, args.jobs)
     if "evaluate" in args.stages:

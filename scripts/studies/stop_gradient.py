@@ -28,8 +28,8 @@ from fairseq_memtx.ground.files import write_bytes
 from scripts.experiment.folders import ExperimentFolder
 from scripts.shared import benchmark
 from scripts.shared.benchmark import add_record, markdown, read_records, spread
-from scripts.studies import char_text
-from scripts.studies.char_configs import DEPTH, EXPERIMENT, MODELS, TEXT, train_command
+from scripts.studies.characters import text
+from scripts.studies.characters.configs import DEPTH, EXPERIMENT, MODELS, TEXT, train_command
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def table(found: Sequence[dict]) -> str:
 def run(args: argparse.Namespace) -> None:
     """Prepare the text, train, and make the table."""
     folder = ExperimentFolder((args.runs_dir / EXPERIMENT.name).resolve())
-    char_text.prepare(char_text.find_text(args.corpora, TEXT), folder)
+    text.prepare(text.find_text(args.corpora, TEXT), folder)
     for name in STUDIED:
         record = bench(name, folder.data_bin, args.updates, args.seeds)
         add_record(args.out / "stop_gradient.jsonl", record, "model")

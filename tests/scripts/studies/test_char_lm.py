@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fairseq_memtx.ground import shell
-from fairseq_memtx.ground.errors import UserError
-from scripts.studies import char_lm, char_table, char_text
-from scripts.studies.char_configs import EXPERIMENT, MODELS, evaluate_command, train_command
+from scripts.studies import char_lm
+from scripts.studies.characters import table
+from scripts.studies.characters.configs import EXPERIMENT, MODELS, evaluate_command, train_command
 
 TEXT = "First Citizen:\nSpeak, speak.\n\nAll:\nResolved. resolved.\n" * 20
 
@@ -55,34 +55,6 @@ def run(folder: Path, *flags: str) -> int:
     return char_lm.main(["--corpora", str(folder / "corpora"), *places, *flags])
 
 
-def test_a_text_is_split_at_line_ends_and_nothing_is_lost():
-    parts = char_text.split_text(TEXT)
-    assert list(parts) == ["train", "valid", "test"]
-    joined = "".join(line + "\n" for lines in parts.values() for line in lines)
-    assert joined == TEXT
-    sizes = [sum(len(line) + 1 for line in lines) / len(TEXT) for lines in parts.values()]
-    assert sizes == pytest.approx([0.9, 0.05, 0.05], abs=0.03)
-    assert char_text.spell("a bc") == "a ▁ b c"
-    assert char_text.spell("") == ""
-
-
-@pytest.mark.parametrize(
-    ("parts", "message"),
-    [
-        ({"train": ["ab"], "valid": ["ac"], "test": ["a"]}, "'c' of valid does not occur in train"),
-        (
-            {"train": ["a\tb"], "valid": ["a"], "test": ["a"]},
-            r"train holds '\\t'",
-        ),
-        ({"train": ["a▁"], "valid": ["a"], "test": ["a"]}, "holds '▁'"),
-        ({"train": ["a"], "valid": ["a"], "test": []}, "`test` gets no line"),
-    ],
-)
-def test_text_that_the_spelling_would_change_is_refused(parts, message):
-    with pytest.raises(UserError, match=message):
-        char_text.check(parts)
-
-
 def test_all_stages_leave_records_and_a_table(folders, capsys):
     assert run(folders, "--models", "transformer,compressive", "--seeds", "1,2") == 0
     place = folders / "results" / "tinyshakespeare"
@@ -95,7 +67,7 @@ def test_all_stages_leave_records_and_a_table(folders, capsys):
     assert set(records[0]["evaluations"]) == {"alone", "in order", "longer"}
     assert str(folders) not in json.dumps(records)
     page = (place / "table.md").read_text(encoding="utf-8")
-    assert page == char_table.table(records)
+    assert page == table.table(records)
     assert (
         "| transformer | 2 | 1,234 | 2.400 (2.300-2.500) | 2.400 (2.400-2.400) |"
         " 2.400 (2.400-2.400) |  |" in page

@@ -1,0 +1,1 @@
+"""The text, the models and the table of the studies of characters."""
