@@ -83,6 +83,8 @@ def bench(args: argparse.Namespace) -> None:
     path = args.out / f"{NAME}.jsonl"
     for name in args.rows:
         for depth in ROWS[name].depths:
+            if args.depths and depth not in args.depths:
+                continue
             if not is_measured(path, row=name, depth=depth):
                 add_record(path, measured(args, name, depth), "row", "depth")
                 write_table(args.out)
@@ -211,6 +213,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.bench_decoding.goals``."""
     parser = benchmark.flags("scripts.bench_decoding.goals", __doc__, OUT, rounds=7)
     parser.add_argument("--rows", type=names_of_rows, default=tuple(ROWS), help=", ".join(ROWS))
+    parser.add_argument("--depths", type=command_line.int_list, help="of the rows; default: all")
     parser.add_argument(
         "--models", type=Path, default=MODELS, help=f"made where missing; default: {MODELS}"
     )
