@@ -69,6 +69,7 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
             self.generator_options = dataclasses.replace(self.generator_options, generator="fast")
         self._documents: dict[str, Documents] = {}
         self._search: DocumentSearch | None = None
+        self._told_of_lines = False
         self._memories: dict[str, LaneMemories] = {}
 
     def build_model(self, cfg, from_checkpoint=False):
@@ -175,6 +176,7 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
             UserError: for a prefix or constraints.
         """
         if "lanes" not in sample:
+            self._tell_of_lines()
             return super().inference_step(generator, models, sample, prefix_tokens, constraints)
         if prefix_tokens is not None or constraints is not None:
             raise UserError(f"--prefix-size and --constraints cannot be used with --task {NAME}")
@@ -188,6 +190,14 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
             pad = self.target_dictionary.pad()
             gold = [row[row.ne(pad)] for row in sample["target"]]
         return search.translate(sample["net_input"], lane_rows(sample), gold)
+
+    def _tell_of_lines(self) -> None:
+        if not self._told_of_lines:
+            logger.info(
+                "lines are translated as sentences, without memory: `memtx translate --documents`"
+                " translates documents"
+            )
+        self._told_of_lines = True
 
     def _with_memory(self, sample: dict[str, Any], name: str | None) -> dict[str, Any]:
         """The batch with its lanes among the model's arguments."""

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fairseq_memtx.generation.documents import DocumentSearch
+from fairseq_memtx.generation.generator import FastGenerator
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.lane_memory import LaneMemories
 from tests.fairseq_memtx.document_training import (
@@ -209,6 +211,24 @@ def test_validation_leaves_no_trace_in_training(data, tmp_path) -> None:
     assert_equal(plain["model"], validated["model"])
 
 
+def test_bleu_in_validation_is_that_of_documents(data, tmp_path, caplog, monkeypatch) -> None:
+    found: list[list[int]] = []
+    translated = DocumentSearch.translate
+
+    def note(self, net_input, rows, gold=None):
+        found.append([row.sentence for row in rows])
+        return translated(self, net_input, rows, gold)
+
+    monkeypatch.setattr(DocumentSearch, "translate", note)
+    flags = [*MODELS["transformer-xl"].split(), "--max-epoch", "1", "--no-epoch-checkpoints"]
+    flags += ["--eval-bleu", "--eval-bleu-args", '{"beam": 2, "max_len_b": 4}', "--no-save"]
+    with caplog.at_level(logging.INFO):
+        run_training(data, tmp_path, *flags, "--eval-tokenized-bleu", "--log-format", "simple")
+    assert sorted(n for batch in found for n in batch) == list(range(sum(VALID)))
+    assert "documents are searched by --memtx-generator fast" in caplog.text
+    assert "| bleu " in caplog.text
+
+
 @pytest.mark.parametrize(
     "flags, says",
     [
@@ -231,6 +251,18 @@ def test_what_documents_cannot_have_is_refused(flags, says, data, tmp_path) -> N
     with pytest.raises(UserError, match=says) as refusal:
         run_training(data, tmp_path, *SAVING.split(), *flags.split())
     assert "\n" not in str(refusal.value)
+
+
+def test_lines_without_a_document_are_sentences(data, caplog) -> None:
+    task, model = task_and_model(data, "transformer-xl")
+    generator = FastGenerator([model], task.target_dictionary, beam_size=2, max_len_b=3)
+    sources = [torch.tensor([5, 6, 2]), torch.tensor([7, 2])]
+    lines = task.build_dataset_for_inference(sources, [3, 2])
+    batches = task.get_batch_iterator(lines, max_sentences=2).next_epoch_itr(shuffle=False)
+    with caplog.at_level(logging.INFO):
+        found = [task.inference_step(generator, [model], batch) for batch in batches]
+    assert sum(map(len, found)) == 2
+    assert caplog.text.count("lines are translated as sentences, without memory") == 1
 
 
 def test_a_batch_without_a_limit_is_refused(data) -> None:
