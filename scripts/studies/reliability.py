@@ -197,6 +197,8 @@ def table(found: Sequence[dict]) -> str:
     lines = ["# What survives", "", *EXPLANATION, "", *benchmark.markdown(HEADER, rows), ""]
     for one in ranked:
         lines += [f"- failed: `{test}`" for test in one["failed"]]
+    missing = [f"`{name}`" for name in GROUPS if name not in {one["name"] for one in found}]
+    lines += ["", f"Not measured yet: {', '.join(missing)}."] if missing else []
     lines += ["", *sorted({f"{benchmark.conditions(one)}." for one in found}), ""]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
 

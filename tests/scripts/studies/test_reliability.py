@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.shared import benchmark
+from scripts.shared import benchmark, publishing
 from scripts.studies import reliability
 
 TESTS = """
@@ -66,6 +66,7 @@ def test_tries_are_counted_and_failures_named(small: Path) -> None:
     page = (small / "table.md").read_text()
     assert "| made up: faults | 6 | 20 | 16 | 1 of 4 |" in page
     assert page.count("- failed: `") == 3
+    assert "Not measured yet: `interrupted`, `saving`" in page
 
 
 def test_a_group_runs_again_in_place_of_the_old(small: Path) -> None:
@@ -93,3 +94,10 @@ def test_every_file_of_the_folder_is_in_a_group() -> None:
         reliability.CHECKOUT / file for file in listed
     }
     assert [file for file in listed if not (reliability.CHECKOUT / file).is_file()] == []
+
+
+def test_the_published_table_is_that_of_its_records() -> None:
+    place = publishing.RESULTS / "reliability"
+    found = benchmark.read_records(place / "records.jsonl")
+    assert reliability.table(found) == (place / "table.md").read_text(encoding="utf-8")
+    assert {one["name"] for one in found} <= set(reliability.groups())
