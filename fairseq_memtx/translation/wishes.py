@@ -79,7 +79,7 @@ class Wishes:
     def _constrained(self, parts: list[Part], words: Sequence[str], line: int) -> list[Part]:
         """A line's only part with its constraints."""
         if isinstance(words, str):
-            raise UserError(f"the constraints of line {line + 1} have to be a list, but are a text")
+            raise UserError(f"the constraints of line {line + 1} are one text: give a list")
         found = [self._numbers(word, line, "constraint") for word in words]
         found = [one for one in found if one.ids]
         if not found:
@@ -106,8 +106,7 @@ class Wishes:
     def _numbers(self, text: str, line: int, what: str) -> Numbers:
         if not isinstance(text, str):
             raise UserError(
-                f"the {what} of line {line + 1} has to be text (str), but is a"
-                f" {type(text).__name__}"
+                f"the {what} of line {line + 1} is a {type(text).__name__}: it has to be text (str)"
             )
         found = numbers(self._pieces(text), self._dictionary)
         if self._dictionary.unk() in found.ids:
@@ -118,7 +117,7 @@ class Wishes:
 
 def _refuse_blank(parts: list[Part], line: int, what: str) -> None:
     if not parts:
-        raise UserError(f"line {line + 1} is blank, but has a {what}: leave it out there")
+        raise UserError(f"line {line + 1} is blank: leave out its {what}")
 
 
 def _one_each(wishes: Iterable[Any], asked: Asked, name: str) -> list[Any]:
@@ -126,7 +125,5 @@ def _one_each(wishes: Iterable[Any], asked: Asked, name: str) -> list[Any]:
     found = None if isinstance(wishes, str | bytes) else list(wishes)
     if found is None or len(found) != len(asked):
         counted = "a single text" if found is None else f"a list of {len(found)}"
-        raise UserError(
-            f"`{name}` has to have one for each of the {len(asked)} lines, but is {counted}"
-        )
+        raise UserError(f"`{name}` is {counted}: it needs one for each of the {len(asked)} lines")
     return found

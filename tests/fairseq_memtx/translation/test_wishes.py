@@ -59,10 +59,10 @@ def test_constrained_translations_have_their_words(constrained: Translator, text
 @pytest.mark.parametrize(
     ("wishes", "says"),
     [
-        ({"prefixes": ["a"]}, "`prefixes` has to have one for each of the 2 lines, but is a list"),
-        ({"prefixes": "ab"}, "but is a single text"),
-        ({"prefixes": ["", "a"]}, "line 8 is blank, but has a prefix"),
-        ({"prefixes": ["", None]}, "the prefix of line 8 has to be text .str., but is a NoneType"),
+        ({"prefixes": ["a"]}, "`prefixes` is a list of 1: it needs one for each of the 2 lines"),
+        ({"prefixes": "ab"}, "`prefixes` is a single text: it needs"),
+        ({"prefixes": ["", "a"]}, "line 8 is blank: leave out its prefix"),
+        ({"prefixes": ["", None]}, "the prefix of line 8 is a NoneType: it has to be text .str."),
         ({"prefixes": ["Der " * 20, ""]}, "the prefix of line 7 has .* but .* may have 12: allow"),
         ({"constraints": [["a"], []]}, "constraints need the setting `constraints`"),
         ({"prefixes": ["", ""], "constraints": [[], []]}, "`prefixes` and `constraints` exclude"),
@@ -74,7 +74,7 @@ def test_wishes_that_cannot_be_kept_to(wishes: dict, says: str, fast: Translator
 
 
 def test_constraints_that_cannot_be_kept_to(constrained: Translator, monkeypatch) -> None:
-    with pytest.raises(UserError, match="the constraints of line 1 have to be a list"):
+    with pytest.raises(UserError, match="the constraints of line 1 are one text"):
         constrained.translate(["A dog ."], constraints=["Hund"])
     with pytest.raises(UserError, match=r"the constraints of line 1 have .* may have 12: allow"):
         constrained.translate(["A dog ."], constraints=[["Der Hund und die Katze lesen ein Buch"]])
