@@ -4,6 +4,8 @@
 signatures; cased, 13a tokenisation.
 
 ``memtx score --model M --source S --hypotheses H``: a line for each pair, for rerankers.
+
+``memtx score --model M --contrastive SUITE``: how often references win against wrong variants.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairseq_memtx.commands import model_scores
+from fairseq_memtx.commands import contrastive_scores, model_scores
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
@@ -79,14 +81,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``memtx score``."""
     parser = argparse.ArgumentParser(prog="memtx score", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--hypotheses", type=Path, required=True, help="detokenised translations")
+    add("--hypotheses", type=Path, help="detokenised translations")
     add("--references", type=Path, help="untouched references")
     add("--source", type=Path,
         help="with --references: also score the source itself, as the translation of who copies;"
         " with --model: what was translated")  # fmt: skip
     add("--baseline", type=Path, help="also test the difference to these translations")
     defaults = model_scores.add_flags(parser)
+    contrastive_scores.add_flags(parser)
     args = parser.parse_args(argv)
+    if args.hypotheses is None and args.contrastive is None:
+        parser.error("the following arguments are required: --hypotheses")
     args.model_defaults = defaults
     return args
 
@@ -97,6 +102,10 @@ def score_as_told(args: argparse.Namespace) -> None:
     Raises:
         UserError: for flags that exclude each other, or files that cannot be used.
     """
+    contrastive_scores.refuse_contradictions(args)
+    if args.contrastive is not None:
+        contrastive_scores.print_accuracy(args)
+        return
     model_scores.refuse_contradictions(args, args.model_defaults)
     if args.model is None:
         score_files(args)
