@@ -1,7 +1,9 @@
 """Refuses flags of generation, data and training that cannot be together, in one line.
 
 Stock: assertions and KeyErrors, some of them only after the model and the data are loaded, or once
-the first sentence is translated. May go once fairseq looks at its flags before it begins.
+the first sentence is translated; a training that ends well, having trained nothing
+(`--write-checkpoints-asynchronously`), or saves only its last checkpoint (`--use-sharded-state`).
+May go once fairseq looks at its flags before it begins.
 """
 
 from __future__ import annotations
@@ -149,6 +151,13 @@ def _of_typing(args: argparse.Namespace) -> Iterator[str]:
 
 
 def _of_training(args: argparse.Namespace) -> Iterator[str]:
+    if args.write_checkpoints_asynchronously and importlib.util.find_spec("iopath") is None:
+        yield (
+            "--write-checkpoints-asynchronously needs the package iopath, which is not here: leave"
+            " it out"
+        )
+    if args.use_sharded_state and args.ddp_backend != "fully_sharded":
+        yield "--use-sharded-state is for --ddp-backend fully_sharded: leave it out"
     if not _is_dictionary(args.optimizer_overrides):
         yield f"--optimizer-overrides is {args.optimizer_overrides!r}: it has to be a dictionary"
     if os.path.exists(args.save_dir) and not os.path.isdir(args.save_dir):

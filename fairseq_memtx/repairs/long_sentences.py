@@ -30,7 +30,7 @@ def apply() -> None:
     from fairseq.tasks import FairseqTask
     from fairseq.trainer import Trainer
 
-    wrap(Trainer, "get_train_iterator", _for_training)
+    wrap(Trainer, "get_train_iterator", _to_train_on)
     wrap(Trainer, "get_valid_iterator", _for_training)
     wrap(FairseqTask, "get_batch_iterator", _for_any)
     wrap(FairseqDataset, "batch_by_size", _batch_the_others)
@@ -42,6 +42,19 @@ def _for_training(stock: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return stock(*args, **kwargs)
     finally:
         _in_training.reset(token)
+
+
+def _to_train_on(stock: Callable[..., Any], trainer: Any, *args: Any, **kwargs: Any) -> Any:
+    try:
+        return _for_training(stock, trainer, *args, **kwargs)
+    except Exception as error:
+        # What is too long for --max-tokens was left out before, as too long for the model.
+        if "The dataset is empty" not in str(error):
+            raise
+        raise UserError(
+            "no sentence is left to train on: the data is empty, or all are longer than the model"
+            f" takes or than --max-tokens ({trainer.cfg.dataset.max_tokens})"
+        ) from error
 
 
 def _for_any(stock: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -153,10 +153,12 @@ def without_repeats(ran: Ran, place: Place) -> bool:
 
 
 def aligned(ran: Ran, place: Place) -> bool:
-    """Each word of a hypothesis has its place in the source."""
-    found = [text.split() for some in lines(ran, "A").values() for text in some]
-    pairs = zip(every(ran), found, strict=True)
-    return all(len(line.words) == len(places) > 0 for line, places in pairs)
+    """Each word of a hypothesis, but not its end, has its place in the source."""
+    places, scores = (
+        [len(text.split()) for some in lines(ran, letter).values() for text in some]
+        for letter in "AP"
+    )
+    return len(places) > 0 and places == [number - 1 for number in scores]
 
 
 def aligned_softly(ran: Ran, place: Place) -> bool:
@@ -213,7 +215,7 @@ GENERATION: dict[str, tuple[Case, ...]] = {
         refused("--beam 0", "--beam is 0: it has to be at least 1"),
     ),
     "--nbest": (Case("--nbest 2", times(2)),),
-    "--max-len-a": (Case("--max-len-a 0.2 --max-len-b 2", of_length(1, 8)),),
+    "--max-len-a": (Case("--max-len-a 0.05 --max-len-b 1", of_length(1, 5)),),
     "--max-len-b": (Case("--max-len-b 3", of_length(1, 3)),),
     "--min-len": (
         Case("--min-len 8", of_length(8, 8)),
@@ -375,7 +377,7 @@ DATA: dict[str, tuple[Case, ...]] = {
     "--max-tokens": (
         Case("--max-tokens 60", unchanged),
         trained("--max-tokens 12", says("more than --max-tokens (12): left out")),
-        trained("--max-tokens 2", None, "no sentence fits"),
+        trained("--max-tokens 2", None, "no sentence is left to train on"),
         refused("--max-tokens 0", "--max-tokens is 0: it has to be at least 1"),
         typed("--max-tokens 3", unchanged),
     ),
@@ -557,8 +559,8 @@ CHECKPOINT: dict[str, tuple[Case, ...]] = {
     ),
     "--load-checkpoint-on-all-dp-ranks": (trained("--load-checkpoint-on-all-dp-ranks"),),
     "--write-checkpoints-asynchronously": (
-        trained("--write-checkpoints-asynchronously"),
-        trained("--save-async"),
+        trained("--write-checkpoints-asynchronously", None, "needs the package iopath"),
+        trained("--save-async", None, "needs the package iopath"),
     ),
 }
 
@@ -600,7 +602,9 @@ RANKS: dict[str, tuple[Case, ...]] = {
     "--no-reshard-after-forward": (trained("--no-reshard-after-forward"),),
     "--fp32-reduce-scatter": (trained("--fp32-reduce-scatter"),),
     "--cpu-offload": (trained("--cpu-offload"),),
-    "--use-sharded-state": (trained("--use-sharded-state"),),
+    "--use-sharded-state": (
+        trained("--use-sharded-state", None, "is for --ddp-backend fully_sharded"),
+    ),
     "--not-fsdp-flatten-parameters": (trained("--not-fsdp-flatten-parameters"),),
 }
 

@@ -53,6 +53,8 @@ def read(command: str, flags: str, kind: str = "") -> argparse.Namespace:
         ),
         ("interactive", "--input /nowhere/x", "there is no file `/nowhere/x`"),
         ("train", "--optimizer-overrides [1]", "it has to be a dictionary"),
+        ("train", "--save-async", "needs the package iopath"),
+        ("train", "--use-sharded-state", "is for --ddp-backend fully_sharded"),
         ("train", "--zero-sharding os", "needs the package fairscale"),
         ("train", "--distributed-world-size 99", "start the ranks one by one"),
     ],

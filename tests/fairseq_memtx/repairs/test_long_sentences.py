@@ -75,6 +75,12 @@ def test_training_and_its_validation_go_on_without_them(
     assert load(tmp_path / "save/checkpoint_last.pt")["extra_state"]["val_loss"] > 0
 
 
+def test_a_training_of_nothing_is_refused(tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", 12)
+    with pytest.raises(UserError, match=r"no sentence is left to train on: .*--max-tokens \(1\)"):
+        run_training(data, tmp_path / "save", "--max-tokens", "1", "--disable-validation")
+
+
 def test_defect_stock_ends_in_an_assertion() -> None:
     """Fails once fairseq skips them, or says what to do."""
     stock = FairseqDataset.batch_by_size.__wrapped__
