@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -47,10 +46,6 @@ def print_scores(args: argparse.Namespace) -> None:
                 sys.stdout.buffer.flush()
     except FloatingPointError as error:
         raise UserError(str(error)) from error
-    except BrokenPipeError:
-        # Python would write what is left when the file is closed, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise UserError("the reader of the scores ended before them") from None
 
 
 def told(found: Sequence[Translation], first: int, form: str) -> Iterator[str]:
