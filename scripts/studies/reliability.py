@@ -48,6 +48,10 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "trainings interrupted by signals, SIGKILL or half a save; they end as uninterrupted ones",
         (f"{FOLDER}/test_interrupted.py", f"{TRAINING}/test_bitwise_resuming.py"),
     ),
+    "signals": (
+        "other commands ended by a signal; what is finished stays, and they go on",
+        (f"{FOLDER}/test_signals.py",),
+    ),
     "saving": (
         "each system call of a save fails or is the last; no file is half-written",
         (f"{FOLDER}/test_saving_faults.py", f"{TRAINING}/test_whole_checkpoints.py"),
