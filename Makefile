@@ -21,7 +21,7 @@ demo: venv  ## the whole job on the sample: data, training, decoding, scores, ta
 test: venv  ## all default tests (ARGS=... is passed to pytest)
 	@$(TEST_THREADS) .venv/bin/python -m pytest -n 2 $(ARGS)
 
-# What fails first when a building block is wrong: about 45 s of processor time, on two cores half of it.
+# What fails first when a building block is wrong: about 30 s of processor time, on two cores half of it.
 FAST := tests/test_architecture.py tests/test_hygiene.py tests/fairseq_memtx/engine/test_sweeps.py \
     $(addprefix tests/fairseq_memtx/,ground compute decoding modules)
 SLOWER := tests/fairseq_memtx/decoding/gpu tests/fairseq_memtx/modules/test_segment_attention.py
