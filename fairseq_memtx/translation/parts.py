@@ -1,6 +1,6 @@
 """What is searched for as one sentence, and batches of it.
 
-Size legend: B sentences of a batch, P subwords of its longest prefix.
+Size legend: B sentences of a batch, T tokens of the longest prefix of their targets.
 """
 
 import logging
@@ -51,7 +51,7 @@ def numbers(pieces: Sequence[str], dictionary: Any) -> Numbers:
 
 
 def prefix_tokens(parts: Sequence[Part], pad: int) -> Tensor | None:
-    """`(B, P)`: the prefixes of a batch, with padding behind; None where there are none."""
+    """`(B, T)`: the prefixes of a batch, with padding behind; None where there are none."""
     longest = max((len(part.prefix.ids) for part in parts if part.prefix), default=0)
     if longest == 0:
         return None
