@@ -2,9 +2,10 @@
 
 After its search each model reads the sentence and the chosen translation once, as a training reads
 a pair, and so leaves the memory for the next one. That is what its state in the search holds for
-that hypothesis (a test compares the two), but the other beams' states need not be taken apart, an
-ensemble's models all get the translation that was chosen together, and a reference can take its
-place (gold context).
+that hypothesis (a test compares the states; what does not fit any more is compressed at the end of
+the sentence, as in training), but the other beams' states need not be taken apart, an ensemble's
+models all get the translation that was chosen together, and a reference can take its place (gold
+context).
 
 Size legend: B sentences, S source positions, T target positions.
 """
