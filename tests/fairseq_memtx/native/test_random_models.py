@@ -10,7 +10,7 @@ from tests.fairseq_memtx.generation import draws
 from tests.fairseq_memtx.native import compare
 
 FEW = 25
-MANY = 3000
+MANY, CHUNK = 3225, 100
 
 
 def compare_one(seed: int) -> compare.Watched:
@@ -32,6 +32,13 @@ def test_the_engine_finds_what_the_python_search_finds(seed: int, engine: Any) -
 
 
 @pytest.mark.slow
-def test_the_engine_finds_what_the_python_search_finds_many_times(engine: Any) -> None:
-    watched = [compare_one(seed) for seed in range(FEW, MANY)]
-    assert sum(w.num_found for w in watched) > MANY / 4
+@pytest.mark.parametrize("first", range(FEW, MANY, CHUNK))
+def test_the_engine_finds_what_the_python_search_finds_many_times(first: int, engine: Any) -> None:
+    """At the level that `$MEMTX_NATIVE_LEVEL` names, or the best."""
+    num_found = 0
+    for seed in range(first, first + CHUNK):
+        try:
+            num_found += compare_one(seed).num_found
+        except Exception as error:
+            raise AssertionError(f"seed {seed}") from error
+    assert num_found > CHUNK / 2
