@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` and `make test`. Each makes .venv first where it is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv peers demo test test-fast coverage lint clean
+.PHONY: help venv peers demo test test-fast coverage sanitize lint clean
 
 # One thread for each of pytest's two workers; more only get in each other's way.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -32,6 +32,12 @@ test-fast: venv  ## tests of the building blocks alone, in under a minute
 coverage: venv  ## all default tests, with the lines they do not reach; pages in htmlcov/
 	@$(TEST_THREADS) .venv/bin/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered \
 	    --cov-report=html $(ARGS)
+
+# The library that is tested is compiled with them, not Python, which leaks by design.
+sanitize: venv  ## the native engine's tests with AddressSanitizer and UBSan (g++)
+	@$(TEST_THREADS) CXX="g++ -g -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	    LD_PRELOAD="$$(g++ -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
+	    .venv/bin/python -m pytest tests/fairseq_memtx/native $(ARGS)
 
 lint: venv  ## style, formatting and types
 	@.venv/bin/ruff check .

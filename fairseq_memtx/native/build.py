@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -84,17 +85,21 @@ def units(machine: str) -> list[Unit]:
     return made
 
 
-def compiler() -> str:
-    """The C++ compiler: `$CXX`, or the first of the usual names.
+def compiler() -> list[str]:
+    """The C++ compiler: `$CXX`, which may have flags too, or the first of the usual names.
 
     Raises:
         BuildError: where there is none.
     """
     named = os.environ.get("CXX", "").strip()
-    for name in [named] if named else ["g++", "clang++", "c++"]:
+    try:
+        given = [shlex.split(named)] if named else [["g++"], ["clang++"], ["c++"]]
+    except ValueError as error:
+        raise BuildError(f"`$CXX` must be a command, but is {named!r} ({error})") from None
+    for name, *flags in given:
         found = shutil.which(name)
         if found:
-            return found
+            return [found, *flags]
     raise BuildError(f"there is no C++ compiler ({named or 'g++, clang++ or c++'})")
 
 
@@ -107,10 +112,11 @@ def sources_key() -> str:
     return total.hexdigest()[:16]
 
 
-def full_key(program: str) -> str:
-    """The same, and the compiler and the kind of machine beside it."""
-    version = subprocess.run([program, "--version"], capture_output=True, timeout=60)
-    made_of = f"{sources_key()} {version.stdout!r} {platform.system()} {platform.machine()}"
+def full_key(program: Sequence[str]) -> str:
+    """The same, and the compiler, its flags and the kind of machine beside it."""
+    version = subprocess.run([program[0], "--version"], capture_output=True, timeout=60)
+    machine = f"{platform.system()} {platform.machine()}"
+    made_of = f"{sources_key()} {version.stdout!r} {list(program[1:])} {machine}"
     return hashlib.sha256(made_of.encode()).hexdigest()[:16]
 
 
@@ -175,13 +181,12 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def build(path: Path, program: str, extra: Sequence[str] = (), machine: str = "") -> None:
+def build(path: Path, program: Sequence[str], machine: str = "") -> None:
     """Compile the library; it appears whole, under its own name.
 
     Args:
         path: of the library.
-        program: the compiler.
-        extra: flags beside the usual ones, for the linker too.
+        program: the compiler, and flags beside the usual ones, for the linker too.
         machine: that it is for; this one, if none is named.
 
     Raises:
@@ -194,20 +199,20 @@ def build(path: Path, program: str, extra: Sequence[str] = (), machine: str = ""
         folder = Path(name)
 
         def make(unit: Unit) -> str:
-            return _compile(unit, folder, program, extra)
+            return _compile(unit, folder, program)
 
         with ThreadPoolExecutor(workers) as pool:
             # the kernels take longest: they come first
             wanted = sorted(units(machine or platform.machine()), key=lambda u: not u.flags)
             objects = list(pool.map(make, wanted))
         made = folder / "library.so"
-        _run([program, *FLAGS, *extra, "-shared", *objects, "-o", str(made)])
+        _run([*program, *FLAGS, "-shared", *objects, "-o", str(made)])
         made.replace(path)
 
 
-def _compile(unit: Unit, folder: Path, program: str, extra: Sequence[str]) -> str:
+def _compile(unit: Unit, folder: Path, program: Sequence[str]) -> str:
     made = str(folder / f"{unit.name}.o")
-    command = [program, *FLAGS, *extra, *unit.flags, "-c", str(unit.source), "-o", made]
+    command = [*program, *FLAGS, *unit.flags, "-c", str(unit.source), "-o", made]
     try:
         _run([*command, *unit.optional])
     except BuildError:

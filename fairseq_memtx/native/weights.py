@@ -18,7 +18,7 @@ from ..models.feedback import FeedbackDecoder
 from ..models.memory_decoder import MemoryDecoder
 from ..models.segment_decoder import SegmentDecoder
 from ..models.transformer_xl import TransformerXLDecoder
-from ..modules.compression import Compression, Conv, MaxPool, MeanPool
+from ..modules.compression import Compression, Conv, DilatedConv, MaxPool, MeanPool, MostUsed
 from ..modules.int8 import Int8Linear
 from ..modules.segment_memory import SegmentLengths
 from .library import Parts
@@ -28,7 +28,7 @@ ACTIVATIONS: tuple[Callable, ...] = (F.relu, gelu, torch.tanh, gelu_accurate)
 
 
 #: Compression functions, in the order of the engine's numbers.
-COMPRESSIONS: tuple[type[Compression], ...] = (MeanPool, MaxPool, Conv)
+COMPRESSIONS: tuple[type[Compression], ...] = (MeanPool, MaxPool, Conv, DilatedConv, MostUsed)
 
 
 def why_not_native(model: Any) -> str | None:
@@ -207,11 +207,17 @@ class Writer:
             return
         self.parts.number(name + "rate", lengths.rate)
         self.parts.number(name + "compression", COMPRESSIONS.index(kind))
-        if kind is Conv:
-            conv = layer.self_attn.compression.conv
-            # (C_out, C_in, c) -> (C_out, c * C_in), the order in which a group lies in memory
-            weight = conv.weight.transpose(1, 2).flatten(1)
-            self.parts.linear(name + "conv", weight, None, conv.bias)
+        if issubclass(kind, Conv):
+            self.convolution(name + "conv", layer.self_attn.compression.conv)
+        if kind is DilatedConv:
+            for dilation, conv in enumerate(layer.self_attn.compression.dilated, start=1):
+                assert conv.dilation == (dilation,)
+                self.convolution(f"{name}dilated{dilation}", conv)
+
+    def convolution(self, name: str, conv: nn.Conv1d) -> None:
+        """A convolution as a map of all states that it sees at once, one after the other."""
+        # (C_out, C_in, w) -> (C_out, w * C_in)
+        self.parts.linear(name, conv.weight.transpose(1, 2).flatten(1), None, conv.bias)
 
     def memory(self, memory: Any, num_layers: int) -> None:
         """The Feedback decoder's."""

@@ -182,14 +182,14 @@ void layer_norm(const float* x, int rows, int dim, const float* weight, const fl
   for (int n = 0; n < rows; n++, x += dim, out += dim) {
     Floats sums = {};
     for (int i = 0; i < dim; i += LANES) sums += load_some(x + i, dim - i);
-    const float mean = sum(sums) / dim;
+    const float mean = sum(sums) / static_cast<float>(dim);
     Floats squares = {};
     for (int i = 0; i < dim; i += LANES) {
       Floats d = load_some(x + i, dim - i) - mean;
       d = first_lanes(d, dim - i);
       squares += d * d;
     }
-    const float scale = 1.0f / __builtin_sqrtf(sum(squares) / dim + eps);
+    const float scale = 1.0f / __builtin_sqrtf(sum(squares) / static_cast<float>(dim) + eps);
     for (int i = 0; i < dim; i += LANES) {
       const int left = dim - i;
       const Floats y = (load_some(x + i, left) - mean) * scale;

@@ -128,8 +128,8 @@ bool test_ints(const Kernels& kernels, int rows, int inputs, int outputs, Number
 bool test_rows(const Kernels& kernels, int count, Numbers& numbers) {
   const auto x = numbers.several(count);
   double sum = 0.0, mean = 0.0, square = 0.0;
-  for (float v : x) sum += std::exp(double(v)), mean += v / count;
-  for (float v : x) square += (v - mean) * (v - mean) / count;
+  for (float v : x) sum += std::exp(double(v)), mean += v / static_cast<double>(count);
+  for (float v : x) square += (v - mean) * (v - mean) / static_cast<double>(count);
   std::vector<float> largest(count / BLOCK + 1), probs(x), normed(count);
   const std::vector<float> ones(count, 1.0f), zeros(count, 0.0f);
   bool right = close(kernels.log_sum_exp(x.data(), count, largest.data()), std::log(sum));

@@ -5,6 +5,29 @@
 
 namespace memtx {
 
+void Received::start(int sentences, int beam, int most) {
+  beam_ = beam, most_ = most;
+  const size_t size = times(times(sentences, beam), most);
+  numbers_.zeros(size);
+  next_.fit(size);
+}
+
+void Received::drop(int gone, int rows) {
+  for (int n = 0; n < rows; n++) {
+    float* numbers = of(n);
+    std::copy(numbers + gone, numbers + most_, numbers);
+    std::fill(numbers + most_ - gone, numbers + most_, 0.0f);
+  }
+}
+
+void Received::move(int rows, const std::vector<int>& kept, const std::vector<int>& parents) {
+  float* to = next_.data();
+  for (size_t i = 0; i < kept.size(); i++)
+    for (int r = 0; r < beam_; r++, to += most_)
+      memcpy(to, of(kept[i] * rows + parents[i * beam_ + r]), sizeof(float) * most_);
+  numbers_.swap(next_);
+}
+
 void Compressed::start(int sentences, int beam, int dim, int most, int at_once) {
   beam_ = beam, dim_ = dim, most_ = most, ring_ = most + at_once;
   made_ = added_ = 0;

@@ -13,6 +13,23 @@
 
 namespace memtx {
 
+// The attention that the states of each row's memory have received, the oldest first: a number for
+// each of N rows and of `most` states.
+class Received {
+ public:
+  // Forget everything.
+  void start(int sentences, int beam, int most);
+  float* of(int n) { return numbers_.data() + static_cast<size_t>(n) * most_; }
+  // The oldest `gone` states leave the memory; as many new ones have received nothing.
+  void drop(int gone, int rows);
+  // As `Past::move`.
+  void move(int rows, const std::vector<int>& kept, const std::vector<int>& parents);
+
+ private:
+  int beam_ = 0, most_ = 0;
+  Buffer<float> numbers_, next_;
+};
+
 class Compressed {
  public:
   // Forget everything. The last `most` stay in view; at most `at_once` are added together.

@@ -23,12 +23,15 @@ void Decoding::start(const Model& model, const std::vector<std::vector<int>>& se
   const int count = static_cast<int>(sentences.size());
   std::vector<bool> keeps_states(model.groups, false);
   compressed_.resize(model.decoder.size());
+  received_.resize(model.decoder.size());
   for (size_t l = 0; l < model.decoder.size(); l++) {
     const DecoderLayer& layer = model.decoder[l];
     if (layer.reach.compressed == 0) continue;
     keeps_states[l] = true;
     compressed_[l].start(count, beam, model.dim, layer.reach.compressed,
                          layer.reach.segment / layer.compression.rate);
+    if (layer.compression.kind == Compression::Kind::most_used)
+      received_[l].start(count, beam, layer.reach.memory + layer.reach.segment);
   }
   past_.start(count, beam, model.dim, keeps_states);
 }
@@ -36,8 +39,13 @@ void Decoding::start(const Model& model, const std::vector<std::vector<int>>& se
 void Decoding::move(const std::vector<int>& open, int rows, const std::vector<int>& kept,
                     const std::vector<int>& parents) {
   past_.move(open, rows, kept, parents);
-  for (size_t l = 0; l < model_->decoder.size(); l++)
-    if (model_->decoder[l].reach.compressed > 0) compressed_[l].move(rows, kept, parents);
+  for (size_t l = 0; l < model_->decoder.size(); l++) {
+    const DecoderLayer& layer = model_->decoder[l];
+    if (layer.reach.compressed == 0) continue;
+    compressed_[l].move(rows, kept, parents);
+    if (layer.compression.kind == Compression::Kind::most_used)
+      received_[l].move(rows, kept, parents);
+  }
 }
 
 void Decoding::read_source(const std::vector<std::vector<int>>& sentences, Room& room) {
@@ -151,8 +159,8 @@ void Decoding::end_segment(int index, const Rows& rows, Room& room) {
   const int gone = total - reach.memory;  // the oldest of them
   if (gone <= 0) return;
   // a block is as long as a segment; what it lacks at first does not exist
-  const int rate = layer.compression.rate, empty = (reach.segment - gone) / rate;
-  const int count = reach.segment / rate - empty, made = rows.count * count, dim = model.dim;
+  const int count = layer.compression.count(reach.segment, gone), dim = model.dim;
+  const int made = rows.count * count;
   float* states = compressed_states_.fit(times(made, dim));
   compress_block(index, rows, position - total, gone, states, room);
   if (model.pre_norm) layer.norm.apply(model.kernels, states, made, states);
@@ -174,6 +182,10 @@ void Decoding::compress_block(int index, const Rows& rows, int first, int gone, 
                               Room& room) {
   const Model& model = *model_;
   const Compression& how = model.decoder[index].compression;
+  if (how.kind == Compression::Kind::most_used) {
+    keep_most_used(index, rows, first, gone, out);
+    return;
+  }
   const int dim = model.dim, rate = how.rate, lacking = model.decoder[index].reach.segment - gone;
   const int empty = lacking / rate, count = (lacking + gone) / rate - empty;
   const size_t group = times(rate, dim);
@@ -186,7 +198,9 @@ void Decoding::compress_block(int index, const Rows& rows, int first, int gone, 
       std::copy_n(state, dim, blocks + (static_cast<size_t>(n) * count * rate + i) * dim);
     }
   const int made = rows.count * count;
-  if (how.kind == Compression::Kind::conv) {
+  if (how.kind == Compression::Kind::dilated_conv)
+    let_meet(how, rows.count, count * rate, lacking - empty * rate, room);
+  if (how.kind == Compression::Kind::conv || how.kind == Compression::Kind::dilated_conv) {
     how.conv.apply(model.kernels, blocks, made, out, room.rounding);
     return;
   }
@@ -201,8 +215,70 @@ void Decoding::compress_block(int index, const Rows& rows, int first, int gone, 
         const float next = states[static_cast<size_t>(i) * dim + c];
         found = how.kind == Compression::Kind::mean ? found + next : std::max(found, next);
       }
-      to[c] = how.kind == Compression::Kind::mean ? found / (rate - missing) : found;
+      to[c] =
+          how.kind == Compression::Kind::mean ? found / static_cast<float>(rate - missing) : found;
     }
+  }
+}
+
+// The dilated convolutions over blocks (blocks, size, C), each added to its input after a ReLU. The
+// first `missing` states of each do not exist.
+void Decoding::let_meet(const Compression& how, int blocks, int size, int missing, Room& room) {
+  const int dim = model_->dim, states = blocks * size;
+  const size_t bytes = sizeof(float) * dim, stride = 3 * static_cast<size_t>(dim);
+  for (int dilation = 1; dilation <= static_cast<int>(how.dilated.size()); dilation++) {
+    float* around = around_.zeros(times(states, stride));
+    for (int n = 0; n < states; n++)
+      for (int k = -1; k <= 1; k++) {
+        const int from = n % size + k * dilation;
+        if (from < 0 || from >= size) continue;
+        const size_t state = static_cast<size_t>(n - n % size + from);
+        memcpy(around + n * stride + static_cast<size_t>(k + 1) * dim, blocks_.data() + state * dim,
+               bytes);
+      }
+    Use use;
+    use.add = blocks_.data();
+    use.relu = true;
+    how.dilated[dilation - 1].apply(model_->kernels, around, states, blocks_.data(), room.rounding,
+                                    use);
+    for (int n = 0; n < blocks; n++)
+      std::fill_n(blocks_.data() + static_cast<size_t>(n) * size * dim,
+                  static_cast<size_t>(missing) * dim, 0.0f);
+  }
+}
+
+// Of the `gone` states from the position `first` on, those that received the most attention, in
+// their order; among equals the older.
+void Decoding::keep_most_used(int index, const Rows& rows, int first, int gone, float* out) {
+  const DecoderLayer& layer = model_->decoder[index];
+  const int count = layer.compression.count(layer.reach.segment, gone);
+  std::vector<int> order(gone);
+  for (int n = 0; n < rows.count; n++) {
+    const float* received = received_[index].of(n);
+    for (int i = 0; i < gone; i++) order[i] = i;
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return received[a] > received[b]; });
+    std::sort(order.begin(), order.begin() + count);
+    for (int i = 0; i < count; i++, out += model_->dim)
+      std::copy_n(past_.state(index, rows.open[n / rows.each], n, first + order[i]), model_->dim,
+                  out);
+  }
+  received_[index].drop(gone, rows.count);
+}
+
+// Add the attention (H, stride) of a row of all rows to what its memory, the states before this
+// segment, has received: the mean over the heads.
+void Decoding::note_received(int index, int row, const View& view, const float* probs,
+                             size_t stride) {
+  const Reach& reach = model_->decoder[index].reach;
+  const int segment = past_.position() / reach.segment * reach.segment;
+  const int oldest = std::max(0, segment - reach.memory), heads = model_->heads;
+  float* received = received_[index].of(row);
+  for (int position = view.first; position < segment; position++) {
+    float sum = 0.0f;
+    for (int h = 0; h < heads; h++)
+      sum += probs[h * stride + view.compressed + position - view.first];
+    received[position - oldest] += sum / static_cast<float>(heads);
   }
 }
 
@@ -285,6 +361,8 @@ void Decoding::look_back(int index, int place, const Rows& rows, const float* qu
     float* to = context + static_cast<size_t>(r) * model.dim;
     for (int h = 0; h < heads; h++)
       kernels.softmax(scores + r * row_scores + h * score_stride, count);
+    if (layer.compression.kind == Compression::Kind::most_used)
+      note_received(index, n, view, scores + r * row_scores, score_stride);
     kernels.mix_slots(own_scores + r * row_scores, score_stride, entries.values(sentence),
                       past_.list(n) + view.own_at, view.own, heads, head_dim, to, false);
     if (view.compressed > 0)
@@ -352,7 +430,7 @@ void Decoding::look_at_source(int index, const Rows& rows, const float* queries,
         kernels.softmax(row, length);
         if (tell)
           kernels.scaled_sum(attention_.data() + (place * rows.each + r) * longest_, row,
-                             1.0f / heads, length);
+                             1.0f / static_cast<float>(heads), length);
       }
       kernels.mix_shared(scores, padded, rows.each, shared, head_dim, context + at, dim, false);
     }

@@ -52,8 +52,11 @@ class Decoding {
   void look_at_source(int layer, const Rows& rows, const float* queries, Room& room);
   void run_layer(int layer, const Rows& rows, float* x, Room& room);
   void remember(const Rows& rows, Room& room);
+  void note_received(int layer, int row, const View& view, const float* probs, size_t stride);
   void end_segment(int layer, const Rows& rows, Room& room);
   void compress_block(int layer, const Rows& rows, int first, int gone, float* out, Room& room);
+  void let_meet(const Compression& how, int blocks, int size, int missing, Room& room);
+  void keep_most_used(int layer, const Rows& rows, int first, int gone, float* out);
 
   const Model* model_ = nullptr;
   bool wants_attention_ = false;
@@ -63,7 +66,8 @@ class Decoding {
   std::vector<Buffer<float>> source_keys_, source_values_;  // of layers: (b, C, S), (b, S, C)
   Past past_;
   std::vector<Compressed> compressed_;  // of layers; unused where a layer has none
-  Buffer<float> blocks_, compressed_states_;
+  std::vector<Received> received_;      // the same
+  Buffer<float> blocks_, around_, compressed_states_;
   Buffer<float> encoded_, x_, features_, mixture_, entries_, attention_;
 };
 

@@ -151,6 +151,11 @@ int Reach::first(int position) const {
   return std::max(found, 0);
 }
 
+int Compression::count(int segment, int existing) const {
+  if (kind == Kind::most_used) return std::min(segment / rate, existing);
+  return segment / rate - (segment - existing) / rate;  // groups that have a state
+}
+
 void Model::read_reach(Parts& parts) {
   for (size_t l = 0; l < decoder.size(); l++) {
     const std::string name = "decoder." + std::to_string(l) + ".";
@@ -165,9 +170,13 @@ void Model::read_reach(Parts& parts) {
     compression.rate = parts.whole(name + "rate", 1, std::max(1, reach.segment));
     if (reach.segment == 0 || reach.segment % compression.rate != 0)
       throw BadCall("the segment must be a multiple of the rate of compression");
-    compression.kind = static_cast<Compression::Kind>(parts.whole(name + "compression", 0, 2));
-    if (compression.kind == Compression::Kind::conv)
+    compression.kind = static_cast<Compression::Kind>(parts.whole(name + "compression", 0, 4));
+    const bool dilated = compression.kind == Compression::Kind::dilated_conv;
+    if (dilated || compression.kind == Compression::Kind::conv)
       compression.conv = parts.linear(name + "conv", compression.rate * dim, dim);
+    for (int d = 1; dilated && d <= 2; d++)
+      compression.dilated.push_back(
+          parts.linear(name + "dilated" + std::to_string(d), 3 * dim, dim));
   }
 }
 

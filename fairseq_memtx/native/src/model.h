@@ -70,10 +70,14 @@ struct Reach {
 
 // How the states that fall out of a layer's memory are compressed.
 struct Compression {
-  enum class Kind { mean, max, conv };
+  enum class Kind { mean, max, conv, dilated_conv, most_used };
   Kind kind = Kind::mean;
-  int rate = 1;  // states that become one
-  Linear conv;   // of `rate` states, one after the other
+  int rate = 1;                 // states that become one
+  Linear conv;                  // of `rate` states, one after the other
+  std::vector<Linear> dilated;  // of a state between two others, of which the n-th is for n + 1
+
+  // Compressed states of a block of `segment` states, of which only the last `existing` exist.
+  int count(int segment, int existing) const;
 };
 
 struct DecoderLayer {

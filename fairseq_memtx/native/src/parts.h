@@ -21,7 +21,7 @@ struct BadCall : std::runtime_error {
 
 class Parts {
  public:
-  explicit Parts(const Kernels& kernels) : kernels(kernels) {}
+  explicit Parts(const Kernels& of_level) : kernels(of_level) {}
 
   const Kernels& kernels;
 

@@ -1,6 +1,7 @@
 #include "search.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <system_error>
@@ -10,6 +11,7 @@ namespace memtx {
 namespace {
 
 constexpr float NEVER = -std::numeric_limits<float>::infinity();
+constexpr size_t FEWEST = 4;  // sentences of a group, where threads share a batch
 
 }  // namespace
 
@@ -122,7 +124,8 @@ void Search::log_normalise(const Kernels& kernels, int rows) {
 // after the last one the mean is left.
 void Search::mean_of_members(int m) {
   const int rows = static_cast<int>(tokens_.size());
-  const float mean = m + 1 == static_cast<int>(members_.size()) ? std::log(m + 1.0f) : 0.0f;
+  const float mean =
+      m + 1 == static_cast<int>(members_.size()) ? std::log(static_cast<float>(m + 1)) : 0.0f;
   for (int n = 0; n < rows; n++) {
     float* logits = worker_.logits.data() + static_cast<size_t>(n) * num_words_;
     const float* before = worker_.others.data() + static_cast<size_t>(n) * num_words_;
@@ -150,7 +153,8 @@ float Search::total(int word, int row_of_all) const {
 void Search::find_candidates(int place, int number) {
   found_.clear();
   const Sentence& sentence = *sentences_[open_[place]];
-  const bool in_prefix = number < std::min<int>(sentence.prefix.size(), options_.max_len);
+  const bool in_prefix =
+      number < std::min(static_cast<int>(sentence.prefix.size()), options_.max_len);
   for (int r = 0; r < rows_; r++) apply_rules(place, number, place * rows_ + r);
   const int forced = in_prefix ? sentence.prefix[number] : options_.pad;
   if (forced != options_.pad) {
@@ -224,7 +228,8 @@ void Search::apply_rules(int place, int number, int row_of_all) {
   ban(row_of_all, options_.pad);
   if (options_.unk_penalty != 0.0f)
     raise(options_.unk, logits[options_.unk] - options_.unk_penalty);
-  const bool in_prefix = number < std::min<int>(sentence.prefix.size(), options_.max_len);
+  const bool in_prefix =
+      number < std::min(static_cast<int>(sentence.prefix.size()), options_.max_len);
   if (!in_prefix && number < options_.min_len) ban(row_of_all, options_.eos);
   if (options_.no_repeat_ngram_size > 0) ban_repeated(row_of_all);
   if (sentence.exact_length < 0) return;
@@ -321,30 +326,57 @@ Hypothesis Search::read_off(const End& end) const {
 
 // --- Threads -------------------------------------------------------------------------------------
 
+namespace {
+
+// The sentences in groups, those of similar lengths together and the longest first: threads take
+// group after group, so that none has much more to do than another. One thread has them all in one,
+// which is best for it; more groups than twice the threads would make products of too few rows.
+std::vector<std::vector<size_t>> in_groups(const std::vector<Sentence>& sentences, size_t threads) {
+  std::vector<size_t> order(sentences.size());
+  for (size_t b = 0; b < order.size(); b++) order[b] = b;
+  if (threads == 1) return {order};
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return sentences[a].source.size() > sentences[b].source.size();
+  });
+  const size_t most = std::min(2 * threads, order.size() / FEWEST);
+  const size_t count = std::min(order.size(), std::max(threads, most));
+  std::vector<std::vector<size_t>> groups(count);
+  for (size_t g = 0; g < count; g++)
+    groups[g].assign(order.begin() + static_cast<ptrdiff_t>(g * order.size() / count),
+                     order.begin() + static_cast<ptrdiff_t>((g + 1) * order.size() / count));
+  return groups;
+}
+
+}  // namespace
+
 std::vector<std::vector<Hypothesis>> search(const std::vector<Member>& members,
                                             const std::vector<int32_t>& words,
                                             const SearchOptions& options,
                                             const std::vector<Sentence>& sentences,
                                             const std::vector<Worker*>& workers) {
-  const size_t threads = workers.size();
+  const auto groups = in_groups(sentences, workers.size());
   std::vector<std::vector<Hypothesis>> found(sentences.size());
-  std::vector<std::exception_ptr> errors(threads);
+  std::vector<std::exception_ptr> errors(workers.size());
+  std::atomic<size_t> next{0};
   const auto work = [&](size_t thread) {
     try {
-      std::vector<const Sentence*> mine;
-      for (size_t b = thread; b < sentences.size(); b += threads) mine.push_back(&sentences[b]);
-      if (mine.empty()) return;
-      auto of_mine = Search(members, words, options, *workers[thread]).run(mine);
-      for (size_t i = 0; i < mine.size(); i++) found[thread + i * threads] = std::move(of_mine[i]);
+      for (size_t g = next++; g < groups.size(); g = next++) {
+        std::vector<const Sentence*> mine;
+        for (size_t b : groups[g]) mine.push_back(&sentences[b]);
+        auto of_mine = Search(members, words, options, *workers[thread]).run(mine);
+        for (size_t i = 0; i < mine.size(); i++) found[groups[g][i]] = std::move(of_mine[i]);
+      }
     } catch (...) {
       errors[thread] = std::current_exception();
+      next = groups.size();  // the others need not go on
     }
   };
   std::vector<std::thread> others;
+  others.reserve(workers.size());
   try {
-    for (size_t thread = 1; thread < threads; thread++) others.emplace_back(work, thread);
-  } catch (const std::system_error&) {  // no more threads: this one does their work
-    for (size_t thread = others.size() + 1; thread < threads; thread++) work(thread);
+    for (size_t thread = 1; thread < workers.size(); thread++) others.emplace_back(work, thread);
+  } catch (const std::system_error&) {  // no more threads: those that there are do the work
+  } catch (const std::bad_alloc&) {
   }
   work(0);
   for (std::thread& other : others) other.join();

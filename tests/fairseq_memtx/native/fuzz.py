@@ -28,6 +28,7 @@ MODELS: list[dict[str, Any]] = [
         "memtx_compression_rate": 2,
     },
 ]
+MODELS += [{**MODELS[-1], "memtx_compression": kind} for kind in ("dilated-conv", "most-used")]
 NUMBERS = [-1, 0, 1, 2, 3, 5, 13, 64, 2**31 - 1, -(2**31), 0.5, float("nan"), float("inf"), 1e300]
 WHOLE = [-1, 0, 1, 2, 3, 7, 12, 13, 40, 2**31 - 1, -(2**31)]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from fairseq_memtx.models.int8 import round_model
+from fairseq_memtx.modules.compression import COMPRESSIONS, MeanPool
 from fairseq_memtx.native import build, library
 from tests.fairseq_memtx.generation.comparisons import MODELS
 from tests.fairseq_memtx.generation.shortlists import SOME
@@ -196,11 +197,24 @@ def test_every_architecture_is_searched(name: str, engine: Any) -> None:
     searched(build_model(architecture, **settings), max_len_b=12)
 
 
-@pytest.mark.parametrize("kind", ["dilated-conv", "most-used"])
-def test_compressions_that_it_does_not_know(kind: str, engine: Any) -> None:
-    lengths = {"memtx_segment_len": 2, "memtx_mem_len": 2, "memtx_compression_rate": 2}
-    model = build_model("memtx_compressive", memtx_compression=kind, **lengths)
-    assert unknown(compare.final(model)) == ["its compression function is another one"]
+@pytest.mark.parametrize("kind", list(COMPRESSIONS))
+@pytest.mark.parametrize("mem_len", [6, 10, 12])
+def test_every_compression_is_searched(kind: str, mem_len: int, engine: Any) -> None:
+    if kind == "most-used" and mem_len % 6 != 0:
+        pytest.skip("its memory must be whole segments")
+    lengths = {"memtx_segment_len": 6, "memtx_mem_len": mem_len, "memtx_cmem_len": 5}
+    settings = {**lengths, "memtx_compression_rate": 3, "memtx_compression": kind}
+    searched(build_model("memtx_compressive", **settings), max_len_b=40, min_len=35, max_len=64)
+
+
+def test_a_compression_that_it_does_not_know(engine: Any) -> None:
+    class Other(MeanPool):
+        pass
+
+    model = compare.final(build_model("memtx_compressive", memtx_compression="mean-pool"))
+    for layer in model.decoder.all_layers():
+        layer.self_attn.compression.__class__ = Other
+    assert unknown(model) == ["its compression function is another one"]
 
 
 def test_ensembles(engine: Any) -> None:
