@@ -22,8 +22,8 @@ bool has_avx_vnni() {  // which older compilers' __builtin_cpu_supports do not k
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1) != 0;
 }
 
-// avx512 and avxvnni have been compiled and their code looked at, but NOT YET RUN: there was no
-// processor that has them. Their self-test stands before their use.
+// avxvnni has run with AVX-512's encoding of its products alone (tests/fairseq_memtx/native/
+// test_levels.py): there was no processor that has it. Its self-test stands before its use.
 std::vector<const Kernels*> find_levels() {
   std::vector<const Kernels*> found;
   __builtin_cpu_init();
