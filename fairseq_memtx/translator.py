@@ -26,7 +26,7 @@ from . import checkpoints, plugin  # noqa: F401  (plugin registers the models)
 from .config import GeneratorOptions
 from .generation.document_text import DocumentText
 from .generation.documents import DocumentScorer, DocumentSearch, Reader, batches_in_lanes
-from .generation.generator import check_eight_bits, generator_class, own_settings
+from .generation.generator import batches_at_once, check_eight_bits, generator_class, own_settings
 from .ground import text
 from .ground.errors import UserError
 from .ground.files import in_one_line
@@ -164,7 +164,8 @@ class Translator:
         found: dict[int, list[Translation]] = {}
         batches = list(self.batches([len(part.source.ids) for _, part in parts]))
         tasks = [[parts[i][1] for i in batch] for batch in batches]
-        made = batching.run_all(self._translate_batch, tasks, self.search.workers)
+        at_once = batches_at_once(self.generator, len(batches))
+        made = batching.run_all(self._translate_batch, tasks, self.search.workers, at_once)
         for batch, translations in zip(batches, made, strict=True):
             found |= zip(batch, translations, strict=True)
             unfinished.subtract(parts[i][0] for i in batch)

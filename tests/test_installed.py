@@ -46,19 +46,24 @@ class Installed:
 
     def run(self, line: str, stdin: str = "") -> str:
         """What a command writes to its standard output; it must succeed."""
+        return self.both_outputs(line, stdin)[0]
+
+    def both_outputs(self, line: str, stdin: str = "", **variables: str) -> tuple[str, str]:
+        """What it writes to its standard output and error, with other environment variables."""
         command, *words = line.split()
         found = self.environment / "bin" / command
         ours = ("PYTHON", "VIRTUAL_ENV", "PYTEST")
+        kept = {name: x for name, x in os.environ.items() if not name.startswith(ours)}
         ran = subprocess.run(
             [found, *words],
             cwd=self.folder,
-            env={name: x for name, x in os.environ.items() if not name.startswith(ours)},
+            env={**kept, **variables},
             input=stdin,
             capture_output=True,
             text=True,
         )
         assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
-        return ran.stdout
+        return ran.stdout, ran.stderr
 
     def lines(self, name: str) -> list[str]:
         return (self.folder / name).read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -172,6 +177,27 @@ def test_raw_text_to_raw_text(trained: Installed) -> None:
     assert trained.right(trained.lines("translated.de")) >= ENOUGH
     score = trained.run("memtx score --hypotheses translated.de --references test.de")
     assert float(re.search(r'"chrf": \{\s+"score": ([\d.]+)', score)[1]) > 90
+
+
+def test_without_a_compiler_there_is_one_warning_and_the_same_text(
+    trained: Installed, tmp_path: Path
+) -> None:
+    line = f"memtx translate run/checkpoint_last.pt {SEARCH} --input test.en"
+    usual, told = trained.both_outputs(line)
+    assert "native engine:" not in told
+    hidden = {"PATH": str(tmp_path), "MEMTX_CACHE": str(tmp_path / "cache"), "CXX": ""}
+    found, told = trained.both_outputs(line, **hidden)
+    assert found == usual
+    (warning,) = (line for line in told.splitlines() if "native engine" in line)
+    assert "searching without the native engine: there is no C++ compiler" in warning
+
+
+@pytest.mark.slow
+def test_the_engine_is_compiled_at_first_use(trained: Installed, tmp_path: Path) -> None:
+    line = f"memtx translate run/checkpoint_last.pt {SEARCH} --input test.en"
+    found, _ = trained.both_outputs(line, MEMTX_CACHE=str(tmp_path / "cache"))
+    assert found == trained.run(line)
+    assert len(list((tmp_path / "cache").glob("engine-*.so"))) == 1
 
 
 @pytest.mark.slow

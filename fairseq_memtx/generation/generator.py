@@ -228,6 +228,16 @@ class FastGeneratorWithAlignment(SequenceGeneratorWithAlignment, FastGenerator):
         return finalized
 
 
+def batches_at_once(generator: Any, batches: int) -> int:
+    """How many of the coming batches threads of their own may search at the same time.
+
+    More than one only where the native engine searches and nothing else computes, for PyTorch has
+    threads of its own.
+    """
+    ours = type(generator) is FastGenerator and generator.native is not None
+    return generator.native.search_at_once(generator.prepared, batches) if ours else 1
+
+
 def own_settings(
     options: GeneratorOptions, source_dictionary: Any, target_dictionary: Any
 ) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ class NativeSearches:
     def __init__(self, threads: int | None = None):
         self._threads = threads
         self.state_bytes = 0
+        self._of_batch: int | None = None  # threads of each, where several are searched at once
+        self._making = Lock()  # of models: batches that are searched at once share them
         self._told: set[str] = set()
         self._members: dict[int, Member] = {}
 
@@ -59,14 +62,31 @@ class NativeSearches:
             self._tell(str(error), logging.WARNING)
             return None
         by_rows = how.words is not None
-        models = [member.get(library, level, by_rows) for member in members]
-        threads = torch.get_num_threads() if self._threads is None else self._threads
+        with self._making:
+            models = [member.get(library, level, by_rows) for member in members]
+        threads = self._num_threads() if self._of_batch is None else self._of_batch
         request = Request(
             source, options, limits, how.words, how.temperature, how.attention, threads
         )
         found = translate(models, request)
         self.state_bytes = found.state_bytes
         return hypotheses(found, source, members[0].padding if how.attention else None)
+
+    def search_at_once(self, engines: Sequence[PreparedModel], batches: int) -> int:
+        """How many of the coming batches the caller shall search at once, each in a thread of its
+        own; 1 where the engine does not search these models.
+
+        The batches share the threads that there are: one that is alone has them all.
+        """
+        # asked here, since PyTorch has other numbers for other threads
+        threads, at_once = self._num_threads(), 1
+        if all(self._member(engine).why_not is None for engine in engines) and is_usable():
+            at_once = max(1, min(threads, batches))
+        self._of_batch = threads // at_once
+        return at_once
+
+    def _num_threads(self) -> int:
+        return torch.get_num_threads() if self._threads is None else self._threads
 
     def _member(self, engine: PreparedModel) -> "Member":
         key = id(engine)
@@ -78,6 +98,15 @@ class NativeSearches:
         if reason not in self._told:
             self._told.add(reason)
             logger.log(level, "searching without the native engine: %s", reason)
+
+
+def is_usable() -> bool:
+    """Whether there is an engine."""
+    try:
+        loaded()
+    except UnusableError:
+        return False
+    return True
 
 
 class Member:

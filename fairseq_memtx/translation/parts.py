@@ -5,6 +5,7 @@ Size legend: B sentences of a batch, T tokens of the longest prefix of their tar
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -87,7 +88,10 @@ def constraints_explained(parts: Sequence[Part]) -> Iterator[None]:
 
 
 def run_all(
-    work: Callable[[Sequence[Item]], Result], batches: Sequence[Sequence[Item]], workers: int
+    work: Callable[[Sequence[Item]], Result],
+    batches: Sequence[Sequence[Item]],
+    workers: int,
+    at_once: int = 1,
 ) -> Iterator[Result]:
     """The results of all batches, in their order.
 
@@ -99,7 +103,13 @@ def run_all(
         work: on a batch.
         batches: longest sentences first.
         workers: processes; 1 for this one.
+        at_once: batches that threads of this process work on, where there are no others. Python's
+            share of the work, which one thread does at a time, then hides behind the searches.
     """
+    if workers == 1 and at_once > 1:
+        with ThreadPoolExecutor(at_once) as pool:
+            yield from pool.map(work, batches)
+        return
     if workers == 1:
         yield from map(work, batches)
         return

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -206,6 +206,40 @@ def test_progress_counts_every_line_once(trained: Path, caplog: pytest.LogCaptur
     translator.translate(["", *SOURCE, SOURCE[0]], seen.append, first=40)
     assert seen[0] == 2 and sum(seen) == len(SOURCE) + 2
     assert "line 42:" in caplog.text
+
+
+def test_threads_have_batches_of_their_own_and_change_nothing(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from fairseq_memtx.native.searches import NativeSearches
+    from fairseq_memtx.translator import SearchSettings, Translator
+
+    at_once: list[int] = []
+    asked = NativeSearches.search_at_once
+
+    def noted(self: NativeSearches, *args: Any) -> int:
+        at_once.append(asked(self, *args))
+        return at_once[-1]
+
+    monkeypatch.setattr(NativeSearches, "search_at_once", noted)
+    search = SearchSettings(max_len_a=0, max_len_b=20, batch_size=2)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            translator = Translator.from_pretrained(trained, search=search)
+            found.append(translator.translate([*SOURCE, *SOURCE[::-1], "A man"]))
+        diverged = Translator.from_pretrained(trained, search=search)
+        with torch.no_grad():
+            diverged.models[0].decoder.layers[0].fc2.bias.fill_(float("nan"))
+        with pytest.raises(FloatingPointError, match="the model has diverged"):
+            diverged.translate(SOURCE * 3)
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1] == found[2]
+    assert at_once == [1, 2, 4, 5]
 
 
 def test_a_single_text_in_place_of_lines_is_refused(trained: Path) -> None:
