@@ -5,6 +5,8 @@ import json
 import math
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -240,6 +242,29 @@ def test_threads_have_batches_of_their_own_and_change_nothing(
         torch.set_num_threads(before)
     assert found[0] == found[1] == found[2]
     assert at_once == [1, 2, 4, 5]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_interruption_is_answered_between_batches(trained: Path, threads: int) -> None:
+    import torch
+
+    from fairseq_memtx.translator import SearchSettings, Translator
+
+    search = SearchSettings(max_len_a=0, max_len_b=200, batch_size=1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        translator = Translator.from_pretrained(trained, search=search)
+        wanted, finished = translator.translate(SOURCE), list[int]()
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            timer.start()
+            translator.translate(SOURCE * 5000, finished.append)
+        assert sum(finished) < 5000
+        assert translator.translate(SOURCE) == wanted
+    finally:
+        timer.cancel()
+        torch.set_num_threads(before)
 
 
 def test_a_single_text_in_place_of_lines_is_refused(trained: Path) -> None:

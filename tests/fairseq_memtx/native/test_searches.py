@@ -9,6 +9,7 @@ import torch
 from fairseq_memtx.models.int8 import round_model
 from fairseq_memtx.modules.compression import COMPRESSIONS, MeanPool
 from fairseq_memtx.native import build, library
+from tests.fairseq_memtx import searches, tiny
 from tests.fairseq_memtx.generation.comparisons import MODELS
 from tests.fairseq_memtx.generation.shortlists import SOME
 from tests.fairseq_memtx.native import compare
@@ -53,6 +54,16 @@ def test_hypotheses_outlast_the_first_slots(architecture: str, engine: Any) -> N
 def test_a_shortlist(architecture: str, engine: Any) -> None:
     for seed in (1, 2):
         searched(build_model(architecture, seed=seed), shortlist=SOME, beam_size=2)
+
+
+@pytest.mark.parametrize("words", [20, 59, 60, 61, 124, 300])
+def test_vocabularies_and_beams_of_other_sizes(words: int, engine: Any, monkeypatch: Any) -> None:
+    """The words are looked through in blocks of 64; four of them are fairseq's symbols."""
+    monkeypatch.setattr(tiny, "WORDS", words)
+    monkeypatch.setattr(searches, "DICTIONARY", tiny.tiny_dictionary())
+    for beam in (4, min(words, 250)):
+        for architecture in COVERED:
+            searched(build_model(architecture), beam_size=beam, max_len_b=8)
 
 
 @pytest.mark.parametrize("architecture", COVERED)
