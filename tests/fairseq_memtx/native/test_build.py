@@ -26,7 +26,7 @@ def fake_compiler(folder: Path, says: str = "", fails: bool = False) -> Path:
         'if [ "$1" = --version ]; then echo fake; exit; fi\n'
         f"echo run >> {folder}/runs\n"
         f"echo '{says}' >&2\n"
-        + ("exit 1\n" if fails else 'for last; do :; done; out="$last"; echo made > "$out"\n')
+        + ("exit 1\n" if fails else 'while [ "$1" != -o ]; do shift; done; echo made > "$2"\n')
     )
     program.chmod(0o755)
     return program
