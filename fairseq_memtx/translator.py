@@ -164,8 +164,9 @@ class Translator:
         found: dict[int, list[Translation]] = {}
         batches = list(self.batches([len(part.source.ids) for _, part in parts]))
         tasks = [[parts[i][1] for i in batch] for batch in batches]
-        at_once = batches_at_once(self.generator, len(batches))
-        made = batching.run_all(self._translate_batch, tasks, self.search.workers, at_once)
+        workers = self.search.workers
+        at_once = batches_at_once(self.generator, len(batches)) if workers == 1 else 1
+        made = batching.run_all(self._translate_batch, tasks, workers, at_once)
         for batch, translations in zip(batches, made, strict=True):
             found |= zip(batch, translations, strict=True)
             unfinished.subtract(parts[i][0] for i in batch)

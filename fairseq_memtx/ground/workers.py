@@ -11,9 +11,10 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -56,7 +57,7 @@ def ordered_map(
         initargs=(make_function,),
     )
     try:
-        yield from _windowed(executor, items, workers * IN_FLIGHT_PER_WORKER)
+        yield from _windowed(partial(executor.submit, _run), items, workers * IN_FLIGHT_PER_WORKER)
     except BrokenProcessPool as error:
         raise UserError(
             "a worker process was killed before its end (out of memory?): run the same command"
@@ -66,11 +67,25 @@ def ordered_map(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _windowed(executor: ProcessPoolExecutor, items: Iterable[Item], window: int) -> Iterator[Any]:
+def threaded_map(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Iterator[Result]:
+    """The same by threads of this process, for functions that let go of Python's lock."""
+    executor = ThreadPoolExecutor(threads)
+    try:
+        submit = partial(executor.submit, function)
+        yield from _windowed(submit, items, threads * IN_FLIGHT_PER_WORKER)
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _windowed(
+    submit: Callable[[Any], Future[Any]], items: Iterable[Any], window: int
+) -> Iterator[Any]:
     pending: deque[Future[Any]] = deque()
     for item in items:
         with _held_back():  # a worker that this starts must not see our signals either
-            pending.append(executor.submit(_run, item))
+            pending.append(submit(item))
         if len(pending) >= window:
             yield pending.popleft().result()
     while pending:

@@ -208,8 +208,9 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
         """fairseq's hook; a line counts as no longer than what the model takes at once."""
         most = self.cfg.max_source_positions
         lengths = [min(int(length), most) for length in src_lengths]
-        self._typed = super().build_dataset_for_inference(src_tokens, lengths, **options)
-        return self._typed
+        made = super().build_dataset_for_inference(src_tokens, lengths, **options)
+        self._typed = made  # which another thread may change before we return
+        return made
 
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
         """fairseq's hook; blank sources stay blank, and too long ones are translated in parts."""

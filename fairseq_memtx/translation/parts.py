@@ -5,7 +5,6 @@ Size legend: B sentences of a batch, T tokens of the longest prefix of their tar
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -15,7 +14,7 @@ from fairseq.token_generation_constraints import pack_constraints
 from torch import Tensor
 
 from ..ground.errors import UserError
-from ..ground.workers import ordered_map
+from ..ground.workers import ordered_map, threaded_map
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +106,7 @@ def run_all(
             share of the work, which one thread does at a time, then hides behind the searches.
     """
     if workers == 1 and at_once > 1:
-        with ThreadPoolExecutor(at_once) as pool:
-            yield from pool.map(work, batches)
+        yield from threaded_map(work, batches, at_once)
         return
     if workers == 1:
         yield from map(work, batches)
