@@ -11,10 +11,9 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
@@ -57,7 +56,7 @@ def ordered_map(
         initargs=(make_function,),
     )
     try:
-        yield from _windowed(partial(executor.submit, _run), items, workers * IN_FLIGHT_PER_WORKER)
+        yield from _windowed(_submitting(executor, _run), items, workers * IN_FLIGHT_PER_WORKER)
     except BrokenProcessPool as error:
         raise UserError(
             "a worker process was killed before its end (out of memory?): run the same command"
@@ -73,10 +72,14 @@ def threaded_map(
     """The same by threads of this process, for functions that let go of Python's lock."""
     executor = ThreadPoolExecutor(threads)
     try:
-        submit = partial(executor.submit, function)
+        submit = _submitting(executor, function)
         yield from _windowed(submit, items, threads * IN_FLIGHT_PER_WORKER)
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _submitting(executor: Executor, function: Callable[[Any], Any]) -> Callable[[Any], Future[Any]]:
+    return lambda item: executor.submit(function, item)
 
 
 def _windowed(
