@@ -35,6 +35,7 @@ from scripts.bench_decoding.apart import (
 )
 from scripts.shared import benchmark
 from scripts.shared.benchmark import add_record, markdown, read_records, spread
+from scripts.shared.tables import rate
 
 logger = logging.getLogger(__name__)
 
@@ -165,10 +166,7 @@ def ratios_of(ours: dict, rival: dict) -> list[float]:
 def rates(record: dict) -> Iterator[list[str]]:
     """The rows of one record: words a second of each system."""
     for name, system in record["systems"].items():
-        found = [
-            spread([speed["words"] / seconds for seconds in speed["seconds"]], digits=0)
-            for speed in system["speed"]
-        ]
+        found = map(rate, system["speed"])
         yield [record["row"], layers(record), f"{name} {system['mode']}", *found]
 
 

@@ -17,7 +17,6 @@ import argparse
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
 from fairseq_memtx.ground import command_line, figures
@@ -35,6 +34,7 @@ from scripts.bench_decoding.apart import (
 from scripts.bench_decoding.goals import MODELS, OURS, OUT, ratios_of
 from scripts.shared import benchmark, plots
 from scripts.shared.benchmark import add_record, markdown, read_records, spread
+from scripts.shared.tables import rate, words_per_second
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,7 +110,7 @@ def rows_of(record: dict) -> Iterator[list[str]]:
         cells = [f"{record['tokens']}", f"{SIZES[SIZE].encoder_layers}-{depth}"]
         for index in range(len(BATCHES)):
             pair = ours["speed"][index], other["speed"][index]
-            cells += [spread(rates(speed), digits=0) for speed in pair]
+            cells += map(rate, pair)
             cells += [spread(ratios_of(*pair))]
         yield [*cells, *(f"{one['past_bytes'] / 2**20:.2f}" for one in (ours, other))]
 
@@ -119,11 +119,6 @@ def system(record: dict, architecture: str, depth: int) -> dict:
     """What was measured of a decoder."""
     wanted = architecture, depth
     return next(s for s in record["systems"] if (s["architecture"], s["depth"]) == wanted)
-
-
-def rates(speed: dict) -> list[float]:
-    """Words a second of each turn."""
-    return [speed["words"] / seconds for seconds in speed["seconds"]]
 
 
 def figure(records: Sequence[dict]) -> Figure:
@@ -135,7 +130,7 @@ def figure(records: Sequence[dict]) -> Figure:
                 panel.plot(
                     [record["tokens"] for record in records],
                     [
-                        median(rates(system(record, decoder, depth)["speed"][index]))
+                        words_per_second(system(record, decoder, depth)["speed"][index])[0]
                         for record in records
                     ],
                     label=f"{decoder}, {plots.layers(depth)}",
