@@ -5,10 +5,13 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 from torch import Tensor
 
+from fairseq_memtx.config import DocumentOptions
 from fairseq_memtx.generation.documents import DocumentSearch
 from fairseq_memtx.generation.generator import FastGenerator
 from fairseq_memtx.ground.errors import UserError
@@ -22,7 +25,7 @@ from tests.fairseq_memtx.document_training import (
     run_two_ranks,
     task_and_model,
 )
-from tests.fairseq_memtx.tiny_training import assert_equal, load, write_docids
+from tests.fairseq_memtx.tiny_training import assert_equal, load, write_dictionary, write_docids
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 SAVING = "--max-epoch 2 --save-interval-updates 4 --no-last-checkpoints --disable-validation"
@@ -316,3 +319,51 @@ def test_fairseq_generate_and_validate_read_documents(data, uninterrupted, capsy
     with caplog.at_level(logging.INFO):
         validate.main(args)
     assert "5 documents of 19 sentences" in caplog.text
+
+
+def write_riddles(folder: Path) -> Path:
+    """Documents of two sentences: the second has the same source in all, and as its translation
+    what the first one's tells.
+    """
+    folder.mkdir()
+    dictionary, random = write_dictionary(folder), np.random.RandomState(0)
+    for split, count in (("train", 128), ("valid", 24)):
+        chosen = 4 + random.randint(4, size=count)
+        for language, texts in (
+            ("en", [[[word], [15]] for word in chosen]),
+            ("de", [[[word], [word + 4]] for word in chosen]),
+        ):
+            prefix = str(folder / f"{split}.en-de.{language}")
+            builder = MMapIndexedDatasetBuilder(prefix + ".bin", dtype=np.int32)
+            for words in (words for document in texts for words in document):
+                builder.add_item(torch.tensor([*words, dictionary.eos()], dtype=torch.int32))
+            builder.finalize(prefix + ".idx")
+        write_docids(folder, split, [2] * count)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["feedback", "transformer-xl", "compressive"])
+def test_what_only_the_sentence_before_tells_is_learnt(name, tmp_path) -> None:
+    data = write_riddles(tmp_path / "data")
+    flags = f"{MODELS[name]} --dropout 0 --batch-size 16 --memtx-lanes 32 --max-update 200"
+    flags += " --decoder-embed-dim 16 --encoder-embed-dim 16 --no-epoch-checkpoints"
+    run_training(data, tmp_path / "save", *flags.split(), "--disable-validation")
+    task, model = task_and_model(
+        data, name, "--decoder-embed-dim", "16", "--encoder-embed-dim", "16"
+    )
+    model.load_state_dict(load(tmp_path / "save" / "checkpoint_last.pt")["model"])
+    generator = FastGenerator([model], task.target_dictionary, beam_size=2, max_len_b=3)
+    right = {}
+    for context in (-1, 0):
+        task.document_options, task._search = DocumentOptions(context=context), None
+        found = {}
+        for batch in batches_of(task):
+            hypotheses = task.inference_step(generator, [model], batch)
+            found |= zip(batch["id"].tolist(), hypotheses, strict=True)
+        seconds = [number for number in found if number % 2 == 1]
+        right[context] = sum(
+            found[number][0]["tokens"].tolist() == task.dataset("valid")[number]["target"].tolist()
+            for number in seconds
+        ) / len(seconds)
+    assert right[-1] == 1.0
+    assert right[0] < 0.6
