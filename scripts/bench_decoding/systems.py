@@ -180,7 +180,7 @@ def describe(system: measure.System, one: Spec) -> dict[str, Any]:
     model = system.model
     return {
         "name": one.name,
-        "checkpoint": shell.relative(str(one.checkpoint)),
+        "checkpoint": told(one.checkpoint),
         "mode": one.mode_name,
         "architecture": name_of(model.decoder),
         "encoder_layers": model.encoder.num_layers,
@@ -188,6 +188,14 @@ def describe(system: measure.System, one: Spec) -> dict[str, Any]:
         "dim": model.decoder.embed_dim,
         "vocabulary": len(system.task.target_dictionary),
     }
+
+
+def told(checkpoint: Path) -> str:
+    """A checkpoint without this machine's folders; its own folder stays, since those of several
+    models have one name.
+    """
+    name = shell.relative(str(checkpoint))
+    return f"{checkpoint.parent.name}/{name}" if name == checkpoint.name else name
 
 
 @contextmanager

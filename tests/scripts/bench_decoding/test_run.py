@@ -570,3 +570,10 @@ def test_published_texts_are_those_of_the_records():
     for name in named:
         decoding_quality.read_text(RESULTS / "hypotheses", name)
     assert len(list((RESULTS / "hypotheses").iterdir())) == len(named)
+
+
+def test_models_of_one_file_name_are_told_apart(tmp_path: Path) -> None:
+    one, other = (tmp_path / name / "averaged.pt" for name in ("feedback-d1", "feedback-d2"))
+    assert decoding_systems.told(one) == "feedback-d1/averaged.pt" != decoding_systems.told(other)
+    inside = checkout.CHECKOUT / "runs" / "x" / "averaged.pt"
+    assert decoding_systems.told(inside) == "runs/x/averaged.pt"
