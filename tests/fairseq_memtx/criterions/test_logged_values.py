@@ -38,6 +38,7 @@ TASKS = {
     "memtx_translation": (TRANSLATION, "memtx_compressive", "memtx_feedback"),
     "memtx_language_modeling": (LANGUAGE, "memtx_compressive_lm", "memtx_transformer_xl_lm"),
     "memtx_labelled_stream": (LANGUAGE, "memtx_compressive_lm", "memtx_transformer_xl_lm"),
+    "memtx_document_translation": (TRANSLATION, "memtx_compressive", "memtx_transformer_xl"),
 }
 SMOOTHED = "--label-smoothing 0.1 --report-accuracy"
 #: Criteria with the flags that let them log the most, and of the architecture where it has any.
@@ -74,6 +75,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     assert prepare(["programs", "--out", str(folder / "programs"), *small]) == 0
     return {
         "memtx_translation": pairs,
+        "memtx_document_translation": pairs,
         "memtx_language_modeling": make_text(folder / "text"),
         "memtx_labelled_stream": folder / "programs" / "bin",
     }

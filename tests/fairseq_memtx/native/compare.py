@@ -1,6 +1,7 @@
 """The engine's search beside the Python search, which is its plain twin."""
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import torch
@@ -10,7 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 from fairseq_memtx.generation.generator import FastGenerator, FastGeneratorWithAlignment
 from fairseq_memtx.native.searches import NativeSearches
 from tests.fairseq_memtx import searches
+from tests.fairseq_memtx.generation import draws
 from tests.fairseq_memtx.searches import DICTIONARY, generate
+
+#: Rows, inputs and outputs of products: those that fill vectors and blocks, and others.
+SIZES = [(1, 1, 1), (2, 3, 5), (5, 4, 16), (7, 22, 33), (13, 256, 130), (40, 64, 7), (3, 1030, 64)]
 
 #: Sums of float32 rounded in another order: a score of 30 words of log-probability about -1 each.
 ROUNDING = {"rtol": 2e-5, "atol": 2e-5}
@@ -117,3 +122,21 @@ def numbers(values: Any) -> Tensor:
 def words(hypothesis: dict[str, Any]) -> tuple[int, ...]:
     """Of a hypothesis."""
     return tuple(hypothesis["tokens"].tolist())
+
+
+def compare_one(seed: int) -> Watched:
+    """One comparison; what the engine did."""
+    random = Random(seed)
+    torch.manual_seed(seed)
+    number = random.choice([1, 1, 1, 2, 3])
+    models = [final(draws.draw_model(random, 3 * seed + i)) for i in range(number)]
+    batch = draws.draw_batch(random)
+    options: dict[str, Any] = draws.draw_options(random, len(batch["id"]))
+    options = {name: value for name, value in options.items() if name != "align" or value}
+    return check(models, batch, Watched(threads=1 + seed % 3), **options)
+
+
+def rounded(x: torch.Tensor) -> torch.Tensor:
+    """Rows as integers of -127 to 127, as the engine rounds them."""
+    size = x.abs().amax(dim=1, keepdim=True)
+    return (x * torch.where(size > 0, 127.0 / size, 0.0)).round()

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from fairseq_memtx.native import build, library
-from tests.fairseq_memtx.native.test_products import SIZES, rounded
-from tests.fairseq_memtx.native.test_random_models import compare_one
+from tests.fairseq_memtx.native.compare import SIZES, compare_one, rounded
 
 
 def processor_has(*features: str) -> bool:

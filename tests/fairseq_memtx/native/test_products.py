@@ -6,14 +6,7 @@ import pytest
 import torch
 
 from fairseq_memtx.native.library import Library
-
-SIZES = [(1, 1, 1), (2, 3, 5), (5, 4, 16), (7, 22, 33), (13, 256, 130), (40, 64, 7), (3, 1030, 64)]
-
-
-def rounded(x: torch.Tensor) -> torch.Tensor:
-    """Rows as integers of -127 to 127, as the engine rounds them."""
-    size = x.abs().amax(dim=1, keepdim=True)
-    return (x * torch.where(size > 0, 127.0 / size, 0.0)).round()
+from tests.fairseq_memtx.native.compare import SIZES, rounded
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -63,15 +56,16 @@ def test_every_level_passes_its_own_test(engine: tuple[Library, str]) -> None:
 def test_wrong_arguments_raise(engine: tuple[Library, str]) -> None:
     library, level = engine
     weight, x = torch.ones(4, 3, dtype=torch.int8), torch.ones(2, 3)
-    wrong: list[tuple[str, Any, Any]] = [
-        ("no level", weight, x),
-        (level, weight.float(), x),
-        (level, weight, x.double()),
-        (level, weight[0], x),
-        (level, weight, x[:, :2]),
-        (level, weight, None),
-        (level, weight[:0], x),
+    kind = "an argument must be a tensor of"
+    wrong: list[tuple[tuple[str, Any, Any], str]] = [
+        (("no level", weight, x), "the processor has no level `no level`"),
+        ((level, weight.float(), x), kind),
+        ((level, weight, x.double()), kind),
+        ((level, weight[0], x), kind),
+        ((level, weight, x[:, :2]), "another number of inputs"),
+        ((level, weight, None), kind),
+        ((level, weight[:0], x), "the sizes must be at least 1"),
     ]
-    for arguments in wrong:
-        with pytest.raises(ValueError, match=r"must|no level"):
+    for arguments, message in wrong:
+        with pytest.raises(ValueError, match=message):
             library.int_products(*arguments)

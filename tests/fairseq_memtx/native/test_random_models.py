@@ -1,28 +1,13 @@
 """The engine's search against the Python search, models, batches and options drawn at random."""
 
-from random import Random
 from typing import Any
 
 import pytest
-import torch
 
-from tests.fairseq_memtx.generation import draws
-from tests.fairseq_memtx.native import compare
+from tests.fairseq_memtx.native.compare import compare_one
 
 FEW = 25
 MANY, CHUNK = 3225, 100
-
-
-def compare_one(seed: int) -> compare.Watched:
-    """One comparison; what the engine did."""
-    random = Random(seed)
-    torch.manual_seed(seed)
-    number = random.choice([1, 1, 1, 2, 3])
-    models = [compare.final(draws.draw_model(random, 3 * seed + i)) for i in range(number)]
-    batch = draws.draw_batch(random)
-    options: dict[str, Any] = draws.draw_options(random, len(batch["id"]))
-    options = {name: value for name, value in options.items() if name != "align" or value}
-    return compare.check(models, batch, compare.Watched(threads=1 + seed % 3), **options)
 
 
 @pytest.mark.parametrize("seed", range(FEW))

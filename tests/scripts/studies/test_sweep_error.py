@@ -125,7 +125,7 @@ def test_another_model_or_missing_data_end_in_one_line(
     data = str(prepared_sample / "bin")
     cases = [
         ("transformer", data, "valid", "is not a checkpoint of a Feedback translation model"),
-        ("feedback", data, "none", "holds no data set `none`"),
+        ("feedback", data, "none", "has no split `none`"),
         ("feedback", str(tmp_path / "none"), "valid", "is not a folder"),
         ("feedback", data, "valid", "it has to be at least a sentence's length"),
     ]
