@@ -61,6 +61,8 @@ def run(name: str, words: Sequence[str], typed: str = "") -> Ran:
     with (
         mock.patch.object(sys, "argv", [f"fairseq-{name}", *words]),
         mock.patch.object(sys, "stdin", stdin),
+        # It takes away every other one of those who listen to the log, pytest and us among them.
+        mock.patch.object(validate, "reset_logging", lambda: None),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(said),
         logged() as log,
