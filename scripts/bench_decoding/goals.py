@@ -22,7 +22,6 @@ from pathlib import Path
 from statistics import median
 
 from fairseq_memtx.ground import command_line
-from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_bytes
 from scripts.bench_decoding.apart import (
     KEPT,
@@ -120,11 +119,7 @@ def write_table(out: Path) -> None:
     """
     path = out / f"{NAME}.jsonl"
     records = read_records(path)
-    try:
-        made = page(records)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise UserError(f"the records `{path}` are damaged ({problem})") from error
+    made = benchmark.made_of(path, records, page)
     write_bytes(out / f"{NAME}.md", made.encode())
 
 

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairseq_memtx.ground import command_line, figures
-from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_bytes
 from scripts.bench_decoding.apart import (
     KEPT,
@@ -81,11 +80,7 @@ def write_page(out: Path) -> None:
     """
     path = out / f"{NAME}.jsonl"
     records = sorted(read_records(path), key=lambda record: record.get("tokens", 0))
-    try:
-        made, drawn = page(records), figure(records)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise UserError(f"the records `{path}` are damaged ({problem})") from error
+    made, drawn = benchmark.made_of(path, records, lambda found: (page(found), figure(found)))
     write_bytes(out / f"{NAME}.md", made.encode())
     figures.save(drawn, out / NAME)
 

@@ -109,11 +109,7 @@ def write_page(out: Path) -> None:
     """
     path = out / f"{NAME}.jsonl"
     records = read_records(path)
-    try:
-        made = page(records)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise UserError(f"the records `{path}` are damaged ({problem})") from error
+    made = benchmark.made_of(path, records, page)
     write_bytes(out / f"{NAME}.md", made.encode())
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
@@ -20,6 +20,8 @@ from fairseq_memtx.ground.files import write_bytes
 from fairseq_memtx.ground.versions import versions
 from scripts.shared import provenance as origins
 from scripts.shared.turns import turns
+
+T = TypeVar("T")
 
 Step = Callable[[], None]
 
@@ -100,6 +102,19 @@ def conditions(record: dict) -> str:
         f" {record['versions'].get('torch', '?')}, {hardware['cpu']}, {hardware['cores']} cores"
         f"{load}, commit {record['commit'][:12]}{' with changes' if record['dirty'] else ''}"
     )
+
+
+def made_of(path: Path, records: Sequence[dict], make: Callable[[Sequence[dict]], T]) -> T:
+    """What `make` makes of a file's records: a page, or a page and a plot.
+
+    Raises:
+        UserError: where they lack what it is made of.
+    """
+    try:
+        return make(records)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise UserError(f"the records `{path}` are damaged ({problem})") from error
 
 
 def read_records(path: Path) -> list[dict]:
