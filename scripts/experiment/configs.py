@@ -256,7 +256,7 @@ _WMT14_MINI = Experiment(
         keep_last_epochs=5,
         save_interval_updates=1000,
         keep_interval_updates=5,
-        cpu_math="float32",
+        cpu_math="bfloat16",
     ),
     search=LearningSearch(lrs=(2e-3, 4e-3), warmups=(300,), updates=250),
     decoding=Decoding(other_beams=(1,)),
