@@ -32,6 +32,7 @@ SCRIPTS = {
     "studies.char_lm": "studies.char_lm",
     "studies.compare_engines": "studies.compare_engines",
     "studies.documents": "studies.documents",
+    "studies.precision": "studies.precision",
     "studies.reliability": "studies.reliability",
     "studies.remedies": "studies.remedies",
     "studies.segment_decoding": "studies.segment_decoding",
