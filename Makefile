@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` and `make test`. Each makes .venv first where it is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv peers demo test test-fast coverage sanitize lint clean
+.PHONY: help venv peers demo test test-fast coverage sanitize docs lint clean
 
 # One thread for each of pytest's two workers; more only get in each other's way.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -39,6 +39,10 @@ sanitize: venv  ## the native engine's tests with AddressSanitizer and UBSan (g+
 	    LD_PRELOAD="$$(g++ -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
 	    .venv/bin/python -m pytest tests/fairseq_memtx/native $(ARGS)
 
+docs: venv  ## the pages and a reference from the docstrings as a site in site/, links checked
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
 lint: venv  ## style, formatting and types
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -46,5 +50,5 @@ lint: venv  ## style, formatting and types
 	@.venv/bin/mypy
 
 clean:  ## remove caches and build outputs; .venv, runs/ and results/ stay
-	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	@rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
 	@find . -path ./.venv -prune -o -path ./runs -prune -o -name __pycache__ -prune -exec rm -rf {} +

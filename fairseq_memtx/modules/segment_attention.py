@@ -414,7 +414,7 @@ def add_usage(
 def remember(
     x: Tensor, memory: LayerMemory, blocks: Blocks | None, how: SegmentPass
 ) -> LayerMemory:
-    """The memory after a target: m' = [m ; h][-n_m:], cm' = [cm ; f_c(old)][-n_cm:]."""
+    """The memory after a target: ``m' = [m ; h][-n_m:]``, ``cm' = [cm ; f_c(old)][-n_cm:]``."""
     padding = None
     if how.num_words is not None:
         padding = torch.arange(x.size(1), device=x.device) >= how.num_words[:, None]
