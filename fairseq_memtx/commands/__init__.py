@@ -43,7 +43,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("quantize", "quantize", "a checkpoint with weights in eight bits"),
         Command("shortlist", "shortlist", "the likely translations of each word, for speed"),
         Command("hypotheses", "hypotheses", "fairseq-generate's output as text in its order"),
-        Command("score", "score", "BLEU and chrF with their signatures, and significance"),
+        Command("score", "score", "BLEU, chrF and chrF++ with their signatures, and significance"),
     ),
     "fairseq": (Command("user-dir", "user_dir", "print the folder for fairseq's `--user-dir`"),),
 }

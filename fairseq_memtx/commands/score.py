@@ -1,4 +1,4 @@
-"""Scores of translations: BLEU and chrF, or with ``--model`` how likely a model finds each of them.
+"""Scores of translations: BLEU and chrF, or with ``--model`` how likely a model finds each.
 
 ``memtx score --hypotheses H --references R``: computed by sacreBLEU (Post 2018), with its
 signatures; cased, 13a tokenisation.
@@ -22,12 +22,12 @@ from fairseq_memtx.ground.errors import UserError
 
 
 def score(hypotheses: Sequence[str], references: Sequence[str]) -> dict:
-    """Corpus BLEU and chrF2, each with its signature."""
+    """Corpus BLEU, chrF2 and chrF2++ (pairs of words too), each with its signature."""
     from sacrebleu.metrics import BLEU, CHRF
 
     _check_counts(hypotheses, references)
     result: dict = {"lines": len(references)}
-    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
+    for name, metric in (("bleu", BLEU()), ("chrf", CHRF()), ("chrf++", CHRF(word_order=2))):
         found = metric.corpus_score(list(hypotheses), [list(references)])
         result[name] = {
             "score": round(found.score, 2),

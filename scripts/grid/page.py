@@ -7,7 +7,7 @@ does not show.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from scripts.experiment import course
 from scripts.experiment.recipes import RECIPES
@@ -15,7 +15,8 @@ from scripts.grid import findings
 from scripts.grid.groups import Group, Spread, batches_of, beams_of, groups_of
 from scripts.shared.tables import joined
 
-QUALITY = ("decoder", "layers", "width", "recipe", "seeds", "BLEU", "to Transformer", "chrF")
+QUALITY = ("decoder", "layers", "width", "recipe", "seeds", "BLEU", "to Transformer")
+METRICS = {"chrf": "chrF", "chrf++": "chrF++"}
 SIZES = ("length", "state B/token", "parameters", "memory")
 TRAINING = (
     *("decoder", "layers", "width", "recipe", "seeds", "learning rate", "warm-up", "updates"),
@@ -63,29 +64,42 @@ def quality(groups: Sequence[Group], beam: int) -> str:
     """BLEU, chrF and speed with one beam."""
     batches = batches_of(groups[0].records)
     speeds = [f"words/s, batch {batch}" for batch in batches]
-    return markdown(
-        (*QUALITY, *speeds, *SIZES), [quality_row(group, beam, batches) for group in groups]
-    )
+    metrics = metrics_of(groups, beam)
+    header = (*QUALITY, *metrics.values(), *speeds, *SIZES)
+    return markdown(header, [quality_row(group, beam, batches, metrics) for group in groups])
 
 
-def quality_row(group: Group, beam: int, batches: Sequence[int]) -> list[str]:
+def metrics_of(groups: Sequence[Group], beam: int) -> dict[str, str]:
+    """The metrics beside BLEU that all records have, and their names; old ones lack chrF++."""
+    scores = [one["scores"] for group in groups for one in group.decodings(beam)]
+    return {key: name for key, name in METRICS.items() if all(key in one for one in scores)}
+
+
+def quality_row(
+    group: Group, beam: int, batches: Sequence[int], metrics: Iterable[str]
+) -> list[str]:
     """The cells of one group."""
     decodings = group.decodings(beam)
     odd = any(not speed["identical_output"] for one in decodings for speed in one["speed"])
     memory = [one["peak_memory_bytes"] for one in decodings if one["peak_memory_bytes"]]
-    chrf = Group([one["scores"] for one in decodings]).spread(lambda one: one["chrf"]["score"])
+    scores = {key: Group([one["scores"][key] for one in decodings]) for key in metrics}
     length = Group(decodings).spread(lambda one: one["scores"]["length_ratio"])
     return [
         *named(group),
         ranged(group.bleu(beam), ".2f"),
         difference(group, beam),
-        ranged(chrf, ".2f"),
+        *(ranged(metric.spread(score_of), ".2f") for metric in scores.values()),
         *(ranged(group.speed(beam, batch), ",.0f") + (" *" if odd else "") for batch in batches),
         ranged(length, ".3f"),
         f"{group.first['state']['bytes_per_token']:,.0f}",
         f"{group.first['model']['parameters'] / 1e6:.2f} M",
         f"{max(memory) / 2**20:,.0f} MiB" if memory else "",
     ]
+
+
+def score_of(found: dict) -> float:
+    """The score of a metric."""
+    return found["score"]
 
 
 def difference(group: Group, beam: int) -> str:
@@ -156,12 +170,14 @@ def conditions(records: Sequence[dict]) -> list[str]:
     scores = main["scores"]
     lines = ", ".join(f"batch {one['batch']}: {one['lines']:,} lines" for one in main["speed"])
     recipes = dict.fromkeys(record["recipe"] for record in records)
+    metrics = metrics_of([Group(records)], main["beam"])
+    signatures = ", ".join(f"{name} `{scores[key]['signature']}`" for key, name in metrics.items())
     return [
         f"Data: {data['name']}, {data['pairs']['train']:,} training pairs, {data['vocab_size']:,}"
         f" shared subwords; test set {data['test']}, {data['pairs']['test']:,} lines. Copying the"
         f" source scores BLEU {scores['copy_bleu']:.2f}.",
         *(f"Recipe `{name}`: {RECIPES[name].meaning}." for name in recipes),
-        f"BLEU `{scores['bleu']['signature']}`, chrF `{scores['chrf']['signature']}`, on"
+        f"BLEU `{scores['bleu']['signature']}`, {signatures}, on"
         " detokenised text against the untouched references. to Transformer: difference in BLEU to"
         " the Transformer of the same depth, width and recipe, seed by seed, with the p-value of a"
         " paired bootstrap of 1,000 samples.",

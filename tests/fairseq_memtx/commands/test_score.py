@@ -14,19 +14,22 @@ HYPOTHESES = ["Der Hund rennt über die Straße.", "Zwei Männer spielen Fußbal
 SOURCES = ["The dog runs across the street.", "Two men play football in the park.", "No!"]
 
 
-def test_scores_equal_the_command_line_tool(tmp_path) -> None:
+@pytest.mark.parametrize("words", [0, 2])
+def test_scores_equal_the_command_line_tool(tmp_path, words: int) -> None:
     reference, hypothesis = tmp_path / "r", tmp_path / "h"
     reference.write_text("\n".join(REFERENCES) + "\n", encoding="utf-8")
     hypothesis.write_text("\n".join(HYPOTHESES) + "\n", encoding="utf-8")
     tool = [sys.executable, "-m", "sacrebleu", str(reference), "-i", str(hypothesis)]
-    tool += ["-m", "bleu", "chrf", "--width", "2"]
+    tool += ["-m", "bleu", "chrf", "--width", "2", "--chrf-word-order", str(words)]
     found = {
         item["name"]: item
         for item in json.loads(subprocess.run(tool, capture_output=True, check=True).stdout)
     }
     ours = score.score(HYPOTHESES, REFERENCES)
     assert ours["bleu"]["score"] == found["BLEU"]["score"]
-    assert ours["chrf"]["score"] == found["chrF2"]["score"]
+    name = "chrF2" + "+" * words
+    assert ours["chrf" + "+" * words]["score"] == found[name]["score"]
+    assert f"nw:{words}" in ours["chrf" + "+" * words]["signature"]
     assert ours["bleu"]["signature"] == found["BLEU"]["signature"]
     assert "tok:13a" in ours["bleu"]["signature"]
 

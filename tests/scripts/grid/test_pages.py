@@ -4,6 +4,7 @@
 ``python -m tests.scripts.experiment.test_pages``.
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -121,3 +122,14 @@ def test_a_course_of_one_corpus_is_of_lengths_alone() -> None:
 
 if __name__ == "__main__":
     write_golden()
+
+
+def test_chrf_with_words_has_a_column_where_every_record_knows_it() -> None:
+    made = copy.deepcopy(MADE)
+    assert "chrF++" not in page.page(made)
+    for record in made:
+        for one in record["decoding"]:
+            one["scores"]["chrf++"] = {"score": 44.25, "signature": "nw:2"}
+    told = page.page(made)
+    assert "| chrF | chrF++ | words/s, batch 1 |" in told
+    assert "chrF++ `nw:2`" in told and "| 44.25 |" in told
