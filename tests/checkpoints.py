@@ -69,13 +69,19 @@ def _save_untrained(config: Any, path: Path) -> None:
     torch.save(state, path)
 
 
-def write_scattered(checkpoint: Path, path: Path) -> Path:
-    """The same with random weights, so large that different sources have different translations."""
+def write_scattered(checkpoint: Path, path: Path, spread: float = 0.3) -> Path:
+    """The same with random weights, so large that different sources have different translations.
+
+    Args:
+        checkpoint: of a model.
+        path: to write to.
+        spread: standard deviation of what is added to each weight.
+    """
     import torch
 
     state = torch.load(checkpoint, weights_only=True)
     generator = torch.Generator().manual_seed(1)
     for weight in state["model"].values():
-        weight += 0.3 * torch.randn(weight.shape, generator=generator)
+        weight += spread * torch.randn(weight.shape, generator=generator)
     torch.save(state, path)
     return path

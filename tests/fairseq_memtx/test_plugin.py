@@ -154,6 +154,21 @@ def test_the_four_commands_find_the_package(
     assert "valid on 'valid' subset | loss" in out
 
 
+def test_the_bare_name_is_not_enough_for_an_editable_install(job: Job, tmp_path: Path) -> None:
+    """Python finds the package from any folder, as after `pip install -e .`; fairseq looks for a
+    folder of that name before it imports anything. The place that `memtx` tells is one
+    that serves (`test_the_four_commands_find_the_package`).
+    """
+    place = Place(tmp_path, "fairseq_memtx", str(CHECKOUT))
+    told = place.run("python", "-m", "fairseq_memtx", "user-dir").strip()
+    assert Path(told) == CHECKOUT / "fairseq_memtx"
+    process = place.start(*job.train())
+    err = process.communicate()[1]
+    assert process.returncode != 0
+    assert err.rstrip().split("\n")[-1] == f"FileNotFoundError: {tmp_path / 'fairseq_memtx'}"
+    assert not job.save_dir.exists()
+
+
 def test_user_errors_end_in_one_line(
     checkout: Place, prepared_sample: Path, tmp_path: Path
 ) -> None:
