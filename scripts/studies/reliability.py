@@ -87,6 +87,18 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "two ranks that log, stop and wait",
         ("tests/fairseq_memtx/criterions/test_logged_values.py", f"{TRAINING}/test_stopping.py"),
     ),
+    "data": (
+        "a model with other dictionaries, subwords or text steps than its own; refused in one line",
+        (f"{FOLDER}/test_right_data.py",),
+    ),
+    "batches": (
+        "lines alone and among others; the same translations",
+        (f"{FOLDER}/test_sharing_a_batch.py",),
+    ),
+    "flags": (
+        "fairseq's flags as commands with each decoder; what they say, or refused in one line",
+        (f"{FOLDER}/test_fairseq_flags.py",),
+    ),
     "soak": (
         "thousands of lines and calls; memory and file descriptors stay",
         (f"{FOLDER}/test_soak.py",),
