@@ -76,9 +76,14 @@ class FeedbackOptions:
         choices=_mixtures,
         closed=False,
     )
+    memory_channels: int = option(
+        1,
+        "memories of a position, each a mixture of its own; layer l reads that of the number l"
+        " modulo this one",
+    )
     memory_kv: str = option(
         "shared",
-        "one key and value projection of the memory for all layers, or one per layer",
+        "one key and value projection of a memory for all layers that read it, or one per layer",
         choices=("shared", "per-layer"),
     )
     memory_span: int = option(
@@ -121,7 +126,7 @@ class FeedbackOptions:
         _one_of_choices(self, "memory_kv", "engine")
         _at_least(0, self, "memory_span", "relative_positions", "sweep_block", "sweep_grads")
         _at_least(-1, self, "carry_len")
-        _at_least(1, self, "sweeps")
+        _at_least(1, self, "sweeps", "memory_channels")
         if self.engine != "parallel":
             _left_out(
                 self, f"without {flag('engine')} parallel", "sweeps", "sweep_block", "sweep_grads"

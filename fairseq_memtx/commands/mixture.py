@@ -2,7 +2,9 @@
 
 ``memtx mixture train.log checkpoint_best.pt --out mixture`` prints the weight of each
 state, from a training's log (``--log-format json``) the last one and from a checkpoint its own, and
-plots those of the logs against the updates (PNG and SVG).
+plots those of the logs against the updates (PNG and SVG); of several channels one by one. Routed
+weights differ from token to token: a log has their mean over a batch, a checkpoint only what they
+are where the states say nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import argparse
 import itertools
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,24 +33,31 @@ logger = logging.getLogger(__name__)
 #: How a checkpoint begins: a zip archive, or the pickle of older versions of torch.
 _CHECKPOINT_STARTS = (b"PK", b"\x80\x02")
 _PARAMETER = "decoder.memory.mixture.weight"
+_ROUTER = "decoder.memory.mixture.router"
 
 
 @dataclass(frozen=True)
 class Mixtures:
-    """What one file says.
+    """What one file says of one channel.
 
     ``weights`` has a row for each of ``updates``: the weights of the embedding and of each layer's
-    output, which sum to one.
+    output, which sum to one. ``channel`` is None where there is one channel.
     """
 
     path: Path
     is_log: bool
     updates: list[int]
     weights: list[list[float]]
+    channel: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The file, and the channel where there are several."""
+        return str(self.path) if self.channel is None else f"{self.path} (channel {self.channel})"
 
 
-def read(path: Path) -> Mixtures:
-    """The mixtures in a training's log or in a checkpoint.
+def read(path: Path) -> list[Mixtures]:
+    """The mixtures of each channel in a training's log or in a checkpoint.
 
     Raises:
         UserError: no such file, or one without a learned mixture.
@@ -60,25 +69,37 @@ def read(path: Path) -> Mixtures:
     return read_log(path) if is_log else read_checkpoint(path)
 
 
-def read_log(path: Path) -> Mixtures:
+def read_log(path: Path) -> list[Mixtures]:
     """Every mixture that a training has logged; of those of one update the last counts."""
-    found: dict[int, list[float]] = {}
+    found: dict[int | None, dict[int, list[float]]] = {}
     for event in LogReader(path).poll():
-        names = itertools.takewhile(event.values.__contains__, map("mixture_{}".format, range(999)))
-        weights = [event.values[name] for name in names]
-        if weights:
-            found[event.updates] = weights
+        for channel, weights in logged(event.values):
+            found.setdefault(channel, {})[event.updates] = weights
     if not found:
         raise UserError(
             f"`{path}` names no mixture: give the output of a training with a learned mixture and"
             " --log-format json"
         )
-    updates = sorted(found)
-    return Mixtures(path, True, updates, [found[update] for update in updates])
+    return [
+        Mixtures(path, True, sorted(rows), [rows[update] for update in sorted(rows)], channel)
+        for channel, rows in found.items()
+    ]
 
 
-def read_checkpoint(path: Path) -> Mixtures:
-    """The mixture in a checkpoint."""
+def logged(values: Mapping[str, float]) -> Iterator[tuple[int | None, list[float]]]:
+    """The channels of a line of a log, None for the only one, with their weights."""
+    for channel in (None, *range(999)):
+        prefix = "mixture_" if channel is None else f"mixture_{channel}_"
+        names = itertools.takewhile(values.__contains__, (f"{prefix}{n}" for n in range(999)))
+        weights = [values[name] for name in names]
+        if weights:
+            yield channel, weights
+        elif channel is not None:
+            return
+
+
+def read_checkpoint(path: Path) -> list[Mixtures]:
+    """The mixtures in a checkpoint."""
     from fairseq_memtx.checkpoints.weights import check_finite
 
     state = checkpoints.load(path)
@@ -86,8 +107,19 @@ def read_checkpoint(path: Path) -> Mixtures:
     if parameter is None:
         raise UserError(f"the model of `{path}` has no learned mixture")
     check_finite({_PARAMETER: parameter}, path)
-    weights = parameter.double().softmax(0).tolist()
-    return Mixtures(path, False, [checkpoints.describe(path, state).updates], [weights])
+    if _ROUTER in state["model"]:
+        logger.warning(
+            "%s: its weights differ from token to token; these are what they are where the states"
+            " say nothing, a log has their mean over a batch",
+            path,
+        )
+    updates = [checkpoints.describe(path, state).updates]
+    rows = parameter.double().view(-1, parameter.size(-1)).softmax(-1).tolist()
+    channels = range(len(rows)) if len(rows) > 1 else [None]
+    return [
+        Mixtures(path, False, updates, [row], channel)
+        for channel, row in zip(channels, rows, strict=True)
+    ]
 
 
 def state_name(number: int) -> str:
@@ -96,23 +128,23 @@ def state_name(number: int) -> str:
 
 
 def table(found: Sequence[Mixtures]) -> str:
-    """The last mixture of each file, a line each."""
+    """The last mixture of each file and channel, a line each."""
     states = max(len(item.weights[-1]) for item in found)
-    width = max(len(str(item.path)) for item in found)
+    width = max(len(item.name) for item in found)
     names = [state_name(number) for number in range(states)]
     lines = [f"{'file':<{width}} {'updates':>9}" + "".join(f" {name:>9}" for name in names)]
     for item in found:
         cells = "".join(f" {weight:>9.4f}" for weight in item.weights[-1])
-        lines.append(f"{item.path!s:<{width}} {item.updates[-1]:>9,}{cells}")
+        lines.append(f"{item.name:<{width}} {item.updates[-1]:>9,}{cells}")
     return "\n".join(lines) + "\n"
 
 
 def curves(logs: Sequence[Mixtures]) -> Figure:
-    """Weights against updates, a panel for each log, a curve for each state."""
+    """Weights against updates, a panel for each log and channel, a curve for each state."""
     figure, panels = figures.new_figure(len(logs))
     for panel, log in zip(panels, logs, strict=True):
         draw_states(panel, log)
-        panel.set_title(str(log.path), fontsize="small")
+        panel.set_title(log.name, fontsize="small")
     return figure
 
 
@@ -135,7 +167,7 @@ def show(paths: Sequence[Path], out: Path | None) -> None:
     """Print the table, and draw the logs' curves where asked to."""
     for name in [] if out is None else figures.names(out):
         check_output(name, "--out", paths)
-    found = [read(path) for path in paths]
+    found = [item for path in paths for item in read(path)]
     sys.stdout.write(table(found))
     if out is None:
         return

@@ -29,7 +29,7 @@ class BeamCache:
     ):
         head_dim = like.size(1) // num_heads
         self._slots = like.new_empty((kinds, len(like), num_heads, capacity, head_dim))
-        self.num_kinds, self.num_sentences, self.length = kinds, len(like), 0
+        self.num_sentences, self.length = len(like), 0
         self._bias = like.new_zeros((len(like), 1, 0)) if beam_size > 1 else None
         apart = torch.full((beam_size, beam_size), -torch.inf, dtype=like.dtype)
         self._own = apart.fill_diagonal_(0.0).to(like.device)

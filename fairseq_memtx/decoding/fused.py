@@ -10,12 +10,14 @@ source positions, s slots of the past, L layers, V vocabulary.
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..modules.mixture import LayerMixture, RoutedMixture, mix, route
 from .beam_cache import BeamCache, move_sentences
 from .linear import FrozenLinear, select_outputs
 
@@ -23,7 +25,6 @@ from .linear import FrozenLinear, select_outputs
 class PastCache(Protocol):
     """Keys and values of the past: `BeamCache` or `StaticCache`, see there."""
 
-    num_kinds: int
     num_sentences: int
     length: int
 
@@ -167,22 +168,56 @@ def log_softmax_in_place(logits: Tensor) -> Tensor:
 
 
 class FusedMemory:
-    """The Feedback decoder's memory, from a position's states to its keys and values."""
+    """The Feedback decoder's memory, from a position's states to its keys and values.
+
+    Attributes:
+        kinds: of keys and values, those of a channel's projections side by side.
+        kind_of_layer: the first of the two kinds that each layer reads.
+    """
 
     def __init__(self, memory: Any):
-        self.mixture = memory.mixture.probs().tolist()
+        self.mix = fused_mixture(memory.mixture)
         self.norm = memory.layer_norm
-        projections = zip(memory.k_proj, memory.v_proj, strict=True)
-        self.project = FrozenLinear([linear for pair in projections for linear in pair])
-        self.kinds = 2 * len(memory.k_proj)
+        by_channel = memory.wiring.by_channel()
+        self.project = [
+            FrozenLinear([part[g] for g in pairs for part in (memory.k_proj, memory.v_proj)])
+            for pairs in by_channel
+        ]
+        order = [pair for pairs in by_channel for pair in pairs]
+        self.kinds = 2 * len(order)
+        self.kind_of_layer = [2 * order.index(pair) for pair in memory.wiring.layers]
 
     def __call__(self, states: list[Tensor]) -> Tensor:
         """Entries `(N, 2G, C)` of L + 1 states `(N, C)`."""
-        mixed = states[0] * self.mixture[0]
-        for share, state in zip(self.mixture[1:], states[1:], strict=True):
-            mixed.add_(state, alpha=share)
-        mixed = mixed if self.norm is None else normed(self.norm, mixed, True)
-        return self.project(mixed).unflatten(1, (self.kinds, -1))
+        memories = self.mix(states)
+        if self.norm is not None:
+            memories = [normed(self.norm, memory, True) for memory in memories]
+        entries = [project(memory) for project, memory in zip(self.project, memories, strict=True)]
+        joined = entries[0] if len(entries) == 1 else torch.cat(entries, dim=1)
+        return joined.unflatten(1, (self.kinds, -1))
+
+
+def fused_mixture(mixture: LayerMixture) -> Callable[[list[Tensor]], list[Tensor]]:
+    """From L + 1 states `(N, C)` to the memory `(N, C)` of each channel, by the weights of now."""
+    if not isinstance(mixture, RoutedMixture):
+        shares = mixture.by_channel().tolist()
+        return lambda states: [weighted_sum(states, of_channel) for of_channel in shares]
+    router, numbers = mixture.scaled_router().detach(), mixture.numbers
+    offsets = mixture.weight.detach().view(mixture.channels, -1)
+
+    def mix_routed(states: list[Tensor]) -> list[Tensor]:
+        joined = torch.stack([states[number] for number in numbers], dim=1)
+        return mix(route(joined.flatten(1), router, offsets), joined)
+
+    return mix_routed
+
+
+def weighted_sum(states: list[Tensor], shares: list[float]) -> Tensor:
+    """The sum of states `(N, C)`, each times its share."""
+    mixed = states[0] * shares[0]
+    for share, state in zip(shares[1:], states[1:], strict=True):
+        mixed.add_(state, alpha=share)
+    return mixed
 
 
 class FusedDecoder:
@@ -271,7 +306,7 @@ class FusedDecoder:
         if self.memory is None:
             past.open(rows)
         for index, layer in enumerate(self.layers):
-            kind = 2 * index if past.num_kinds > 2 else 0
+            kind = 2 * index if self.memory is None else self.memory.kind_of_layer[index]
             x, probs = layer.run_position(x, past, kind, source, index)
             states.append(x)
         if self.memory is not None:

@@ -25,7 +25,7 @@ from ..modules.carried_memory import CarriedMemory, num_past
 from ..modules.cross_attention import CrossMemory
 from ..modules.dropout import LayerMasks, PackedMasks
 from .gemm import packed_once
-from .interface import Engine, Recurrence, RecurrenceOutput
+from .interface import Engine, Recurrence, RecurrenceOutput, states_passed
 
 # Positions; in shorter pieces the work to begin one is no longer small beside the piece's own.
 MIN_PIECE = 8
@@ -55,8 +55,7 @@ class Checkpointed:
         names, tensors = zip(*leaves(r).items(), strict=True)
         *states, probs = _Recomputed.apply(pieces, names, *tensors)
         states = [r.inputs, *states]
-        # A layer that is left out passes its input on.
-        numbers = [sum(i < layer for i in kept) for layer in range(len(r.layers) + 1)]
+        numbers = states_passed(kept, len(r.layers))
         return RecurrenceOutput([states[number] for number in numbers], probs)
 
 

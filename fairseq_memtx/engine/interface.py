@@ -43,6 +43,14 @@ class Recurrence:
     past: CarriedMemory | None = None
 
 
+def states_passed(kept: Sequence[int], num_layers: int) -> list[int]:
+    """For each of the L + 1 states its number among those of the embedding and the layers kept.
+
+    A layer that is left out passes its input on.
+    """
+    return [sum(i < number for i in kept) for number in range(num_layers + 1)]
+
+
 class RecurrenceOutput(NamedTuple):
     """States of all layers and the chosen layer's cross-attention.
 

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..modules.mixture import LayerMixture, RoutedMixture
 from .gradients import Weights
-from .interface import Recurrence, RecurrenceOutput
+from .interface import Recurrence, RecurrenceOutput, states_passed
 from .stack_run import StackRun
 
 
@@ -68,8 +69,7 @@ def run_manual(r: Recurrence, begin: Begin = begin_loop) -> RecurrenceOutput:
     kept = [i for i, layer in enumerate(r.layers) if layer is not None]
     if not kept:
         return RecurrenceOutput([r.inputs] * (len(r.layers) + 1), None)
-    # Number of the state that is the input of each layer, counting those that are left out.
-    numbers = [sum(i < layer for i in kept) for layer in range(len(r.layers) + 1)]
+    numbers = states_passed(kept, len(r.layers))
     weights = dict(_weights(r, kept, numbers))
     if torch.is_grad_enabled() and any(x.requires_grad for x in weights.values()):
         names, tensors = zip(*weights.items(), strict=True)
@@ -82,13 +82,7 @@ def run_manual(r: Recurrence, begin: Begin = begin_loop) -> RecurrenceOutput:
 def _weights(r: Recurrence, kept: list[int], numbers: list[int]) -> Iterator[tuple[str, Tensor]]:
     """Everything that a gradient can be asked for, by name."""
     yield "inputs", r.inputs
-    probs = r.memory.mixture.probs()
-    if len(kept) < len(r.layers):
-        # A layer left out has its input's state: their shares of the mixture add up.
-        # Numbers that come from the host make an accelerator wait: only where they are needed.
-        index = torch.tensor(numbers, device=probs.device)
-        probs = probs.new_zeros(len(kept) + 1).index_add(0, index, probs)
-    yield "memory.probs", probs
+    yield from _mixture_weights(r.memory.mixture, numbers)
     for name, parameter in r.memory.named_parameters():
         if not name.startswith("mixture."):
             yield f"memory.{name}", parameter
@@ -104,6 +98,22 @@ def _weights(r: Recurrence, kept: list[int], numbers: list[int]) -> Iterator[tup
         if r.sources:
             yield f"sources.{i}.keys", r.sources[i].keys
             yield f"sources.{i}.values", r.sources[i].values
+
+
+def _mixture_weights(mixture: LayerMixture, numbers: list[int]) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(mixture, RoutedMixture):
+        rows = mixture.channels, mixture.num_states
+        yield "memory.offsets", mixture.weight.view(rows)
+        yield "memory.router", mixture.scaled_router().unflatten(0, rows)
+        return
+    probs = mixture.by_channel()
+    num_kept = max(numbers) + 1
+    if num_kept < len(numbers):
+        # A layer left out has its input's state: their shares of the mixture add up.
+        # Numbers that come from the host make an accelerator wait: only where they are needed.
+        index = torch.tensor(numbers, device=probs.device)
+        probs = probs.new_zeros(len(probs), num_kept).index_add(1, index, probs)
+    yield "memory.probs", probs
 
 
 def _compute_dtype(r: Recurrence) -> torch.dtype:

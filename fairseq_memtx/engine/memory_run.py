@@ -1,12 +1,14 @@
 """The memory of a run: mixes the states of a position, projects them, and takes gradients back.
 
-Fan et al. 2020 (arXiv 2002.09402), section 3: m_t = sum_l w_l x_t^l, k_t = W_k m_t, v_t = W_v m_t.
+Fan et al. 2020 (arXiv 2002.09402), section 3: m_t = sum_l w_l x_t^l, k_t = W_k m_t, v_t = W_v m_t,
+for each of one or several channels. `mixture_run` has the sum.
 
 Size legend: T target positions, P carried memories before them, B sentences, C model dimension,
-L layers, G pairs of projections, H heads, D = C / H.
+G pairs of projections, H heads, D = C / H.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,17 +17,77 @@ from ..modules.carried_memory import CarriedMemory
 from .gemm import Projection
 from .gradients import GradientSums, Weights
 from .memory_reads import MemoryReads, Windows
+from .mixture_run import MixtureRun
 from .norm import Norm
-from .tape import Slots, Tape
+from .tape import Tape
+
+
+class Group(NamedTuple):
+    """A pair of projections that is read.
+
+    Attributes:
+        pair: its number.
+        readers: how many layers read its keys and values.
+        channel: the number of the channel that it projects.
+    """
+
+    pair: int
+    readers: int
+    channel: int
+
+
+class ChannelRun:
+    """One channel's memories to its keys and values: all of its pairs in one product.
+
+    Args:
+        weights: `k_proj.G.weight` and so on.
+        pairs: those that are read.
+        dtype: of products.
+        tape: for the number of positions.
+    """
+
+    def __init__(self, weights: Weights, pairs: Sequence[int], dtype: torch.dtype, tape: Tape):
+        self.names = [f"{kind}_proj.{pair}" for pair in pairs for kind in "kv"]
+        weight = torch.cat([weights[f"{name}.weight"] for name in self.names])
+        bias = torch.cat([weights[f"{name}.bias"] for name in self.names])
+        self.project = Projection(weight, bias, dtype, tape.num_steps, backward=tape.keep)
+
+    def forward(self, memory: Tensor, entries: Tensor) -> None:
+        """Write the entries `(2G, B, C)` of its pairs from the memory `(B, C)`."""
+        # (B, 2G C) -> (2G, B, C)
+        projected = self.project(memory).view(len(memory), len(self.names), -1)
+        entries.copy_(projected.transpose(0, 1))
+
+    def start_backward(self, tape: Tape, entries: Tensor) -> None:
+        """Make the buffer of the backward; entries `(..., B, C)`."""
+        *_, rows, dim = entries.shape
+        self.grads = tape.chunk_slots(rows, len(self.names) * dim, like=entries)
+
+    def back(self, t: int, pairs: Sequence[Tensor]) -> Tensor:
+        """The gradient of the memory `(B, C)` from those of keys and values in turn."""
+        for part, grad in zip(self._parts(self.grads[t]), pairs, strict=True):
+            part.copy_(grad.reshape(part.shape))
+        return self.project.back(self.grads[t])
+
+    def add_gradients(self, chunk: range, inputs: Tensor, sums: GradientSums) -> None:
+        """Add those of the weights over a chunk; inputs `(len(chunk) * B, C)`."""
+        grads = self._parts(self.grads.rows(chunk))
+        for name, grad in zip(self.names, grads, strict=True):
+            sums.add_linear(name, inputs, grad)
+
+    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`(N, 2G C)` -> the keys and values of each pair, `(N, C)`."""
+        return x.chunk(len(self.names), dim=1)
 
 
 class MemoryRun:
     """All positions' memories.
 
     Args:
-        weights: `probs` `(L + 1,)`, the mixture; `k_proj.G.weight` and so on; `layer_norm.weight`
-            and `.bias` with pre-norm; `distance_keys` with relative positions.
-        groups: for each pair of projections that is read, its number and that of its readers.
+        weights: `k_proj.G.weight` and so on; `layer_norm.weight` and `.bias` with pre-norm;
+            `distance_keys` with relative positions.
+        mixture: makes the memories of the channels that are read.
+        groups: the pairs of projections that are read, in the order of their channels.
         windows: what a position sees.
         num_heads: H.
         eps: of the layer norm.
@@ -41,7 +103,8 @@ class MemoryRun:
     def __init__(
         self,
         weights: Weights,
-        groups: Sequence[tuple[int, int]],
+        mixture: MixtureRun,
+        groups: Sequence[Group],
         windows: Windows,
         num_heads: int,
         eps: float,
@@ -50,13 +113,14 @@ class MemoryRun:
         states_like: Tensor,
         past: CarriedMemory | None = None,
     ):
-        num_rows, dim = like.shape
-        self.weights, self.groups, self.windows = weights, groups, windows
-        self.probs = weights["probs"].to(states_like.dtype).unbind(0)
+        self.weights, self.mixture, self.groups, self.windows = weights, mixture, groups, windows
         self.last_step = tape.num_steps - 1
-        self.mixtures = tape.slots(num_rows, dim, like=states_like)
+        self.memories = tape.slots(len(mixture.channels), *like.shape, like=states_like)
         self.norm = self._norm(eps)
-        self._project = self._projection(like.dtype, tape)
+        self.channels = [
+            ChannelRun(weights, [x.pair for x in groups if x.channel == number], like.dtype, tape)
+            for number in mixture.channels
+        ]
         # Zeros: the empty entries before the first memory are multiplied by zero.
         shape = (windows.first + tape.num_steps, 2 * len(groups), *like.shape)
         self._entries = tape.empty(shape, like).zero_()
@@ -66,39 +130,41 @@ class MemoryRun:
         self.reads = [
             MemoryReads(
                 self._entries[:, 2 * i], self._entries[:, 2 * i + 1], windows, position_keys,
-                num_readers, num_heads, tape,
+                group.readers, num_heads, tape,
             )
-            for i, (_, num_readers) in enumerate(groups)
+            for i, group in enumerate(groups)
         ]  # fmt: skip
 
-    def forward(self, t: int, states: Sequence[Tensor]) -> None:
-        """Write the memory of position t, from its L + 1 states `(B, C)`."""
-        if t == self.last_step:  # nobody reads its memory
-            self.mixtures[t].zero_()
+    def forward(self, t: int) -> None:
+        """Write the memories of position t, from its states."""
+        memories = self.memories[t]
+        if t == self.last_step:  # nobody reads them
+            memories.zero_()
             return
-        memory = torch.mul(states[0], self.probs[0], out=self.mixtures[t])
-        for weight, x in zip(self.probs[1:], states[1:], strict=True):
-            memory.addcmul_(x, weight)
+        self.mixture.forward(t, memories)
         if self.norm is not None:
-            memory = self.norm(memory)
-        # (B, 2 G C) -> (2 G, B, C)
-        projected = self._project(memory).view(len(memory), -1, memory.size(1))
-        self._entries[self.windows.first + t].copy_(projected.transpose(0, 1))
+            memories = self.norm(memories)
+        first, entries = 0, self._entries[self.windows.first + t]
+        for channel, memory in zip(self.channels, memories, strict=True):
+            end = first + len(channel.names)
+            channel.forward(memory, entries[first:end])
+            first = end
 
     def _write_past(self, past: CarriedMemory) -> None:
         """Put the carried memories before those of position 0."""
         for i, carried in enumerate((past.keys, past.values)):
             # A list of numbers as the index would be copied from the host to the device.
-            chosen = torch.stack([carried[number] for number, _ in self.groups])
+            chosen = torch.stack([carried[group.pair] for group in self.groups])
             # (G, B, H, P, D) -> (P, G, B, C)
             entries = chosen.permute(3, 0, 1, 2, 4).flatten(3)
             self._entries[self.windows.first - len(past) : self.windows.first, i::2] = entries
 
     def start_backward(self, tape: Tape) -> None:
         """Make the buffers of the backward."""
-        _, width, rows, dim = self._entries.shape
-        self._grads = tape.chunk_slots(rows, width * dim, like=self._entries)
-        self._mixture_grads = tape.chunk_slots(rows, dim, like=self.mixtures.all)
+        self._memory_grads = tape.chunk_slots(*self.memories.all.shape[1:], like=self.memories.all)
+        self.mixture.start_backward(tape)
+        for channel in self.channels:
+            channel.start_backward(tape, self._entries)
         if self.norm is not None:
             self.norm.start_backward(tape)
         for reads in self.reads:
@@ -110,41 +176,37 @@ class MemoryRun:
             self.norm.start_chunk(chunk)
 
     def back(self, t: int, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """Gradients of the L + 1 states `(B, C)`: those given (None: zero) and the memory's."""
+        """Gradients of the states `(B, C)`: those given (None: zero) and the memories'."""
         if t == self.last_step:
             self._no_gradient(t)
             return list(grads)
-        memory_grad = self._grads[t]
         pairs = [x for reads in self.reads for x in reads.gather(t)]
-        for part, grad in zip(self._parts(memory_grad), pairs, strict=True):
-            part.copy_(grad.reshape(part.shape))
-        memory_grad = self._project.back(memory_grad).to(self.mixtures.all.dtype)
+        found = []
+        for channel in self.channels:
+            here, pairs = pairs[: len(channel.names)], pairs[len(channel.names) :]
+            found.append(channel.back(t, here).to(self.memories.all.dtype))
+        memory_grad = found[0].unsqueeze(0) if len(found) == 1 else torch.stack(found)
         if self.norm is not None:
             memory_grad = self.norm.back(t, memory_grad)
-        self._mixture_grads[t].copy_(memory_grad)
-        return [
-            memory_grad * weight if grad is None else torch.addcmul(grad, memory_grad, weight)
-            for weight, grad in zip(self.probs, grads, strict=True)
-        ]
+        self._memory_grads[t].copy_(memory_grad)
+        return self.mixture.back(t, memory_grad, grads)
 
     def _no_gradient(self, t: int) -> None:
-        self._grads[t].zero_()
-        self._mixture_grads[t].zero_()
+        self._memory_grads[t].zero_()
+        self.mixture.no_gradient(t)
+        for channel in self.channels:
+            channel.grads[t].zero_()
         if self.norm is not None:
             self.norm.grads[t].zero_()
 
-    def add_gradients(self, chunk: range, states: Sequence[Slots], sums: GradientSums) -> None:
-        """Add those of the weights over a chunk; `states` are all L + 1."""
-        if sums.want("probs"):
-            mixed = self._mixture_grads.cut(chunk)
-            sums.add("probs", torch.stack([torch.mul(mixed, x.cut(chunk)).sum() for x in states]))
+    def add_gradients(self, chunk: range, sums: GradientSums) -> None:
+        """Add those of the weights over a chunk."""
+        self.mixture.add_gradients(chunk, self._memory_grads.cut(chunk), sums)
         if self.norm is not None:
             self.norm.add_gradients(sums.under("layer_norm."))
-        inputs = self.mixtures.cut(chunk) if self.norm is None else self.norm.outputs
-        inputs = inputs.flatten(0, 1)
-        grads = self._parts(self._grads.rows(chunk))
-        for name, grad in zip(self._names(), grads, strict=True):
-            sums.add_linear(name, inputs, grad)
+        inputs = self.memories.cut(chunk) if self.norm is None else self.norm.outputs
+        for channel, memories in zip(self.channels, inputs.unbind(1), strict=True):
+            channel.add_gradients(chunk, memories.flatten(0, 1), sums)
 
     def add_position_gradients(self, sums: GradientSums) -> None:
         """Add that of `distance_keys`, once the loop has ended."""
@@ -160,31 +222,18 @@ class MemoryRun:
         if not sums.want("keys", "values"):
             return
         grads = [torch.zeros_like(x) for x in (past.keys, past.values)]
-        for (number, _), reads in zip(self.groups, self.reads, strict=True):
+        for group, reads in zip(self.groups, self.reads, strict=True):
             for total, found in zip(grads, reads.gather_before(len(past)), strict=True):
-                total[number] = found.view(total[number].shape)  # (BH, P, D) -> (B, H, P, D)
+                # (BH, P, D) -> (B, H, P, D)
+                total[group.pair] = found.view(total[group.pair].shape)
         sums.add("keys", grads[0])
         sums.add("values", grads[1])
-
-    def _names(self) -> list[str]:
-        """Of the maps whose outputs lie side by side in one product."""
-        return [f"{kind}_proj.{g}" for g, _ in self.groups for kind in "kv"]
-
-    def _parts(self, x: Tensor) -> tuple[Tensor, ...]:
-        """`(N, 2 G C)` -> the keys and values of each pair of projections, `(N, C)`."""
-        return x.chunk(2 * len(self.groups), dim=1)
 
     def _norm(self, eps: float) -> Norm | None:
         if "layer_norm.weight" not in self.weights:
             return None
         weight, bias = self.weights["layer_norm.weight"], self.weights["layer_norm.bias"]
-        return Norm(weight, bias, eps, self.mixtures)
-
-    def _projection(self, dtype: torch.dtype, tape: Tape) -> Projection:
-        names = self._names()
-        weight = torch.cat([self.weights[f"{name}.weight"] for name in names])
-        bias = torch.cat([self.weights[f"{name}.bias"] for name in names])
-        return Projection(weight, bias, dtype, tape.num_steps, backward=tape.keep)
+        return Norm(weight, bias, eps, self.memories)
 
     def _position_keys(self, dtype: torch.dtype) -> tuple[Tensor | None, Tensor | None]:
         """The row of `distance_keys` of the distances W .. 1, and these rows `(W, D)`."""

@@ -4,6 +4,7 @@ Size legend: T target positions, B sentences, C model dimension, H heads, S sour
 kept, those that are not left out.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -13,12 +14,14 @@ from ..modules import layer as modules
 from ..modules.cross_attention import CrossMemory
 from ..modules.dropout import NO_MASKS, LayerMasks
 from ..modules.layer import FeedbackLayer
+from ..modules.mixture import RoutedMixture
 from .attention_sublayers import MemoryAttentionSteps, SourceAttentionSteps
 from .gradients import GradientSums, Weights, under_prefix
-from .interface import Recurrence
+from .interface import Recurrence, states_passed
 from .layer_run import LayerRun
 from .memory_reads import MemoryReads, Windows
-from .memory_run import MemoryRun
+from .memory_run import Group, MemoryRun
+from .mixture_run import MixtureRun, RoutedRun, SameMixture
 from .norm import Norm
 from .sublayers import FeedForwardSteps, Residual
 from .tape import Make, Slots, Tape
@@ -65,7 +68,7 @@ class StackRun:
                 if x is not out[t]:
                     out[t].copy_(x)
                 states.append(out[t])
-            self.memory.forward(t, states)
+            self.memory.forward(t)
         return [x.all for x in self.states], self._cross_probs()
 
     def backward(
@@ -112,7 +115,7 @@ class StackRun:
         inputs_grad.cut(chunk).add_(self.layers[0].back_asked(chunk))
 
     def _add_gradients(self, chunk: range, sums: GradientSums) -> None:
-        self.memory.add_gradients(chunk, self.states, sums.under("memory."))
+        self.memory.add_gradients(chunk, sums.under("memory."))
         for i, layer in zip(self.kept, self.layers, strict=True):
             layer.add_gradients(chunk, sums.under(f"layers.{i}."))
             if layer.source is not None:
@@ -144,19 +147,42 @@ class StackRun:
         windows = Windows(
             self.tape, memory.span, self.r.padding_mask, memory.num_heads, self.like, self.r.past
         )
-        shared = len(memory.k_proj) == 1
-        groups = [(0, len(self.kept))] if shared else [(i, 1) for i in self.kept]
+        groups = self._groups()
+        mixture = self._mixture_run(sorted({group.channel for group in groups}))
         eps = 0.0 if memory.layer_norm is None else memory.layer_norm.eps
         weights = under_prefix("memory.", self.weights)
         return MemoryRun(
-            weights, groups, windows, memory.num_heads, eps, self.tape, self.like,
+            weights, mixture, groups, windows, memory.num_heads, eps, self.tape, self.like,
             self.states[0].all, self.r.past,
         )  # fmt: skip
 
+    def _groups(self) -> list[Group]:
+        """The pairs of projections that are read, in the order of their channels."""
+        channel_of = self.r.memory.wiring.pairs
+        counts = Counter(self._pairs)
+        groups = [Group(pair, readers, channel_of[pair]) for pair, readers in counts.items()]
+        return sorted(groups, key=lambda group: (group.channel, group.pair))
+
+    @property
+    def _pairs(self) -> list[int]:
+        """Of each layer kept, the pair of projections that it reads."""
+        return [self.r.memory.wiring.layers[i] for i in self.kept]
+
+    def _mixture_run(self, channels: Sequence[int]) -> MixtureRun:
+        mixture = self.r.memory.mixture
+        weights, common = under_prefix("memory.", self.weights), (channels, mixture.channels)
+        if not isinstance(mixture, RoutedMixture):
+            return SameMixture(weights, self.states, *common)
+        # The states that its weights are for, among those of the layers kept.
+        passed = states_passed(self.kept, len(self.r.layers))
+        numbers = [passed[number] for number in mixture.numbers]
+        return RoutedRun(weights, self.states, *common, numbers, self.like.dtype, self.tape)
+
     def _reads(self, number: int) -> tuple[MemoryReads, int]:
         """The keys and values that layer `number` reads, and its number among their readers."""
-        reads = self.memory.reads
-        return (reads[0], number) if len(reads) == 1 else (reads[number], 0)
+        pair = self._pairs[number]
+        place = [group.pair for group in self.memory.groups].index(pair)
+        return self.memory.reads[place], self._pairs[:number].count(pair)
 
     def _layer_run(self, number: int, i: int) -> LayerRun:
         layer = self.r.layers[i]

@@ -23,11 +23,12 @@ from ..engine.checkpointing import Checkpointed
 from ..ground.errors import UserError
 from ..modules.cache import DecodingState, MemoryCache
 from ..modules.carried_memory import CarriedMemory, num_past
+from ..modules.channels import read_parts
 from ..modules.dropout import LayerMasks, PackedMasks, draw_layer_masks
 from ..modules.feedback import feedback_step
 from ..modules.layer import FeedbackLayer
 from ..modules.memory import FeedbackMemory
-from ..modules.mixture import fold_left_out
+from ..modules.mixture import MIXTURES, ROUTED, fold_left_out
 from .int8 import is_rounded
 from .memory_decoder import LayersOutput, MemoryDecoder, layer_sizes, layers_kept
 from .mixture_log import log_mixture
@@ -41,29 +42,53 @@ def mixture_of_kept_layers(kind: str, kept: list[int] | None) -> str:
     return str(sum(layer < int(kind) for layer in kept))
 
 
-def prune_memory(state_dict: dict[str, Tensor], name: str, kept: list[int]) -> None:
+def prune_memory(
+    state_dict: dict[str, Tensor], name: str, kept: list[int], options: FeedbackOptions
+) -> None:
     """Fit the memory's parameters to a decoder of which only the layers `kept` are left.
 
-    fairseq prunes what belongs to a layer by its name; the mixture and the projections of
-    single layers are ours to prune. The pruned decoder computes what the whole one does when
+    fairseq prunes what belongs to a layer by its name; the mixtures and the projections of channels
+    and of single layers are ours to prune. The pruned decoder computes what the whole one does when
     layer drop leaves the other layers out (with the plain mean: of the states that are left).
     """
-    weight = f"{name}.mixture.weight"
-    if weight in state_dict:
-        state_dict[weight] = fold_left_out(state_dict[weight], kept)
+    _, pairs, channels = read_parts(kept, options.memory_channels, options.memory_kv == "shared")
+    prune_mixture(state_dict, f"{name}.mixture", kept, channels, options)
     for part in ("k_proj", "v_proj"):
-        projections = [key for key in state_dict if key.startswith(f"{name}.{part}.")]
-        if len({key.split(".")[-2] for key in projections}) == 1:
-            continue  # shared by all layers
-        for key in projections:
-            value, (*_, number, kind) = state_dict.pop(key), key.split(".")
-            if int(number) in kept:
-                state_dict[f"{name}.{part}.{kept.index(int(number))}.{kind}"] = value
+        keys = [key for key in state_dict if key.startswith(f"{name}.{part}.")]
+        for key, value in [(key, state_dict.pop(key)) for key in keys]:
+            *_, number, kind = key.split(".")
+            if int(number) in pairs:
+                state_dict[f"{name}.{part}.{pairs.index(int(number))}.{kind}"] = value
+
+
+def prune_mixture(
+    state_dict: dict[str, Tensor],
+    name: str,
+    kept: list[int],
+    channels: list[int],
+    options: FeedbackOptions,
+) -> None:
+    """The same for the mixtures, of which only those of `channels` are left."""
+    weight, router = f"{name}.weight", f"{name}.router"
+    if weight not in state_dict:
+        return
+    rows = state_dict[weight].view(options.memory_channels, -1)[channels]
+    if not is_routed(options):
+        rows = torch.stack([fold_left_out(row, kept) for row in rows])
+    state_dict[weight] = rows if len(channels) > 1 else rows[0]
+    if router in state_dict:
+        maps = state_dict[router].unflatten(0, (options.memory_channels, -1))
+        state_dict[router] = maps[channels].flatten(0, 1)
+
+
+def is_routed(options: FeedbackOptions) -> bool:
+    """Whether the memory's weights depend on the token."""
+    return options.memory_mixture in MIXTURES.tagged(ROUTED)
 
 
 @decoder_of("feedback")
 class FeedbackDecoder(MemoryDecoder):
-    """Decoder whose layers all read one memory per past position, a mixture of all states.
+    """Decoder whose layers read memories of the past positions, mixtures of all layers' states.
 
     Beyond fairseq's contract, `forward` takes two options, with or without which nothing is kept on
     the module: `memory`, a `CarriedMemory` of the text before (also at the start of a search), and
@@ -84,16 +109,24 @@ class FeedbackDecoder(MemoryDecoder):
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
         super().__init__(cfg, dictionary, embed_tokens, no_encoder_attn=no_encoder_attn)
         kept = layers_kept(cfg)
+        if kept is None and self.options.memory_channels > self.num_layers:
+            raise UserError(
+                f"{flag('memory_channels')} is {self.options.memory_channels}: it has to be at most"
+                f" {self.num_layers}, the number of decoder layers, of which each reads one"
+            )
+        self.is_pruned = kept is not None
         try:
             self.memory = FeedbackMemory(
                 self.num_layers,
                 self.embed_dim,
                 cfg.decoder.attention_heads,
                 mixture=mixture_of_kept_layers(str(self.options.memory_mixture), kept),
+                channels=self.options.memory_channels,
                 normalize=cfg.decoder.normalize_before,
                 shared_kv=self.options.memory_kv == "shared",
                 span=self.options.memory_span,
                 num_distances=self.options.relative_positions,
+                kept=kept,
             )
         except ValueError as error:
             raise UserError(f"{flag('memory_mixture')}: {error}") from None
@@ -144,7 +177,7 @@ class FeedbackDecoder(MemoryDecoder):
         super().upgrade_state_dict_named(state_dict, name)
         kept = layers_kept(self.cfg)
         if kept is not None:
-            prune_memory(state_dict, f"{name}.memory", kept)
+            prune_memory(state_dict, f"{name}.memory", kept, self.options)
         return state_dict
 
     def run_layers(self, x, source, padding_mask, align, memory=None, keep_memory=False):
@@ -162,7 +195,8 @@ class FeedbackDecoder(MemoryDecoder):
         )
         states, cross_probs = self.run_recurrence(recurrence, masks)
         if self.training and torch.is_grad_enabled():
-            log_mixture(self.memory.mixture)
+            self.refuse_pruned()
+            log_mixture(self.memory.mixture, states, padding_mask)
         if x.size(0) == 1 and self.training:
             # A single position reads no memory, but distributed training wants every gradient.
             states[-1] = states[-1] + 0.0 * sum(p.sum() for p in self.memory.parameters())
@@ -170,6 +204,19 @@ class FeedbackDecoder(MemoryDecoder):
             return LayersOutput(states, cross_probs)
         kept = self.memory.carry(states, padding_mask, past, self.carry_len(x.size(0)))
         return LayersOutput(states, cross_probs, {"memory": kept})
+
+    def refuse_pruned(self) -> None:
+        """Raise `UserError` where a pruned decoder is trained that a checkpoint could not describe.
+
+        fairseq forgets which layers were kept; without their numbers, nobody would know which
+        channels they read and which states the routed weights are for.
+        """
+        routed, channels = is_routed(self.options), self.options.memory_channels
+        if self.is_pruned and (routed or channels > 1):
+            raise UserError(
+                "--decoder-layers-to-keep is for decoding alone with"
+                f" {flag('memory_mixture')} routed or several {flag('memory_channels')}"
+            )
 
     def run_recurrence(self, r: Recurrence, masks: Iterator[LayerMasks]) -> RecurrenceOutput:
         """Run it with these dropout masks, and again for its backward where that is asked for."""

@@ -53,7 +53,7 @@ def feedback_step(
     for index, layer in enumerate(layers):
         probs = None
         if layer is not None:
-            view = views[index if len(views) > 1 else 0]
+            view = views[memory.wiring.layers[index]]
             source = sources[index] if sources else None
             layer_masks = _in_view(masks[index], num_past, view) if masks else NO_MASKS
             x, probs = layer(x, view, source, layer_masks)

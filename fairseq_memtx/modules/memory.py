@@ -1,13 +1,15 @@
 """The memory of the Feedback Transformer: one entry per past position, read by every layer.
 
 Fan et al. 2020 (arXiv 2002.09402), section 3. After a position's last layer its states are mixed
-into m_t (see `mixture`), and k_t = W_k m_t, v_t = W_v m_t are computed once for all layers.
+into m_t (see `mixture`), and k_t = W_k m_t, v_t = W_v m_t are computed once for all layers. With
+several channels (see `channels`) there is an m_t of each, with projections of its own.
 
 Deviations, both stated by the authors' code: with pre-norm layers the memory passes one shared
 layer norm before W_k and W_v. An empty memory is masked: position 0 attends to nothing and its
 context is zero.
 
-Size legend: B sentences, t past positions in view, H heads, D head dimension, C = H * D, L layers.
+Size legend: B sentences, t past positions in view, H heads, D head dimension, C = H * D, L layers,
+G pairs of projections.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,8 @@ from torch import Tensor, nn
 
 from .attention import attend, attention_linear, split_heads
 from .carried_memory import CarriedMemory
-from .mixture import LayerMixture
+from .channels import wire
+from .mixture import make_mixture
 from .relative_positions import key_of_distance
 
 
@@ -67,7 +70,7 @@ class PastMemories(Protocol):
         """Number of positions so far, in view or not."""
 
     def views(self) -> Sequence[View]:
-        """One view for all layers, or one for each."""
+        """One view for each of the G pairs of projections; `FeedbackMemory.wiring` says whose."""
 
     def add_memory(self, keys: Tensor, values: Tensor, padding: Tensor | None, /) -> None:
         """Add a position: keys and values `(G, B, H, D)` of the G projections, padding `(B,)`."""
@@ -80,13 +83,21 @@ class FeedbackMemory(nn.Module):
         num_layers: L.
         embed_dim: C.
         num_heads: H.
-        mixture: kind of mixture, see `LayerMixture`.
-        normalize: apply a layer norm to the memory before the projections (for pre-norm layers).
-        shared_kv: one projection for all layers (the paper), or one for each (its ablation).
+        mixture: kind of mixture, see `mixture`.
+        channels: memories of a position; layer l reads that of the number l modulo these.
+        normalize: apply a layer norm to the memory before the projections (for pre-norm layers);
+            all channels have the same.
+        shared_kv: one projection for all layers of a channel (with one channel, the paper), or one
+            for each layer (its ablation).
         span: number of past positions in view; 0 means all of them.
         num_distances: learned key embeddings for the distances 1 .. num_distances, shared by heads
             and layers, larger distances using the last one (the paper's relative positions); 0
             means none.
+        kept: of a pruned decoder, the numbers that its L layers had before; `channels` are those
+            of before too.
+
+    Attributes:
+        wiring: which layer reads which pair, and which channel that projects.
     """
 
     def __init__(
@@ -96,17 +107,20 @@ class FeedbackMemory(nn.Module):
         num_heads: int,
         *,
         mixture: str = "softmax",
+        channels: int = 1,
         normalize: bool = False,
         shared_kv: bool = True,
         span: int = 0,
         num_distances: int = 0,
+        kept: Sequence[int] | None = None,
     ):
         super().__init__()
         self.num_heads = num_heads
         self.span = span
-        self.mixture = LayerMixture(num_layers, mixture)
+        self.wiring = wire(num_layers, channels, shared_kv, kept)
+        self.mixture = make_mixture(mixture, num_layers, embed_dim, self.wiring.num_channels, kept)
         self.layer_norm = nn.LayerNorm(embed_dim) if normalize else None
-        num_projections = 1 if shared_kv else num_layers
+        num_projections = len(self.wiring.pairs)
         gain = 2**-0.5
         self.k_proj = nn.ModuleList(
             attention_linear(embed_dim, embed_dim, gain) for _ in range(num_projections)
@@ -122,12 +136,16 @@ class FeedbackMemory(nn.Module):
 
     def forward(self, states: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Keys and values, each `(G, ..., H, D)`, of positions with L + 1 states `(..., C)`."""
-        memory = self.mixture(states)
+        memories = self.mixture(states)
         if self.layer_norm is not None:
-            memory = self.layer_norm(memory)
-        keys = torch.stack([split_heads(proj(memory), self.num_heads) for proj in self.k_proj])
-        values = torch.stack([split_heads(proj(memory), self.num_heads) for proj in self.v_proj])
-        return keys, values
+            memories = [self.layer_norm(memory) for memory in memories]
+        of_pairs = [memories[channel] for channel in self.wiring.pairs]
+        return self._project(self.k_proj, of_pairs), self._project(self.v_proj, of_pairs)
+
+    def _project(self, maps: nn.ModuleList, memories: Sequence[Tensor]) -> Tensor:
+        """`(G, ..., H, D)` of the memories `(..., C)` that the maps are for."""
+        pairs = zip(maps, memories, strict=True)
+        return torch.stack([split_heads(proj(memory), self.num_heads) for proj, memory in pairs])
 
     def position_keys(self, num_entries: int, nearest: int = 1) -> Tensor | None:
         """`(t, D)`: the keys of t distances, down to `nearest`; None without relative positions.

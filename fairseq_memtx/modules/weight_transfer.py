@@ -33,13 +33,14 @@ class LayerPlan:
 
     Attributes:
         layers: for each of our layers, the number of the one it starts from.
-        memory: the layers whose average a projection starts from that all our layers share.
-        shared: whether our layers share it (the paper) or have one each.
+        memory: the layers whose average what all our layers share starts from.
+        pairs: for each pair of projections of a memory, the layers whose average it starts from;
+            empty where there is one, which starts from `memory`.
     """
 
     layers: tuple[int, ...]
     memory: tuple[int, ...]
-    shared: bool = True
+    pairs: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass
@@ -106,6 +107,28 @@ def choose_memory(choice: str, layers: tuple[int, ...], num_theirs: int) -> tupl
     return (int(choice),)
 
 
+def choose_pairs(
+    choice: str, layers: tuple[int, ...], readers: tuple[int, ...], num_theirs: int
+) -> tuple[tuple[int, ...], ...]:
+    """The layers that each pair of projections starts from: those that feed its readers.
+
+    Args:
+        choice: of the layers of a pair that several layers share, see `choose_memory`.
+        layers: see `LayerPlan`.
+        readers: of each of our layers, the pair that it reads.
+        num_theirs: layers of the Transformer's decoder.
+
+    Raises:
+        ValueError: for a number that no layer has.
+    """
+    found = []
+    for pair in range(1 + max(readers)):
+        feeding = tuple(x for x, read in zip(layers, readers, strict=True) if read == pair)
+        alone = len(feeding) == 1 and len(layers) > 1  # a layer's own projection comes from its own
+        found.append(feeding if alone else choose_memory(choice, feeding, num_theirs))
+    return tuple(found)
+
+
 def _is_layer(text: str, num_layers: int) -> bool:
     return text.isdecimal() and int(text) < num_layers
 
@@ -114,7 +137,7 @@ def origin(name: str, plan: LayerPlan) -> tuple[str, ...]:
     """The Transformer's weights whose average the weight `name` starts from; none: its own."""
     if found := _MEMORY.fullmatch(name):
         projection, group, norm, kind = found.groups()
-        layers = plan.memory if norm or plan.shared else (plan.layers[int(group)],)
+        layers = plan.memory if norm or not plan.pairs else plan.pairs[int(group)]
         part = "self_attn_layer_norm" if norm else f"self_attn.{projection}"
         return tuple(f"decoder.layers.{layer}.{part}.{kind}" for layer in layers)
     if name.startswith("decoder.memory."):

@@ -20,6 +20,7 @@ from ..models.segment_decoder import SegmentDecoder
 from ..models.transformer_xl import TransformerXLDecoder
 from ..modules.compression import Compression, Conv, DilatedConv, MaxPool, MeanPool, MostUsed
 from ..modules.int8 import Int8Linear
+from ..modules.mixture import LayerMixture, RoutedMixture
 from ..modules.segment_memory import SegmentLengths
 from .library import Parts
 
@@ -221,18 +222,38 @@ class Writer:
 
     def memory(self, memory: Any, num_layers: int) -> None:
         """The Feedback decoder's."""
-        self.parts.number("memory.groups", len(memory.k_proj))
-        self.parts.floats("memory.mixture", memory.mixture.probs().float())
-        projections = zip(memory.k_proj, memory.v_proj, strict=True)
-        self.linear("memory.project", [linear for pair in projections for linear in pair])
+        by_channel = memory.wiring.by_channel()
+        order = [pair for pairs in by_channel for pair in pairs]
+        self.parts.number("memory.groups", len(order))
+        self.parts.number("memory.channels", len(by_channel))
+        for number, pairs in enumerate(by_channel):
+            projections = [part[g] for g in pairs for part in (memory.k_proj, memory.v_proj)]
+            self.parts.number(f"memory.{number}.groups", len(pairs))
+            self.linear(f"memory.{number}.project", projections)
+        self.mixture(memory.mixture)
         self.norm("memory.norm", memory.layer_norm)
         for number in range(num_layers):
             self.reach(f"decoder.{number}.", span=memory.span)
+            group = order.index(memory.wiring.layers[number])
+            self.parts.number(f"decoder.{number}.group", group)
         if memory.distance_keys is not None:  # of 1, 2, ... positions
             keys = memory.distance_keys.t()
             self.parts.number("decoder.distances", keys.size(1))
             self.parts.number("decoder.distances_by_head", 0)
             self.parts.floats("decoder.distance_keys", keys.contiguous())
+
+    def mixture(self, mixture: LayerMixture) -> None:
+        """The weights of the states, or the map that makes them of the states."""
+        routed = isinstance(mixture, RoutedMixture)
+        self.parts.number("memory.routed", routed)
+        if not isinstance(mixture, RoutedMixture):
+            self.parts.floats("memory.mixture", mixture.by_channel().float().contiguous())
+            return
+        self.parts.number("memory.states", len(mixture.numbers))
+        for place, number in enumerate(mixture.numbers):
+            self.parts.number(f"memory.state.{place}", number)
+        offsets = mixture.weight.flatten()
+        self.parts.linear("memory.router", mixture.scaled_router(), None, offsets)
 
     def embedding(self, side: str, coder: Any, num_positions: int) -> None:
         """Words, positions and norm of the encoder's or the decoder's input."""

@@ -16,7 +16,14 @@ from torch import nn
 from ..config import WarmStartOptions, flag
 from ..ground.errors import UserError
 from ..ground.files import write_bytes
-from ..modules.weight_transfer import LayerPlan, Report, choose_layers, choose_memory, transfer
+from ..modules.weight_transfer import (
+    LayerPlan,
+    Report,
+    choose_layers,
+    choose_memory,
+    choose_pairs,
+    transfer,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -152,12 +159,12 @@ def make_plan(options: WarmStartOptions, theirs: dict[str, Any], model: Any) -> 
     )
     num_ours = len(model.decoder.layers._modules)
     layers = choose_layers(options.init_layers, num_theirs, num_ours)
-    projections = getattr(getattr(model.decoder, "memory", None), "k_proj", None)
-    return LayerPlan(
-        layers=layers,
-        memory=choose_memory(options.init_memory, layers, num_theirs),
-        shared=projections is None or len(projections) == 1,
-    )
+    plan = LayerPlan(layers, choose_memory(options.init_memory, layers, num_theirs))
+    wiring = getattr(getattr(model.decoder, "memory", None), "wiring", None)
+    if wiring is None or len(wiring.pairs) == 1:
+        return plan
+    pairs = choose_pairs(options.init_memory, layers, wiring.layers, num_theirs)
+    return dataclasses.replace(plan, pairs=pairs)
 
 
 def _tell(path: str, state: dict[str, Any], plan: LayerPlan, report: Report) -> None:

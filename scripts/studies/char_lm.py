@@ -1,7 +1,8 @@
 """Language models of characters: ``python -m scripts.studies.char_lm --corpora FOLDER``.
 
 Trains a Transformer and the memory decoders on Tiny Shakespeare with equally many parameters and
-updates, scores the test set in bits for each character, writes a record of each run and a table.
+updates, scores the test set in bits for each character, writes a record of each run and a table;
+with ``--experiment memories`` the Feedback decoder with several kinds of memory, in a short run.
 What is done is not done again, and a training that was interrupted goes on.
 """
 
@@ -32,7 +33,7 @@ from scripts.studies.characters import text
 from scripts.studies.characters.configs import (
     BLOCK,
     DEPTH,
-    EXPERIMENT,
+    EXPERIMENTS,
     MODELS,
     ROWS,
     TEXT,
@@ -168,22 +169,24 @@ def record(training: CharTraining, command: str) -> dict:
 
 def trainings(args: argparse.Namespace) -> list[CharTraining]:
     """The runs that the command line asks for, seed by seed."""
-    command_line.check_names("--models", args.models, MODELS)
     command_line.check_names("--stages", args.stages, STAGES)
     experiment = resolve(args)
+    models = args.models or experiment.decoders
+    command_line.check_names("--models", models, experiment.decoders)
     folder = ExperimentFolder((args.runs_dir / experiment.name).resolve())
     return [
         CharTraining(experiment, folder, Run(name, DEPTH, seed), args.threads)
         for seed in args.seeds
-        for name in args.models
+        for name in models
     ]
 
 
 def resolve(args: argparse.Namespace) -> Experiment:
     """The experiment with the command line's changes."""
     changed = {"max_update": args.max_update} if args.max_update else {}
-    training = dataclasses.replace(EXPERIMENT.training, extra=tuple(args.train_args), **changed)
-    return dataclasses.replace(EXPERIMENT, training=training)
+    experiment = EXPERIMENTS[args.experiment]
+    training = dataclasses.replace(experiment.training, extra=tuple(args.train_args), **changed)
+    return dataclasses.replace(experiment, training=training)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -209,10 +212,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     whole, names = command_line.positive_int, command_line.comma_list
     parser = flags.parser("scripts.studies.char_lm", __doc__)
     add = parser.add_argument
-    add("--models", type=names, default=tuple(MODELS), help="some of: " + ",".join(MODELS))
+    add("--experiment", choices=tuple(EXPERIMENTS), default="decoders", help="what is compared")
+    add("--models", type=names, help="some of the experiment's: " + ",".join(MODELS))
     add("--seeds", type=command_line.int_list, default=(1,))
     add("--stages", type=names, default=STAGES, help="some of: " + ",".join(STAGES))
-    add("--max-update", type=whole, help=f"default: {EXPERIMENT.training.max_update}")
+    usual = ", ".join(f"{x.training.max_update} ({name})" for name, x in EXPERIMENTS.items())
+    add("--max-update", type=whole, help=f"default: {usual}")
     return flags.parse(parser, argv)
 
 

@@ -26,7 +26,7 @@ class StaticCache:
 
     def __init__(self, slots: Tensor, bias: Tensor, position: Tensor):
         self._slots, self._bias, self._position = slots, bias, position
-        self.num_kinds, self.num_sentences = slots.size(0), slots.size(1)
+        self.num_sentences = slots.size(1)
         self.length = slots.size(3) * slots.size(4)
         size = bias.size(1)
         hidden = bias.new_full((size, size), torch.finfo(bias.dtype).min)

@@ -28,7 +28,9 @@ LEAST_STEP = {"T": 2, "B": 8, "S": 8}
 # Which axes of a tensor are sizes of the batch, by its name without the layer's number.
 AXES = {
     "inputs": "TB.",
-    "memory.probs": ".",
+    "memory.probs": "..",
+    "memory.offsets": "..",
+    "memory.router": "...",
     "padding_mask": "BT",
     "past.keys": ".B...",
     "past.values": ".B...",
@@ -45,6 +47,8 @@ AXES = {
 }
 # What stays where it is from batch to batch.
 PARAMETERS = ("memory.", "layers.")
+# But for what is made of the mixture's parameters.
+MADE_FOR_A_BATCH = ("memory.probs", "memory.offsets", "memory.router")
 
 
 def round_up(size: int, least: int) -> int:
@@ -152,7 +156,7 @@ class Batch:
 
     def _moving(self) -> Iterator[tuple[str, Tensor]]:
         for name, x in self.weights.items():
-            if name == "memory.probs" or not name.startswith(PARAMETERS):
+            if name in MADE_FOR_A_BATCH or not name.startswith(PARAMETERS):
                 yield name, x
         if self.r.padding_mask is not None:
             yield "padding_mask", self.r.padding_mask

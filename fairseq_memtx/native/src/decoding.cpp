@@ -84,13 +84,13 @@ const float* Decoding::step(const std::vector<int>& open, int each, const std::v
                          x + static_cast<size_t>(n) * model.dim);
   past_.begin(open, each);
   if (model.feedback) {
-    mixture_.zeros(size);
-    model.kernels.scaled_sum(mixture_.data(), x, model.mixture[0], static_cast<int>(size));
+    mixtures_.zeros(model.channels.size() * size);
+    states_.fit(model.routed_states.size() * size);
+    mix_state(0, rows, x);
   }
   for (int l = 0; l < static_cast<int>(model.decoder.size()); l++) {
     run_layer(l, rows, x, room);
-    if (model.feedback)
-      model.kernels.scaled_sum(mixture_.data(), x, model.mixture[l + 1], static_cast<int>(size));
+    if (model.feedback) mix_state(l + 1, rows, x);
   }
   if (model.feedback) remember(rows, room);
   if (!model.decoder_norm.exists()) return x;
@@ -130,20 +130,57 @@ void Decoding::run_layer(int index, const Rows& rows, float* x, Room& room) {
   model.feed_forward(layer.forward, model.activation, model.pre_norm, x, rows.count, room);
 }
 
-// The Feedback decoder's memory of this position, from the mixture of all states.
+// Add a state x (N, C) to the mixtures; or keep it, where its weights are known only in the end.
+void Decoding::mix_state(int state, const Rows& rows, const float* x) {
+  const Model& model = *model_;
+  const size_t size = times(rows.count, model.dim), dim = model.dim;
+  const size_t count = model.routed_states.size();
+  for (size_t c = 0; count == 0 && c < model.channels.size(); c++)
+    model.kernels.scaled_sum(mixtures_.data() + c * size, x, model.channels[c].mixture[state],
+                             static_cast<int>(size));
+  for (size_t s = 0; s < count; s++)
+    for (int n = 0; model.routed_states[s] == state && n < rows.count; n++)
+      std::copy(x + n * dim, x + (n + 1) * dim, states_.data() + (n * count + s) * dim);
+}
+
+// Mix the states that were kept, by the weights that are made of them.
+void Decoding::route(const Rows& rows, Room& room) {
+  const Model& model = *model_;
+  const size_t dim = model.dim, count = model.routed_states.size();
+  const size_t channels = model.channels.size();
+  float* shares = state_share_.fit(times(rows.count, channels * count));
+  model.router.apply(model.kernels, states_.data(), rows.count, shares, room.rounding);
+  for (size_t n = 0; n < static_cast<size_t>(rows.count); n++)
+    for (size_t c = 0; c < channels; c++) {
+      float* share = shares + (n * channels + c) * count;
+      float* mixture = mixtures_.data() + (c * rows.count + n) * dim;
+      model.kernels.softmax(share, static_cast<int>(count));
+      for (size_t s = 0; s < count; s++)
+        model.kernels.scaled_sum(mixture, states_.data() + (n * count + s) * dim, share[s],
+                                 model.dim);
+    }
+}
+
+// The Feedback decoder's memories of this position, from the mixtures of all states.
 void Decoding::remember(const Rows& rows, Room& room) {
   const Model& model = *model_;
-  float* mixture = mixture_.data();
-  if (model.memory_norm.exists())
-    model.memory_norm.apply(model.kernels, mixture, rows.count, mixture);
-  const size_t stride = model.memory.outputs();
-  float* entries = entries_.fit(times(rows.count, stride));
-  model.memory.apply(model.kernels, mixture, rows.count, entries, room.rounding);
-  for (int n = 0; n < rows.count; n++)
-    for (int g = 0; g < model.groups; g++) {
-      const float* key = entries + n * stride + 2 * static_cast<size_t>(g) * model.dim;
-      past_.write(g, rows.open[n / rows.each], n % rows.each, key, key + model.dim);
-    }
+  if (!model.routed_states.empty()) route(rows, room);
+  int first = 0;
+  for (size_t c = 0; c < model.channels.size(); c++) {
+    const Channel& channel = model.channels[c];
+    float* mixture = mixtures_.data() + c * times(rows.count, model.dim);
+    if (model.memory_norm.exists())
+      model.memory_norm.apply(model.kernels, mixture, rows.count, mixture);
+    const size_t stride = channel.project.outputs();
+    float* entries = entries_.fit(times(rows.count, stride));
+    channel.project.apply(model.kernels, mixture, rows.count, entries, room.rounding);
+    for (int n = 0; n < rows.count; n++)
+      for (int g = 0; g < channel.groups; g++) {
+        const float* key = entries + n * stride + 2 * static_cast<size_t>(g) * model.dim;
+        past_.write(first + g, rows.open[n / rows.each], n % rows.each, key, key + model.dim);
+      }
+    first += channel.groups;
+  }
 }
 
 // --- Compression ---------------------------------------------------------------------------------
@@ -337,7 +374,7 @@ void Decoding::look_back(int index, int place, const Rows& rows, const float* qu
   float* settled_scores = scores + view.compressed;
   float* own_scores = settled_scores + view.settled;
   float* context = room.context.data() + static_cast<size_t>(place) * rows.each * model.dim;
-  const Entries& entries = past_.entries(model.feedback && model.groups == 1 ? 0 : index);
+  const Entries& entries = past_.entries(layer.group);
   const auto settled = [&](int head) {
     return entries.settled(sentence, head * head_dim, view.first, view.settled);
   };

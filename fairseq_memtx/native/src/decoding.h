@@ -51,6 +51,8 @@ class Decoding {
                      int count, float* scores, size_t score_stride, Room& room) const;
   void look_at_source(int layer, const Rows& rows, const float* queries, Room& room);
   void run_layer(int layer, const Rows& rows, float* x, Room& room);
+  void mix_state(int state, const Rows& rows, const float* x);
+  void route(const Rows& rows, Room& room);
   void remember(const Rows& rows, Room& room);
   void note_received(int layer, int row, const View& view, const float* probs, size_t stride);
   void end_segment(int layer, const Rows& rows, Room& room);
@@ -68,7 +70,9 @@ class Decoding {
   std::vector<Compressed> compressed_;  // of layers; unused where a layer has none
   std::vector<Received> received_;      // the same
   Buffer<float> blocks_, around_, compressed_states_;
-  Buffer<float> encoded_, x_, features_, mixture_, entries_, attention_;
+  Buffer<float> encoded_, x_, features_, entries_, attention_;
+  Buffer<float> mixtures_;              // (channels, N, C)
+  Buffer<float> states_, state_share_;  // where they are routed: (N, states, C), (N, weights)
 };
 
 }  // namespace memtx

@@ -128,11 +128,9 @@ void Model::read_decoder(Parts& parts) {
   decoder_norm = Norm(parts, "decoder.norm", dim);
   groups = layers;
   if (feedback) {
-    groups = parts.whole("memory.groups", 1, layers);
-    if (groups != 1 && groups != layers) throw BadCall("the memory must have one group or L");
-    mixture = parts.copied("memory.mixture", layers + 1);
-    memory = parts.linear("memory.project", dim, 2 * groups * dim);
-    memory_norm = Norm(parts, "memory.norm", dim);
+    read_memory(parts);
+  } else {
+    for (int l = 0; l < layers; l++) decoder[l].group = l;
   }
   by_rows = parts.has_rows("output");
   if (by_rows) {
@@ -142,6 +140,36 @@ void Model::read_decoder(Parts& parts) {
   } else {
     output = parts.linear("output", dim, words);
   }
+}
+
+void Model::read_memory(Parts& parts) {
+  const int layers = static_cast<int>(decoder.size());
+  groups = parts.whole("memory.groups", 1, layers);
+  channels.resize(parts.whole("memory.channels", 1, groups));
+  const bool routed = parts.flag("memory.routed");
+  std::vector<float> mixtures;
+  if (!routed) mixtures = parts.copied("memory.mixture", channels.size() * (layers + 1));
+  int known = 0;
+  for (size_t c = 0; c < channels.size(); c++) {
+    const std::string name = "memory." + std::to_string(c) + ".";
+    Channel& channel = channels[c];
+    channel.groups = parts.whole(name + "groups", 1, layers);
+    known += channel.groups;
+    channel.project = parts.linear(name + "project", dim, 2 * channel.groups * dim);
+    const auto first = mixtures.begin() + static_cast<std::ptrdiff_t>(c * (layers + 1));
+    if (!routed) channel.mixture.assign(first, first + layers + 1);
+  }
+  if (known != groups) throw BadCall("the channels' groups must be those of the memory");
+  if (routed) {
+    const int states = parts.whole("memory.states", 1, MOST);
+    for (int s = 0; s < states; s++)
+      routed_states.push_back(parts.whole("memory.state." + std::to_string(s), 0, layers));
+    router =
+        parts.linear("memory.router", states * dim, static_cast<int>(channels.size()) * states);
+  }
+  for (int l = 0; l < layers; l++)
+    decoder[l].group = parts.whole("decoder." + std::to_string(l) + ".group", 0, groups - 1);
+  memory_norm = Norm(parts, "memory.norm", dim);
 }
 
 int Reach::first(int position) const {

@@ -80,8 +80,16 @@ struct Compression {
   int count(int segment, int existing) const;
 };
 
+// One memory of a position, of the Feedback decoder.
+struct Channel {
+  std::vector<float> mixture;  // weights of the states; empty where they are routed
+  int groups = 0;              // pairs of keys and values that are made of it
+  Linear project;
+};
+
 struct DecoderLayer {
   Reach reach;
+  int group = 0;  // the pair of keys and values that it reads
   Compression compression;
   Linear joined;  // queries (scaled) and, but for the Feedback decoder, keys and values
   Linear out, cross_query, cross_out, cross_keys, cross_values;
@@ -105,11 +113,12 @@ class Model {
   std::vector<DecoderLayer> decoder;
   Norm encoder_norm, decoder_norm, memory_norm;
 
-  // The Feedback decoder: one memory for all layers, of one or L pairs of keys and values.
+  // The Feedback decoder: the memories of a position, of one or several pairs of keys and values.
   bool feedback;
   int groups = 0;  // pairs; L without feedback
-  std::vector<float> mixture;
-  Linear memory;
+  std::vector<Channel> channels;
+  Linear router;                   // from the states, side by side, to their weights
+  std::vector<int> routed_states;  // what the weights are for; empty where they do not depend on it
 
   int distances = 0, distance_heads = 0;  // of the keys of distances; 0 for none
   size_t distance_stride = 0;
@@ -127,6 +136,7 @@ class Model {
  private:
   void read_encoder(Parts& parts);
   void read_decoder(Parts& parts);
+  void read_memory(Parts& parts);
   void read_reach(Parts& parts);
   void read_distances(Parts& parts);
   void attend_to_source(const EncoderLayer& layer, const std::vector<std::vector<int>>& sentences,

@@ -1,13 +1,14 @@
 """The language models that ``scripts.studies.char_lm`` compares: sizes, training and evaluations.
 
-All read the same characters in blocks of `BLOCK`, make as many updates and have as many parameters:
-what a memory costs or saves is made up for by the feed-forward dimension. In training no position
-attends to more than `BLOCK` entries, memories included.
+There are two experiments: the decoders, and the Feedback decoder's memories. All models of one read
+the same characters in blocks of `BLOCK`, make as many updates and have as many parameters: what a
+memory costs or saves is made up for by the feed-forward dimension. In training no position attends
+to more than `BLOCK` entries, memories included.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fairseq_memtx.decoders import DECODERS
@@ -106,7 +107,22 @@ _COMPRESSIVE_EVALUATIONS = (
     ),
 )
 
-MODELS = {
+_FEEDBACK = (
+    *("--memtx-memory-span", str(BLOCK), "--memtx-relative-positions", str(BLOCK)),
+    "--no-token-positional-embeddings",
+)
+
+
+def memory(ffn_dim: int, what: str, *flags: str) -> CharModel:
+    """A Feedback decoder with another memory: in words, and by flags."""
+    reach = f"{BLOCK} positions before it, of each {what}"
+    return CharModel("feedback", ffn_dim, TASK, reach, (*_FEEDBACK, *flags), (alone(),))
+
+
+_ROUTED = ("--memtx-memory-mixture", "routed")
+_CHANNELS = ("--memtx-memory-channels", "2")
+
+DECODERS_COMPARED = {
     "transformer": CharModel(
         "transformer",
         512,
@@ -143,20 +159,17 @@ MODELS = {
         (*_COMPRESSIVE, "--memtx-compression", "mean-pool"), _COMPRESSIVE_EVALUATIONS,
     ),
     "feedback": CharModel(
-        "feedback",
-        594,
-        TASK,
-        f"{BLOCK} positions before it",
-        (
-            *("--memtx-memory-span", str(BLOCK), "--memtx-relative-positions", str(BLOCK)),
-            "--no-token-positional-embeddings",
-        ),
-        (
-            alone(),
-            carried("in order", f"{BLOCK} positions before it"),
-        ),
+        "feedback", 594, TASK, f"{BLOCK} positions before it", _FEEDBACK,
+        (alone(), carried("in order", f"{BLOCK} positions before it")),
     ),
 }  # fmt: skip
+
+MEMORIES = {
+    "softmax": memory(594, "one memory, the same mixture at all"),
+    "routed": memory(591, "one memory, its mixture routed", *_ROUTED),
+    "channels": memory(551, "two memories", *_CHANNELS),
+    "routed-channels": memory(546, "two memories, their mixtures routed", *_ROUTED, *_CHANNELS),
+}
 
 EXPERIMENT = Experiment(
     name="tinyshakespeare",
@@ -174,9 +187,22 @@ EXPERIMENT = Experiment(
         label_smoothing=0.0,
         save_interval_updates=200,
     ),
-    decoders=tuple(MODELS),
+    decoders=tuple(DECODERS_COMPARED),
     depths=(DEPTH,),
 )
+
+EXPERIMENTS = {
+    "decoders": EXPERIMENT,
+    "memories": replace(
+        EXPERIMENT,
+        name="tinyshakespeare-memories",
+        summary="memories of the Feedback decoder on characters of Tiny Shakespeare, equal size",
+        training=replace(EXPERIMENT.training, max_update=300),
+        decoders=tuple(MEMORIES),
+    ),
+}
+
+MODELS = {**DECODERS_COMPARED, **MEMORIES}
 
 
 def train_command(

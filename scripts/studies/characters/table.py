@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from scripts.shared.report import Figures
 
 COLUMNS = ("alone", "in order", "longer")
+MEANINGS = {
+    "validation": "validation: blocks in training's way.",
+    "alone": "alone: the test set in blocks that begin with nothing.",
+    "in order": "in order: the test set in one row, memory carried over the blocks; for the"
+    " Transformer, which carries nothing, blocks that overlap.",
+    "longer": "longer: with longer memories than in training.",
+}
 
 
 def pages(folder: Path, found: list[dict]) -> tuple[str, Figures]:
@@ -24,7 +31,8 @@ def table(records: Sequence[dict]) -> str:
     """The whole page: a row for each model, and what the numbers mean."""
     names = list(dict.fromkeys(record["model"] for record in records))
     by_name = {name: [r for r in records if r["model"] == name] for name in names}
-    order = sorted(names, key=lambda name: median(bits(by_name[name], "in order")), reverse=True)
+    column = "in order" if bits(records, "in order") else "alone"
+    order = sorted(names, key=lambda name: median(bits(by_name[name], column)), reverse=True)
     head = ("model", "runs", "parameters", "validation", *COLUMNS)
     lines = [
         f"# {records[0]['experiment']}",
@@ -73,10 +81,9 @@ def conditions(models: Sequence[dict], records: Sequence[dict]) -> list[str]:
         f" {first['block']} characters, {training['target_tokens']:,} in all"
         f" ({training['epochs']:.0f} passes begun); {first['depth']} layers, everything but the"
         " feed-forward dimension alike, which makes up for what the memories add or save.",
-        "validation: blocks in training's way. alone: the test set in blocks that begin with"
-        " nothing. in order: the test set in one row, memory carried over the blocks; for the"
-        " Transformer, which carries nothing, blocks that overlap. longer: with longer memories"
-        " than in training.",
+        " ".join(
+            text for name, text in MEANINGS.items() if name == "validation" or bits(records, name)
+        ),
     ]
     facts += [describe(model) for model in models]
     facts += [

@@ -34,8 +34,42 @@ def write_checkpoint(path: Path, probs: list[float] | None, updates: int = 7) ->
 ROWS = [(100, [0.5, 0.5]), (200, [0.25, 0.75]), (300, [0.125, 0.875])]
 
 
+def write_channels(path: Path) -> Path:
+    """A log of two channels with two states."""
+    names = ["mixture_0_0", "mixture_0_1", "mixture_1_0", "mixture_1_1"]
+    lines = [
+        json.dumps(
+            {"num_updates": str(updates), **dict(zip(names, map(str, weights), strict=True))}
+        )
+        for updates, weights in [(100, [0.5, 0.5, 0.4, 0.6]), (200, [0.75, 0.25, 0.2, 0.8])]
+    ]
+    start = "2026-01-01 10:00:00 | INFO | train_inner | "
+    path.write_text("".join(f"{start}{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_channels_are_told_one_by_one(tmp_path, capsys) -> None:
+    log, saved = write_channels(tmp_path / "train.log"), tmp_path / "c.pt"
+    weight = torch.tensor([[0.1, 0.9], [0.3, 0.7]]).log()
+    model = {mixture._PARAMETER: weight, mixture._ROUTER: torch.zeros(4, 6)}
+    history = [{"num_updates": 7}]
+    torch.save({"args": Namespace(), "model": model, "optimizer_history": history}, saved)
+    assert mixture.main([str(log), str(saved), "--out", str(tmp_path / "plot")]) == 0
+    output = capsys.readouterr()
+    assert [line.split()[1:] for line in output.out.rstrip("\n").split("\n")[1:]] == [
+        ["(channel", "0)", "200", "0.7500", "0.2500"],
+        ["(channel", "1)", "200", "0.2000", "0.8000"],
+        ["(channel", "0)", "7", "0.1000", "0.9000"],
+        ["(channel", "1)", "7", "0.3000", "0.7000"],
+    ]
+    assert "differ from token to token" in output.err
+    panels = mixture.curves(mixture.read(log)).axes
+    assert [panel.get_title() for panel in panels] == [f"{log} (channel {n})" for n in (0, 1)]
+    assert list(panels[1].lines[0].get_ydata()) == [0.4, 0.2]
+
+
 def test_a_log_has_the_mixtures_of_all_updates(tmp_path: Path) -> None:
-    found = mixture.read(write_log(tmp_path / "train.log", ROWS, ends=[200]))
+    (found,) = mixture.read(write_log(tmp_path / "train.log", ROWS, ends=[200]))
     assert found.is_log
     assert found.updates == [100, 200, 300]
     assert found.weights == [weights for _, weights in ROWS]
@@ -43,13 +77,13 @@ def test_a_log_has_the_mixtures_of_all_updates(tmp_path: Path) -> None:
 
 def test_what_a_resumed_training_repeats_counts_once(tmp_path: Path) -> None:
     again = [*ROWS, (200, [0.3, 0.7]), (300, [0.2, 0.8])]
-    found = mixture.read(write_log(tmp_path / "train.log", again))
+    (found,) = mixture.read(write_log(tmp_path / "train.log", again))
     assert found.updates == [100, 200, 300]
     assert found.weights == [[0.5, 0.5], [0.3, 0.7], [0.2, 0.8]]
 
 
 def test_a_checkpoint_has_one_mixture(tmp_path: Path) -> None:
-    found = mixture.read(write_checkpoint(tmp_path / "checkpoint_best.pt", [0.1, 0.2, 0.7]))
+    (found,) = mixture.read(write_checkpoint(tmp_path / "checkpoint_best.pt", [0.1, 0.2, 0.7]))
     assert not found.is_log and found.updates == [7]
     assert found.weights[0] == pytest.approx([0.1, 0.2, 0.7])
     assert math.isclose(sum(found.weights[0]), 1.0)
@@ -68,7 +102,7 @@ def test_the_table_has_a_line_for_each_file(tmp_path, capsys) -> None:
 
 
 def test_the_curves_are_those_of_the_log(tmp_path: Path) -> None:
-    figure = mixture.curves([mixture.read(write_log(tmp_path / "train.log", ROWS))])
+    figure = mixture.curves(mixture.read(write_log(tmp_path / "train.log", ROWS)))
     (panel,) = figure.axes
     assert [line.get_label() for line in panel.lines] == ["embedding", "layer 1"]
     for number, line in enumerate(panel.lines):

@@ -35,6 +35,33 @@ CASES = {
     "first": Case(memory={"mixture": "first"}, pre_norm=True),
     "last": Case(memory={"mixture": "last"}),
     "state 1": Case(memory={"mixture": "1"}),
+    "routed": Case(memory={"mixture": "routed"}),
+    "routed, one position": Case(memory={"mixture": "routed"}, length=1),
+    "routed, pre-norm, layers dropped": Case(
+        memory={"mixture": "routed"}, layers=4, pre_norm=True, dropped=frozenset({1, 2}), carried=2
+    ),
+    "channels": Case(memory={"channels": 2}, layers=3),
+    "channels, all layers of one dropped": Case(
+        memory={"channels": 2}, layers=3, pre_norm=True, dropped=frozenset({0, 2})
+    ),
+    "channels, per-layer, span": Case(
+        memory={"channels": 2, "shared_kv": False, "span": 2}, layers=4, carried=3, anew=True
+    ),
+    "channels, mean": Case(memory={"channels": 3, "mixture": "mean"}, layers=3),
+    "routed channels": Case(
+        memory={"mixture": "routed", "channels": 2}, layers=3, padding="left", length=9
+    ),
+    "routed channels, all layers of one dropped": Case(
+        memory={"mixture": "routed", "channels": 3}, layers=4, dropped=frozenset({1, 2}), carried=3
+    ),
+    "routed channels, per-layer, relative positions": Case(
+        memory={"mixture": "routed", "channels": 2, "shared_kv": False, "num_distances": 4},
+        layers=3,
+        pre_norm=True,
+    ),
+    "routed, a channel for each layer": Case(
+        memory={"mixture": "routed", "channels": 4}, layers=4, cross=False
+    ),
     "relative positions": Case(memory={"num_distances": 3}),
     "relative positions, all distances": Case(memory={"num_distances": 40}, length=18),
     "relative positions, span, per-layer": Case(
@@ -67,7 +94,7 @@ def random_case(seed: int) -> Case:
     """Options drawn at random, all kinds together."""
     draw = random.Random(seed)
     layers = draw.randint(1, 4)
-    mixtures = ["softmax", "softmax", "mean", "first", "last", str(draw.randint(0, layers))]
+    mixtures = ["softmax", "routed", "routed", "mean", "last", str(draw.randint(0, layers))]
     return Case(
         layers=layers,
         length=draw.choice([1, 2, 5, 9, 17, 23]),
@@ -84,6 +111,7 @@ def random_case(seed: int) -> Case:
         probs_layer=draw.choice([None, 0, layers - 1]),
         memory={
             "mixture": draw.choice(mixtures),
+            "channels": draw.choice([1, 1, draw.randint(1, layers)]),
             "shared_kv": draw.random() < 0.5,
             "span": draw.choice([0, 0, 1, 4, 16, 20, 99]),
             "num_distances": draw.choice([0, 0, 1, 5, 30]),

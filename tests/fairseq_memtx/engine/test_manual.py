@@ -36,6 +36,7 @@ NAMES_INSIDE = {
     "fc2.bias": "fc2.bias",
     "memory.k_proj.0.weight": "memory.k_proj.0.weight",
     "memory.mixture.weight": "memory.probs",
+    "memory.mixture.router": "memory.router",
 }
 
 
@@ -52,7 +53,7 @@ def test_any_options_together_equal_the_reference(seed):
 
 PRODUCT = list(
     itertools.product(
-        ["softmax", "mean", "first", "last", "1"],  # mixture
+        ["softmax", "mean", "routed", "last", "1"],  # mixture
         [True, False],  # shared keys and values
         [0, 1, 4],  # span
         [0, 3],  # distances
@@ -65,11 +66,13 @@ PRODUCT = list(
 def test_every_combination_of_the_memorys_options_equals_the_reference(number):
     """With dropout, and with what else there is in turns whose lengths have no common factor."""
     mixture, shared_kv, span, num_distances, pre_norm = PRODUCT[number]
+    layers = (1, 2, 3)[number // 4 % 3]
     memory = {
-        "mixture": mixture, "shared_kv": shared_kv, "span": span, "num_distances": num_distances
+        "mixture": mixture, "shared_kv": shared_kv, "span": span, "num_distances": num_distances,
+        "channels": min(1 + number % 3, layers),
     }  # fmt: skip
     case = Case(
-        layers=(1, 2, 3)[number // 4 % 3],
+        layers=layers,
         length=(6, 1, 3, 9, 2)[number // 3 % 5],
         pre_norm=pre_norm,
         cross=number % 7 > 0,
@@ -126,6 +129,20 @@ def test_a_wrong_gradient_is_noticed(name, monkeypatch):
     monkeypatch.setattr(StackRun, "backward", wrong)
     with pytest.raises(AssertionError, match=name):
         check_equal(Case())
+
+
+@pytest.mark.parametrize("name", ["memory.mixture.weight", "memory.mixture.router"])
+def test_a_wrong_gradient_of_the_routed_weights_is_noticed(name, monkeypatch):
+    monkeypatch.setitem(NAMES_INSIDE, "memory.mixture.weight", "memory.offsets")
+    backward = StackRun.backward
+
+    def wrong(self, *args):
+        found = backward(self, *args)
+        return {n: 1.01 * g if n == NAMES_INSIDE[name] else g for n, g in found.items()}
+
+    monkeypatch.setattr(StackRun, "backward", wrong)
+    with pytest.raises(AssertionError, match=name):
+        check_equal(Case(memory={"mixture": "routed", "channels": 2}))
 
 
 @pytest.mark.parametrize("pre_norm", [False, True])

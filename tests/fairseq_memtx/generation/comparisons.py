@@ -82,6 +82,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 OF_FEEDBACK: dict[str, dict[str, Any]] = {
     "per-layer": {"memtx_memory_kv": "per-layer", "decoder_layers": 3},
     "last layer's memory": {"memtx_memory_mixture": "last"},
+    "routed": {"memtx_memory_mixture": "routed"},
+    "routed channels": {
+        "memtx_memory_mixture": "routed",
+        "memtx_memory_channels": 2,
+        "memtx_memory_kv": "per-layer",
+        "decoder_layers": 3,
+    },
+    "channels": {"memtx_memory_channels": 2, "decoder_layers": 3},
     "span": {"memtx_memory_span": 2},
     "relative positions": {"memtx_relative_positions": 3},
 }

@@ -19,14 +19,18 @@ POSITIONS: list[dict[str, Any]] = [
 COMPRESSIONS = ["conv", "conv", "mean-pool", "max-pool", "dilated-conv", "most-used"]
 
 
-def of_memory(random: Random, architecture: str) -> dict[str, Any]:
+MIXTURES = ["softmax", "mean", "first", "last", "1", "routed", "routed"]
+
+
+def of_memory(random: Random, architecture: str, layers: int) -> dict[str, Any]:
     """The settings that only this decoder has."""
     if architecture == "transformer":
         return {}
     if architecture == "memtx_feedback":
         return {
             "memtx_memory_kv": random.choice(["shared", "per-layer"]),
-            "memtx_memory_mixture": random.choice(["softmax", "mean", "first", "last", "1"]),
+            "memtx_memory_mixture": random.choice(MIXTURES),
+            "memtx_memory_channels": random.choice([1, random.randint(1, layers)]),
             "memtx_memory_span": random.choice([0, 0, 0, 2]),
             "memtx_relative_positions": random.choice([0, 0, 0, 3]),
         }
@@ -49,12 +53,12 @@ def of_memory(random: Random, architecture: str) -> dict[str, Any]:
 def draw_model(random: Random, seed: int) -> Any:
     """A model whose hypotheses end early or late."""
     architectures = ["transformer", "memtx_feedback", "memtx_transformer_xl", "memtx_compressive"]
-    architecture = random.choice(architectures)
+    architecture, layers = random.choice(architectures), random.choice([1, 2, 3])
     model = build_model(
         architecture,
         seed=seed,
         encoder_layers=random.choice([1, 2]),
-        decoder_layers=random.choice([1, 2, 3]),
+        decoder_layers=layers,
         encoder_normalize_before=random.random() < 0.5,
         decoder_normalize_before=random.random() < 0.5,
         encoder_learned_pos=random.random() < 0.2,
@@ -62,7 +66,7 @@ def draw_model(random: Random, seed: int) -> Any:
         share_decoder_input_output_embed=random.random() < 0.2,
         activation_fn=random.choice(["relu", "relu", "gelu", "tanh"]),
         max_target_positions=random.choice([64, 64, 9]),
-        **of_memory(random, architecture),
+        **of_memory(random, architecture, layers),
     )
     with torch.no_grad():
         model.decoder.output_projection.weight[EOS] *= random.choice([1, 1, 3])

@@ -11,6 +11,9 @@ The Feedback decoder (Fan et al. 2020, arXiv 2002.09402, section 3), for one sen
     (4)  x_t^{l+1} = c_t^l + W2_l act(W1_l c_t^l)
     (5)  m_t       = sum_{l=0..L} p_l x_t^l,  p = softmax(w), or fixed
     (6)  k_t       = W_k m_t,  v_t = W_v m_t   (one W_k, W_v for all layers, or one for each)
+    (5c) with K channels an m_t, and p, of each; layer l reads channel l mod K, and in (6) there is
+         one W_k, W_v for each channel, or for each layer
+    (5r) routed: p = softmax(w + W [x_t^0 .. x_t^L] / sqrt((L + 1) C)), another one at every t
     (7)  Attn(q, M) = sum_j a_j v_j,  a = softmax_j((q . k_j + q . r_{t-j}) / sqrt(D)), zero over
                       the empty set; r is the learned key of a distance, the last one serving all
                       larger distances (only where relative positions are used)
@@ -72,6 +75,8 @@ class NaiveFeedback:
         num_layers, num_heads: L and H.
         pre_norm: equation (8).
         probs: the mixture's fixed `(L + 1,)`, or None for softmax over `memory.mixture.weight`.
+        routed: equation (5r).
+        channels: K of equation (5c).
         shared_kv: equation (6).
         span: tau; 0 means no bound.
         activation: act of equation (4).
@@ -84,6 +89,8 @@ class NaiveFeedback:
     num_heads: int
     pre_norm: bool = False
     probs: Tensor | None = None
+    routed: bool = False
+    channels: int = 1
     shared_kv: bool = True
     span: int = 0
     activation: Callable[[Tensor], Tensor] = torch.relu
@@ -123,11 +130,20 @@ class NaiveFeedback:
     def norm_after(self, name: str, x: Tensor) -> Tensor:
         return x if self.pre_norm else layer_norm(self.weights, name, x)
 
-    def mixture(self) -> Tensor:
+    def mixture(self, channel: int, states: Sequence[Tensor]) -> Tensor:
         if self.probs is not None:
             return self.probs
-        exps = self.weights["memory.mixture.weight"].exp()
+        scores = self.weights["memory.mixture.weight"].view(self.channels, -1)[channel]
+        if self.routed:
+            x, router = torch.cat(list(states)), self.weights["memory.mixture.router"]
+            rows = router[channel * len(states) : (channel + 1) * len(states)]
+            scores = scores + torch.stack([row @ x for row in rows]) / len(x) ** 0.5
+        exps = scores.exp()
         return exps / exps.sum()
+
+    def pair(self, index: int) -> int:
+        """Whose keys and values layer `index` reads."""
+        return index % self.channels if self.shared_kv else index
 
 
 class _Sentence:
@@ -144,7 +160,7 @@ class _Sentence:
                 for s in range(source.size(0))
                 if source_padding is None or not bool(source_padding[b, s])
             ]
-        num_kv = 1 if model.shared_kv else model.num_layers
+        num_kv = model.channels if model.shared_kv else model.num_layers
         self.keys: list[list[Tensor]] = [[] for _ in range(num_kv)]
         self.values: list[list[Tensor]] = [[] for _ in range(num_kv)]
         self.cross_probs: list[list[Tensor | None]] = []
@@ -165,9 +181,10 @@ class _Sentence:
     def remember(self, states: Sequence[Tensor]) -> None:
         """Equations (5), (6) and the norm of (8)."""
         model = self.model
-        memory = sum(p * x for p, x in zip(model.mixture(), states, strict=True))
-        memory = model.norm_before("memory.layer_norm", memory)
         for g in range(len(self.keys)):
+            probs = model.mixture(g % model.channels, states)
+            memory = sum(p * x for p, x in zip(probs, states, strict=True))
+            memory = model.norm_before("memory.layer_norm", memory)
             self.keys[g].append(affine(model.weights, f"memory.k_proj.{g}", memory))
             self.values[g].append(affine(model.weights, f"memory.v_proj.{g}", memory))
 
@@ -194,7 +211,7 @@ class _Sentence:
         return model.norm_after(f"{name}.final_layer_norm", x + y)
 
     def attend_memory(self, t: int, index: int, x: Tensor) -> Tensor:
-        model, g = self.model, 0 if self.model.shared_kv else index
+        model, g = self.model, self.model.pair(index)
         query = affine(model.weights, f"layers.{index}.self_attn.q_proj", x)
         first = 0 if model.span == 0 else max(0, t - model.span)
         view = [j for j in range(first, t) if not self.is_padding(j)]

@@ -104,6 +104,8 @@ def test_the_flags_of_the_transformer_shape_the_decoder():
         ({"memtx_memory_mixture": "median"}, "--memtx-memory-mixture: .* is 'median'"),
         ({"memtx_memory_mixture": "3"}, "--memtx-memory-mixture: .* is '3': .* from 0 to 2"),
         ({"memtx_memory_mixture": 3}, "--memtx-memory-mixture: .* is '3': .* from 0 to 2"),
+        ({"memtx_memory_channels": 0}, "--memtx-memory-channels is 0: it has to be at least 1"),
+        ({"memtx_memory_channels": 3}, "--memtx-memory-channels is 3: it has to be at most 2"),
         (
             {"memtx_memory_kv": "none"},
             "--memtx-memory-kv is none: it has to be one of shared, per-layer",
@@ -266,16 +268,41 @@ def leave_out(model: Any, kept: set[int]) -> None:
     model.decoder.kept_layers = lambda: [x if i in kept else None for i, x in enumerate(layers)]
 
 
-@pytest.mark.parametrize("mixture", ["softmax", "first", "last", "2", "3", "4"])
+@pytest.mark.parametrize("mixture", ["softmax", "routed", "first", "last", "2", "3", "4"])
 @pytest.mark.parametrize("keep, kv", [("0,2", "shared"), ("3,0", "per-layer"), ("2", "per-layer")])
 def test_a_pruned_model_is_the_whole_one_whose_other_layers_are_dropped(mixture, keep, kv):
     settings = {"decoder_layers": 4, "memtx_memory_mixture": mixture, "memtx_memory_kv": kv}
     whole = build_model(**settings)
     pruned = pruned_from(whole, keep, **settings)
     kept = {int(number) for number in keep.split(",")}
-    assert len(pruned.decoder.layers) == len(kept) == pruned.decoder.memory.mixture.num_states - 1
+    assert len(pruned.decoder.layers) == len(kept)
+    states = pruned.decoder.memory.mixture.num_states
+    assert states == (5 if mixture == "routed" else len(kept) + 1)
     leave_out(whole, kept)
     assert same_outputs(pruned, whole)
+
+
+@pytest.mark.parametrize("mixture", ["softmax", "routed", "last"])
+@pytest.mark.parametrize("channels, kv", [(2, "shared"), (3, "shared"), (2, "per-layer")])
+@pytest.mark.parametrize("keep", ["0,2", "1,2,3", "2"])
+def test_a_pruned_model_keeps_the_channels_that_its_layers_read(mixture, channels, kv, keep):
+    settings = {"decoder_layers": 4, "memtx_memory_mixture": mixture, "memtx_memory_kv": kv}
+    settings["memtx_memory_channels"] = channels
+    whole = build_model(**settings)
+    pruned = pruned_from(whole, keep, **settings)
+    kept = {int(number) for number in keep.split(",")}
+    read = {number % channels for number in kept}
+    assert len(pruned.decoder.memory.k_proj) == (len(read) if kv == "shared" else len(kept))
+    assert pruned.decoder.memory.mixture.channels == len(read)
+    leave_out(whole, kept)
+    assert same_outputs(pruned, whole)
+
+
+def test_a_pruned_decoder_with_a_routed_memory_is_for_decoding_alone():
+    settings = {"decoder_layers": 3, "memtx_memory_mixture": "routed"}
+    pruned = pruned_from(build_model(**settings), "0,2", **settings).train()
+    with pytest.raises(UserError, match="--decoder-layers-to-keep is for decoding alone with"):
+        pruned.decoder(random_tokens([3]), random_source([3]))
 
 
 def test_the_comparison_notices_a_pruning_that_drops_a_layers_share_of_the_mixture():

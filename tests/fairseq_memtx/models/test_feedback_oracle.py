@@ -11,6 +11,7 @@ from torch import Tensor
 from fairseq_memtx.engine import ENGINES, Recurrence
 from fairseq_memtx.models.memory_decoder import as_source
 from fairseq_memtx.modules import feedback as feedback_module
+from fairseq_memtx.modules.channels import Wiring
 from tests.fairseq_memtx.models.feedback_oracle import (
     NaiveFeedback,
     affine,
@@ -31,6 +32,14 @@ CASES: dict[str, dict[str, Any]] = {
     "first": {"memtx_memory_mixture": "first", "decoder_normalize_before": True},
     "last": {"memtx_memory_mixture": "last"},
     "state 1": {"memtx_memory_mixture": "1"},
+    "routed": {"memtx_memory_mixture": "routed", "decoder_normalize_before": True},
+    "channels": {"memtx_memory_channels": 2, "decoder_layers": 3},
+    "routed channels, per-layer": {
+        "memtx_memory_mixture": "routed",
+        "memtx_memory_channels": 2,
+        "memtx_memory_kv": "per-layer",
+        "decoder_layers": 3,
+    },
     "per-layer": {"memtx_memory_kv": "per-layer"},
     "per-layer, pre-norm": {"memtx_memory_kv": "per-layer", "decoder_normalize_before": True},
     "span 1": {"memtx_memory_span": 1},
@@ -54,6 +63,8 @@ def naive(decoder: Any, **changes: Any) -> NaiveFeedback:
         "num_heads": cfg.decoder.attention_heads,
         "pre_norm": cfg.decoder.normalize_before,
         "probs": None if fixed is None else torch.tensor(fixed, dtype=torch.float64),
+        "routed": options.memory_mixture == "routed",
+        "channels": options.memory_channels,
         "shared_kv": options.memory_kv == "shared",
         "span": options.memory_span,
         "activation": getattr(torch, cfg.activation_fn),
@@ -128,7 +139,14 @@ def test_states_and_gradients_equal_the_equations_without_padding(case):
 
 
 @pytest.mark.parametrize(
-    "case", ["post-norm", "per-layer, pre-norm", "span 2", "relative positions"]
+    "case",
+    [
+        "post-norm",
+        "per-layer, pre-norm",
+        "span 2",
+        "relative positions",
+        "routed channels, per-layer",
+    ],
 )
 def test_states_and_gradients_equal_the_equations_under_dropout(case):
     decoder = build_model(
@@ -140,14 +158,19 @@ def test_states_and_gradients_equal_the_equations_under_dropout(case):
     check_stack_equals_oracle(decoder, "both", masks)
 
 
+ROUTED_CHANNELS = {"memtx_memory_mixture": "routed", "memtx_memory_channels": 2}
+
+
+@pytest.mark.parametrize("memory", [{"memtx_memory_kv": "per-layer"}, ROUTED_CHANNELS])
 @pytest.mark.parametrize("left_out", [{0}, {1}, {0, 2}, {0, 1, 2}])
-def test_a_dropped_layer_passes_its_state_and_keeps_its_number_in_the_mixture(left_out):
-    decoder = build_model(decoder_layers=3, memtx_memory_kv="per-layer").decoder
+def test_a_dropped_layer_passes_its_state_and_keeps_its_number_in_the_mixture(left_out, memory):
+    decoder = build_model(decoder_layers=3, **memory).decoder
     check_stack_equals_oracle(decoder, "right", left_out=frozenset(left_out))
 
 
 @given(
-    mixture=st.sampled_from(["softmax", *FIXED_PROBS]),
+    mixture=st.sampled_from(["softmax", "routed", *FIXED_PROBS]),
+    channels=st.integers(1, 2),
     kv=st.sampled_from(["shared", "per-layer"]),
     span=st.integers(0, 6),
     distances=st.integers(0, 6),
@@ -158,11 +181,12 @@ def test_a_dropped_layer_passes_its_state_and_keeps_its_number_in_the_mixture(le
 )
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_any_combination_of_options_equals_the_equations(
-    mixture, kv, span, distances, pre_norm, no_cross, sides, seed
+    mixture, channels, kv, span, distances, pre_norm, no_cross, sides, seed
 ):
     model = build_model(
         seed=seed,
         memtx_memory_mixture=mixture,
+        memtx_memory_channels=channels,
         memtx_memory_kv=kv,
         memtx_memory_span=span,
         memtx_relative_positions=distances,
@@ -236,6 +260,22 @@ def test_the_check_notices_a_mixture_without_its_softmax(tiny_decoder):
     decoder.memory.mixture.probs = lambda: decoder.memory.mixture.weight
     with pytest.raises(AssertionError):
         check_stack_equals_oracle(decoder, "right")
+
+
+def test_the_check_notices_layers_that_read_the_wrong_channel(tiny_decoder):
+    decoder = tiny_decoder(memtx_memory_channels=2)
+    check_stack_equals_oracle(decoder, "right")
+    decoder.memory.wiring = Wiring(layers=(1, 0), pairs=(0, 1))
+    with pytest.raises(AssertionError):
+        check_stack_equals_oracle(decoder, "right")
+
+
+def test_the_check_notices_routed_weights_of_another_position(tiny_decoder):
+    decoder = tiny_decoder(memtx_memory_mixture="routed")
+    shares = decoder.memory.mixture.shares
+    decoder.memory.mixture.shares = lambda states: shares([x.roll(1, 0) for x in states])
+    with pytest.raises(AssertionError):
+        check_stack_equals_oracle(decoder, None)
 
 
 def test_the_check_notices_target_padding_that_is_attended_to(tiny_decoder, monkeypatch):

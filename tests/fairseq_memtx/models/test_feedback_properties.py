@@ -10,7 +10,7 @@ from fairseq_memtx.engine import ENGINES, Recurrence, reference
 from fairseq_memtx.models import memory_decoder
 from fairseq_memtx.modules.attention import attend, attention_probs
 from fairseq_memtx.modules.memory import FeedbackMemory, MemoryTrace
-from fairseq_memtx.modules.mixture import LayerMixture, fold_left_out
+from fairseq_memtx.modules.mixture import LayerMixture, RoutedMixture, fold_left_out
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens, select_source
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
@@ -19,6 +19,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "post-norm": {},
     "pre-norm": {"decoder_normalize_before": True, "memtx_memory_kv": "per-layer"},
     "relative positions": {"memtx_relative_positions": 3, "memtx_memory_span": 2},
+    "routed channels": {
+        "decoder_layers": 3,
+        "memtx_memory_mixture": "routed",
+        "memtx_memory_channels": 2,
+    },
 }
 
 
@@ -255,8 +260,8 @@ def test_a_one_hot_mixture_is_that_layers_state(chosen):
     learned, fixed = LayerMixture(3).double(), LayerMixture(3, str(chosen)).double()
     with torch.no_grad():
         learned.weight[chosen] = 1e4
-    assert torch.equal(fixed(states), states[chosen])
-    torch.testing.assert_close(learned(states), states[chosen], **EXACT)
+    assert torch.equal(fixed(states)[0], states[chosen])
+    torch.testing.assert_close(learned(states)[0], states[chosen], **EXACT)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -283,6 +288,37 @@ def test_per_layer_projections_with_equal_weights_are_the_shared_one(tiny_decode
     tokens, source = random_tokens([5]), random_source([3])
     torch.testing.assert_close(
         logits_of(single, tokens, source), logits_of(shared, tokens, source), **EXACT
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_without_its_map_a_routed_mixture_is_the_softmax_one(tiny_decoder, channels):
+    options = {"decoder_layers": 3, "memtx_memory_channels": channels}
+    plain, routed = (
+        tiny_decoder(memtx_memory_mixture=kind, **options) for kind in ("softmax", "routed")
+    )
+    fresh = RoutedMixture(3, 8, channels).router  # as a training begins
+    assert not fresh.any()
+    weights = {**plain.state_dict(), "memory.mixture.router": fresh.double()}
+    tokens, source = random_tokens([5]), random_source([3])
+    assert not torch.allclose(logits_of(routed, tokens, source), logits_of(plain, tokens, source))
+    routed.load_state_dict(weights)
+    torch.testing.assert_close(
+        logits_of(routed, tokens, source), logits_of(plain, tokens, source), **EXACT
+    )
+
+
+def test_channels_with_equal_weights_are_one_channel(tiny_decoder):
+    one, two = (tiny_decoder(memtx_memory_channels=channels) for channels in (1, 2))
+    weights = one.state_dict()
+    for part in ("k_proj", "v_proj"):
+        for kind in ("weight", "bias"):
+            weights[f"memory.{part}.1.{kind}"] = weights[f"memory.{part}.0.{kind}"]
+    weights["memory.mixture.weight"] = weights["memory.mixture.weight"].expand(2, -1)
+    two.load_state_dict(weights)
+    tokens, source = random_tokens([5]), random_source([3])
+    torch.testing.assert_close(
+        logits_of(two, tokens, source), logits_of(one, tokens, source), **EXACT
     )
 
 
@@ -365,6 +401,7 @@ def test_without_values_in_memory_it_is_fairseqs_transformer(options):
         {"memtx_memory_mixture": "first", "memtx_memory_kv": "per-layer"},
         {"memtx_relative_positions": 5, "memtx_memory_span": 1},
         {"no_cross_attention": True},
+        {"memtx_memory_mixture": "routed", "memtx_memory_channels": 2},
     ],
 )
 def test_every_parameter_gets_a_gradient_at_every_length(options, length):
@@ -472,4 +509,4 @@ def test_the_mixture_folds_the_share_of_layers_left_out_into_the_state_before():
     kept = LayerMixture(2).double()
     kept.load_state_dict({"weight": fold_left_out(whole.weight.detach(), [1, 2])})
     a, b, c = (torch.randn(3, dtype=torch.float64) for _ in range(3))
-    torch.testing.assert_close(kept([a, b, c]), whole([a, a, b, c, c]), **EXACT)
+    torch.testing.assert_close(kept([a, b, c])[0], whole([a, a, b, c, c])[0], **EXACT)

@@ -28,6 +28,15 @@ MODELS: dict[str, dict[str, Any]] = {
     "shared embeddings": {"share_decoder_input_output_embed": True},
     "no cross-attention": {"no_cross_attention": True},
     "last layer's memory": {"memtx_memory_mixture": "last"},
+    "routed": {"memtx_memory_mixture": "routed", "memtx_memory_span": 3},
+    "channels": {"memtx_memory_channels": 2, "decoder_layers": 3},
+    "routed channels, per-layer": {
+        "memtx_memory_mixture": "routed",
+        "memtx_memory_channels": 2,
+        "memtx_memory_kv": "per-layer",
+        "decoder_layers": 3,
+        "decoder_normalize_before": True,
+    },
 }
 
 
@@ -236,11 +245,19 @@ def test_two_searches_at_once_do_not_meet(tiny_decoder):
 # --- The state ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kv, projections", [("shared", 1), ("per-layer", 3)])
+@pytest.mark.parametrize(
+    "memory, projections",
+    [
+        ({}, 1),
+        ({"memtx_memory_kv": "per-layer"}, 3),
+        ({"memtx_memory_channels": 2, "memtx_memory_mixture": "routed"}, 2),
+        ({"memtx_memory_channels": 3}, 3),
+    ],
+)
 @pytest.mark.parametrize("dtype, width", [(torch.float64, 8), (torch.float32, 4)])
-def test_the_state_says_its_bytes(tiny_decoder, kv, projections, dtype, width):
+def test_the_state_says_its_bytes(tiny_decoder, memory, projections, dtype, width):
     """Keys and values of t positions and a flag for each, and L times the source's."""
-    decoder = tiny_decoder(decoder_layers=3, memtx_memory_kv=kv).to(dtype)
+    decoder = tiny_decoder(decoder_layers=3, **memory).to(dtype)
     source = random_source([4, 2])
     source["encoder_out"] = [x.to(dtype) for x in source["encoder_out"]]
     tokens, state = random_tokens([5, 5]), {}

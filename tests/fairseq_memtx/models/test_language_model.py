@@ -28,6 +28,16 @@ RELATIVE = {"memtx_relative_positions": 9, "no_token_positional_embeddings": Tru
 MODELS = {
     "feedback": ("memtx_feedback_lm", {}),
     "feedback, relative": ("memtx_feedback_lm", {**RELATIVE, "memtx_memory_span": 6}),
+    "feedback, routed channels": (
+        "memtx_feedback_lm",
+        {
+            **RELATIVE,
+            "memtx_memory_span": 6,
+            "memtx_memory_mixture": "routed",
+            "memtx_memory_channels": 2,
+            "decoder_layers": 3,
+        },
+    ),
     "transformer-xl": ("memtx_transformer_xl_lm", SEGMENTS),
     "compressive": (
         "memtx_compressive_lm",

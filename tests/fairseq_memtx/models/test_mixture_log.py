@@ -54,6 +54,22 @@ def test_training_logs_a_weight_of_each_state(task, data, tmp_path, caplog):
     )
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_routed_weights_are_logged_as_their_mean_over_the_words(channels):
+    options = {"memtx_memory_mixture": "routed", "memtx_memory_channels": channels}
+    model = build_model(**options).train()
+    tokens, source = random_tokens([4, 2]), random_source([3, 3])
+    with metrics.aggregate(new_root=True) as found:
+        _, extra = model.decoder(tokens, source)
+    logged = found.get_smoothed_values()
+    shares = model.decoder.memory.mixture.shares(extra["inner_states"])
+    words = [shares[t, b] for b, length in enumerate([4, 2]) for t in range(length)]
+    mean = torch.stack(words).mean(dim=0)  # (K, L + 1)
+    names = KEYS if channels == 1 else [f"mixture_{c}_{n}" for c in (0, 1) for n in range(3)]
+    assert list(logged) == names
+    assert list(logged.values()) == pytest.approx(mean.flatten().tolist(), abs=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["mean", "first", "last", "1"])
 def test_fixed_mixtures_are_not_logged(kind):
     model = build_model(memtx_memory_mixture=kind).train()

@@ -16,6 +16,7 @@ CASES = {
     "span": Case(memory={"span": 4}),
     "relative positions": Case(memory={"num_distances": 3}),
     "span, relative positions": Case(memory={"span": 5, "num_distances": 9}),
+    "routed channels": Case(memory={"mixture": "routed", "channels": 2}, layers=3, pre_norm=True),
     "layer dropped": Case(layers=3, dropped=frozenset({1})),
 }
 LENGTH = 13

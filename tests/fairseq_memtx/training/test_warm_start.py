@@ -180,6 +180,20 @@ def test_layers_with_a_projection_each_take_their_own() -> None:
     assert not report.averaged
 
 
+def test_a_channel_takes_the_average_of_the_layers_that_feed_its_readers() -> None:
+    options = {"memtx_memory_mixture": "routed", "memtx_memory_channels": 2}
+    theirs, ours = tiny_pair((3, 3), **options)
+    before = {name: weight.clone() for name, weight in ours.named_parameters()}
+    report = warm_start(theirs, ours)
+    first, second, third = (x.self_attn.v_proj.weight for x in theirs.decoder.layers)
+    pairs = [proj.weight for proj in ours.decoder.memory.v_proj]
+    torch.testing.assert_close(pairs[0], (first + third) / 2, rtol=0, atol=1e-15)
+    assert torch.equal(pairs[1], second)
+    kept = ["decoder.memory.mixture.weight", "decoder.memory.mixture.router"]
+    assert report.initialised == kept
+    assert all(torch.equal(ours.get_parameter(name), before[name]) for name in kept)
+
+
 @pytest.mark.parametrize(
     "family, new",
     [

@@ -48,6 +48,10 @@ WORK = {
         Case(memory={"shared_kv": False}, padding="left", dropout=0.3, dtype=torch.bfloat16),
         torch.bfloat16,
     ),
+    "routed channels, a layer dropped": (
+        Case(layers=3, memory={"mixture": "routed", "channels": 2}, dropped=frozenset({1})),
+        torch.float64,
+    ),
     "no padding": (Case(padding=None, source_padding=False, dtype=torch.float32), torch.float32),
     "carried, relative positions": (
         Case(memory={"num_distances": 3, "span": 4}, carried=3, anew=True, dropped=frozenset({0})),
