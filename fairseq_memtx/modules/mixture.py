@@ -31,10 +31,10 @@ ROUTED = "routed"
 #: that every precision holds them exactly; None for a learned one.
 MIXTURES: Registry[Callable[[int], Tensor] | None] = Registry("memory mixture")
 MIXTURES.add("softmax", None, "learned")
-MIXTURES.add("routed", None, "learned, for each token anew from its states", tags=[ROUTED])
 MIXTURES.add("mean", torch.ones)
 MIXTURES.add("first", lambda num_states: one_state(0, num_states), "the embedding")
 MIXTURES.add("last", lambda num_states: one_state(num_states - 1, num_states), "the last layer")
+MIXTURES.add("routed", None, "learned, for each token anew from its states", tags=[ROUTED])
 
 
 def one_state(number: int, num_states: int) -> Tensor:

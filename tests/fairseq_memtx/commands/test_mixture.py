@@ -48,21 +48,21 @@ def write_channels(path: Path) -> Path:
     return path
 
 
-def test_channels_are_told_one_by_one(tmp_path, capsys) -> None:
+def test_channels_are_told_one_by_one(tmp_path, capsys, caplog) -> None:
     log, saved = write_channels(tmp_path / "train.log"), tmp_path / "c.pt"
     weight = torch.tensor([[0.1, 0.9], [0.3, 0.7]]).log()
     model = {mixture._PARAMETER: weight, mixture._ROUTER: torch.zeros(4, 6)}
     history = [{"num_updates": 7}]
     torch.save({"args": Namespace(), "model": model, "optimizer_history": history}, saved)
     assert mixture.main([str(log), str(saved), "--out", str(tmp_path / "plot")]) == 0
-    output = capsys.readouterr()
-    assert [line.split()[1:] for line in output.out.rstrip("\n").split("\n")[1:]] == [
+    output = capsys.readouterr().out
+    assert [line.split()[1:] for line in output.rstrip("\n").split("\n")[1:]] == [
         ["(channel", "0)", "200", "0.7500", "0.2500"],
         ["(channel", "1)", "200", "0.2000", "0.8000"],
         ["(channel", "0)", "7", "0.1000", "0.9000"],
         ["(channel", "1)", "7", "0.3000", "0.7000"],
     ]
-    assert "differ from token to token" in output.err
+    assert "differ from token to token" in caplog.text
     panels = mixture.curves(mixture.read(log)).axes
     assert [panel.get_title() for panel in panels] == [f"{log} (channel {n})" for n in (0, 1)]
     assert list(panels[1].lines[0].get_ydata()) == [0.4, 0.2]
