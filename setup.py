@@ -35,6 +35,7 @@ setup(
     ],
     package_data={
         "fairseq_memtx": ["py.typed"],
+        "fairseq_memtx.explain": ["page.html", "page.css", "page.js"],
         "fairseq_memtx.native": ["src/*.h", "src/*.cpp", "built/*.so"],
     },
     entry_points={"console_scripts": ["memtx = fairseq_memtx.commands.main:main"]},

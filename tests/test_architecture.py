@@ -45,6 +45,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("repairs", "training", "models", "criterions", "data", "generation", "native", "tasks"),
         *("plugin", "translator", "translation", "checkpoints", "training_log"),
     ),
+    ("explain",),
     ("commands",),
 )
 #: Parts that know nothing of fairseq.

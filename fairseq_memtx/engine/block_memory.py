@@ -32,12 +32,15 @@ class BlockView(NamedTuple):
     hidden: Tensor
     distance_keys: Tensor | None
 
-    def attend(self, query: Tensor, dropout_mask: Tensor | None) -> Tensor:
-        """The context `(B, H, Q, D)` of query `(B, H, Q, D)`, mask `(B, H, Q, K)` or None."""
+    def attend(self, query: Tensor, dropout_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The context `(B, H, Q, D)` and the probabilities before dropout `(B, H, Q, K)` of query
+        `(B, H, Q, D)`, mask `(B, H, Q, K)` or None.
+        """
         scores = torch.matmul(query, self.keys.transpose(-1, -2))
         if self.distance_keys is not None:
             scores = scores + by_key(torch.matmul(query, self.distance_keys.t()))
-        return torch.matmul(drop(masked_softmax(scores, self.hidden), dropout_mask), self.values)
+        probs = masked_softmax(scores, self.hidden)
+        return torch.matmul(drop(probs, dropout_mask), self.values), probs
 
 
 class BlockPast:

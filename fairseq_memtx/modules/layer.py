@@ -62,7 +62,13 @@ class LayerSizes:
 
 
 class MemoryAttention(nn.Module):
-    """Multi-head attention from target positions to their memory: queries and output only."""
+    """Multi-head attention from target positions to their memory: queries and output only.
+
+    Attributes:
+        listener: hears the probabilities of each call, `(N, H, t)`; None for nobody.
+    """
+
+    listener: Callable[[Tensor], None] | None = None
 
     def __init__(self, embed_dim: int, num_heads: int):
         super().__init__()
@@ -79,7 +85,9 @@ class MemoryAttention(nn.Module):
         query = rows_to_queries(query, num_sentences)
         if dropout_mask is not None:
             dropout_mask = rows_to_queries(dropout_mask, num_sentences)
-        context = past.attend(query, dropout_mask)
+        context, probs = past.attend(query, dropout_mask)
+        if self.listener is not None:
+            self.listener(queries_to_rows(probs))
         return self.out_proj(queries_to_rows(context).flatten(1))
 
 

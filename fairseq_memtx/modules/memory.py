@@ -35,8 +35,8 @@ class View(Protocol):
     @property
     def keys(self) -> Tensor: ...
 
-    def attend(self, query: Tensor, dropout_mask: Tensor | None, /) -> Tensor:
-        """The context `(B, H, Q, D)`.
+    def attend(self, query: Tensor, dropout_mask: Tensor | None, /) -> tuple[Tensor, Tensor]:
+        """The context `(B, H, Q, D)` and the probabilities before dropout `(B, H, Q, K)`.
 
         Args:
             query: `(B, H, Q, D)`, scaled.
@@ -58,9 +58,9 @@ class MemoryView(NamedTuple):
     padding_mask: Tensor | None
     position_keys: Tensor | None
 
-    def attend(self, query: Tensor, dropout_mask: Tensor | None) -> Tensor:
-        """The context `(B, H, 1, D)`; see `View`."""
-        return attend(query, *self, dropout_mask)[0]
+    def attend(self, query: Tensor, dropout_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The context `(B, H, 1, D)` and the probabilities `(B, H, 1, t)`; see `View`."""
+        return attend(query, *self, dropout_mask)
 
 
 class PastMemories(Protocol):

@@ -88,6 +88,17 @@ class Blocks(NamedTuple):
     new_hidden: Tensor
 
 
+class InView(NamedTuple):
+    """What the entries are that a position of a search attends to: those of its segment follow.
+
+    Attributes:
+        compressed, recent: how many come first, of the compressed memory and then of the memory.
+    """
+
+    compressed: int
+    recent: int
+
+
 class SegmentAttention(RelativeAttention):
     """Relative multi-head attention to a segment and its memories.
 
@@ -104,9 +115,12 @@ class SegmentAttention(RelativeAttention):
         memory_teaches_norm: the stop-gradient of a memory's states comes before the layer's norm,
             so that they teach its parameters too. Off: `scripts.studies.stop_gradient` has measured
             both, and `docs/decoders.md` says what was found.
+        listener: hears the probabilities of each position of a search, `(N, H, t)`, and what the
+            entries are; None for nobody.
     """
 
     memory_teaches_norm = False
+    listener: Callable[[Tensor, InView], None] | None = None
 
     def __init__(
         self,

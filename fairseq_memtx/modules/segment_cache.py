@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .cache import GrowingTensor
-from .segment_attention import Norm, SegmentAttention, fitting
+from .segment_attention import InView, Norm, SegmentAttention, fitting
 from .segment_memory import LayerMemory, SegmentLengths, join_hidden
 
 
@@ -92,7 +92,7 @@ class LayerCache:
         """
         if self.num_segment == self.lengths.segment:
             self._end_segment()
-        query = self._append(x, padding)
+        attention, query = self.attention, self._append(x, padding)
         first = self._first_in_view()
         # (t, N, H, D) -> (N, H, t, D)
         keys = self.keys.filled()[first:].permute(1, 2, 0, 3)
@@ -102,11 +102,13 @@ class LayerCache:
             hidden = self.hidden.filled()[first:].t().clone()
             hidden[:, -1] = False  # a position always sees itself
         distances = self._keys_of_distances(keys.size(2))
-        context, probs = self.attention.attend_position(
+        context, probs = attention.attend_position(
             query, keys, values, distances, hidden, drop_probs
         )
         self._count_usage(probs, first)
-        return self.attention.out_proj(context.flatten(1))
+        if attention.listener is not None:
+            attention.listener(probs, self._in_view(first))
+        return attention.out_proj(context.flatten(1))
 
     def _append(self, x: Tensor, padding: Tensor | None) -> Tensor:
         """Add a position `(N, C)` to the segment and return its query `(N, H, D)`."""
@@ -135,6 +137,12 @@ class LayerCache:
         """The first entry that `same_length` lets the last one see."""
         furthest = self.lengths.furthest
         return 0 if furthest is None else max(0, self.keys.length - 1 - furthest)
+
+    def _in_view(self, first: int) -> InView:
+        """What the entries from `first` on are."""
+        compressed = max(0, self.num_compressed - first)
+        recent = self.keys.length - first - compressed - self.num_segment
+        return InView(compressed, max(0, recent))
 
     def _keys_of_distances(self, num_keys: int) -> Tensor:
         """Keys of the distances num_keys - 1 .. 0, computed anew only when they run out."""

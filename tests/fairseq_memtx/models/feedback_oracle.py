@@ -82,6 +82,8 @@ class NaiveFeedback:
         activation: act of equation (4).
         cross: whether equation (3) applies.
         left_out: layers that pass their state on unchanged (layer drop).
+        memory_probs: after a run, for sentence b, position t and layer l the probabilities of
+            equation (2), `[b][t][l]` `(H, view)`.
     """
 
     weights: Mapping[str, Tensor]
@@ -96,6 +98,7 @@ class NaiveFeedback:
     activation: Callable[[Tensor], Tensor] = torch.relu
     cross: bool = True
     left_out: frozenset[int] = field(default_factory=frozenset)
+    memory_probs: list[list[list[Tensor]]] = field(default_factory=list)
 
     def run(
         self,
@@ -122,6 +125,7 @@ class NaiveFeedback:
             states = [sentence.step(t, x) for t, x in enumerate(inputs[:, b])]
             sentences.append(torch.stack([torch.stack(s) for s in states], dim=1))
             cross_probs.append(sentence.cross_probs)
+            self.memory_probs.append(sentence.memory_probs)
         return torch.stack(sentences, dim=2), cross_probs
 
     def norm_before(self, name: str, x: Tensor) -> Tensor:
@@ -164,11 +168,13 @@ class _Sentence:
         self.keys: list[list[Tensor]] = [[] for _ in range(num_kv)]
         self.values: list[list[Tensor]] = [[] for _ in range(num_kv)]
         self.cross_probs: list[list[Tensor | None]] = []
+        self.memory_probs: list[list[Tensor]] = []
 
     def step(self, t: int, x: Tensor) -> list[Tensor]:
         """Position t, whose embedding is x `(C,)`: the states x^0 .. x^L."""
         states = [x]
         self.cross_probs.append([])
+        self.memory_probs.append([])
         for index in range(self.model.num_layers):
             if index not in self.model.left_out:
                 x = self.layer(t, index, x)
@@ -219,12 +225,15 @@ class _Sentence:
         if "memory.distance_keys" in model.weights:
             table = model.weights["memory.distance_keys"]
             distances = [table[min(t - j, table.size(0)) - 1] for j in view]
-        contexts = []
+        contexts, rows = [], []
         for h, part in enumerate(self.heads()):
             keys, values = ([kv[g][j][part] for j in view] for kv in (self.keys, self.values))
             mask = self.mask(index, "memory_probs", t)
             mask = None if mask is None else [mask[h, j] for j in view]
-            contexts.append(attention(query[part], keys, values, distances, mask)[0])
+            context, probs = attention(query[part], keys, values, distances, mask)
+            contexts.append(context)
+            rows.append(torch.stack(probs) if probs else x.new_zeros(0))
+        self.memory_probs[-1].append(torch.stack(rows))
         return torch.cat(contexts)
 
     def attend_source(self, t: int, index: int, x: Tensor) -> Tensor:

@@ -50,12 +50,15 @@ class NaiveAttention:
     Attributes:
         recent, compressed: lists of states `(C,)`.
         usage: attention that each recent state has received.
+        probs: for each position so far, `(H, entries)`; in_view: how many of these are compressed,
+            and how many recent.
     """
 
     def __init__(self, attention: SegmentAttention, lengths: SegmentLengths, norm=lambda x: x):
         self.attention, self.lengths, self.norm = attention, lengths, norm
         self.recent, self.compressed, self.usage = [], [], []
         self.lost = []  # (block, segment) at each compression
+        self.probs, self.in_view = [], []
 
     def run(self, x: Tensor) -> Tensor:
         """x `(T, C)` -> `(T, C)`; the memories are left as they stand after the sentence."""
@@ -76,17 +79,22 @@ class NaiveAttention:
             if self.lengths.same_length:
                 first = max(0, len(seen) - 1 - self.lengths.memory - self.lengths.compressed)
             query = linear(a.q_proj, self.norm(x)).view(num_heads, -1)
-            heads = []
+            heads, rows = [], []
             for h in range(num_heads):
                 scores = [
                     self.score(query[h], h, seen[j], len(seen) - 1 - j)
                     for j in range(first, len(seen))
                 ]
                 probs = torch.stack(scores).softmax(dim=0)
+                rows.append(probs)
                 values = [linear(a.v_proj, s).view(num_heads, -1)[h] for s in seen[first:]]
                 heads.append(sum(p * v for p, v in zip(probs, values, strict=True)))
                 for j in range(first, len(past)):
                     received[j] += probs[j - first].item() / num_heads
+            self.probs.append(torch.stack(rows))
+            places = range(first, len(past))
+            compressed = sum(1 for j in places if j < len(self.compressed))
+            self.in_view.append((compressed, len(places) - compressed))
             outs.append(linear(a.out_proj, torch.cat(heads)))
         self.usage = [
             u + r for u, r in zip(self.usage, received[len(self.compressed) :], strict=True)

@@ -1,0 +1,229 @@
+
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const byId = (id) => document.getElementById(id);
+  const now = { sentence: 0, rank: 0, position: 0, layer: data.layers - 1, head: -1 };
+  const SCALE = 1000;
+
+  // Texts become text nodes and nothing else. Signs that cannot be seen, or that turn what stands
+  // around them, are named; those that join letters are left alone in running text.
+  const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu;
+  const named = (sign) => "[U+" + sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") + "]";
+  const piece = (text) => text.replace(UNSEEN, named);
+  const running = (text) =>
+    text.replace(UNSEEN, (sign) => (sign === "\u200c" || sign === "\u200d" ? sign : named(sign)));
+
+  function make(tag, settings = {}, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(settings)) element.setAttribute(name, value);
+    element.append(...children);
+    return element;
+  }
+
+  const percent = (share) => (100 * share).toFixed(1) + "\u00a0%";
+  const spoken = (text) => piece(text).replaceAll("\u2581", "") || "space";
+  const language = (name) => (/^[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*$/.test(name || "") ? { lang: name.replaceAll("_", "-") } : {});
+  const SOURCE = language(data.source_lang);
+  const TARGET = language(data.target_lang);
+
+  // A token is a text, or the name of a symbol that stands for none.
+  const word = (text) => ({ text });
+  const symbol = (name) => ({ name });
+  const said = (token) => (token.name ? token.name : "“" + spoken(token.text) + "”");
+
+  function shown(token, lang) {
+    if (token.name) return make("span", { class: "piece symbol" }, token.name);
+    const written = make("bdi", { class: "piece", ...lang });
+    for (const part of piece(token.text).split(/(\u2581)/)) {
+      if (part === "\u2581") written.append(make("span", { class: "mark", "aria-hidden": "true" }, part));
+      else if (part) written.append(part);
+    }
+    return written;
+  }
+
+  function heated(element, share) {
+    element.style.setProperty("--p", share.toFixed(3));
+    if (share < 0.0005) element.classList.add("faint");
+    return element;
+  }
+
+  const sentence = () => data.sentences[now.sentence];
+  const translation = () => sentence().translations[now.rank];
+  const targetTokens = () => [...translation().subwords.map(word), symbol("end")];
+  const sourceTokens = () => [...sentence().subwords.map(word), symbol("end")];
+
+  // Words that the decoder had read, and the sentences before it: what its memories are named after.
+  function readTokens() {
+    return translation().read.map((text) => (text === null ? symbol("begin") : word(text)));
+  }
+
+  function ofHeads(rows) {
+    if (now.head >= 0) return rows[now.head];
+    const sum = new Array(rows[0].length).fill(0);
+    for (const row of rows) row.forEach((value, place) => { sum[place] += value; });
+    return sum.map((value) => value / rows.length);
+  }
+
+  const NOTE = "Each place is named after the subword that was read there, the one before that which was written there.";
+
+  // The groups of what was attended to at the chosen position: title, tokens, shares.
+  function groups() {
+    const layer = translation().layers[now.layer];
+    const found = [];
+    if (layer.source.length) {
+      found.push({ title: "Source (cross-attention)", short: "source", lang: SOURCE, tokens: sourceTokens(),
+        shares: ofHeads(layer.source[now.position]) });
+    }
+    const shares = ofHeads(layer.past[now.position]);
+    const end = now.position + translation().carried + (data.past === "memory" ? 0 : 1);
+    const read = readTokens();
+    const tokens = read.slice(end - shares.length, end);
+    if (data.past === "memory") {
+      found.push({ title: "Memory of all positions before", short: "memory", lang: TARGET, tokens, shares, note: NOTE,
+        empty: "At the first position there is no memory yet." });
+    } else if (data.past === "self") {
+      found.push({ title: "Translation so far (self-attention)", short: "translation", lang: TARGET, tokens, shares, note: NOTE });
+    } else {
+      found.push(...segmentGroups(layer, shares, read, tokens));
+    }
+    return found;
+  }
+
+  function segmentGroups(layer, shares, read, tokens) {
+    const [compressed, recent] = layer.in_view[now.position];
+    const carried = translation().carried;
+    const spans = layer.spans[now.position].map((span) => {
+      if (span === null) return symbol("earlier");
+      const words = read.slice(carried + span[0], carried + span[1]);
+      return { several: words, text: words.map((token) => token.name || token.text).join(" ") };
+    });
+    const found = [
+      { title: "Compressed memory", short: "compressed memory", lang: TARGET, tokens: spans, shares: shares.slice(0, compressed),
+        empty: "Nothing is compressed yet." },
+      { title: "Memory", short: "memory", lang: TARGET, tokens: tokens.slice(compressed, compressed + recent),
+        shares: shares.slice(compressed, compressed + recent), empty: "The memory is empty in the first segment." },
+      { title: "Segment", short: "segment", lang: TARGET, tokens: tokens.slice(compressed + recent), shares: shares.slice(compressed + recent) },
+    ];
+    const several = data.decoder === "compressive" ? found : found.slice(1);
+    several[0].note = NOTE;
+    return several;
+  }
+
+  const total = (shares) => shares.reduce((sum, value) => sum + value, 0) / SCALE;
+
+  function panel(group) {
+    const several = data.past === "segments" && group.short !== "source";
+    const title = make("h3", {}, group.title + (several && group.shares.length ? ", " + percent(total(group.shares)) + " of the attention to the past" : ""));
+    if (!group.shares.length) return make("div", {}, title, make("p", { class: "quiet" }, group.empty || "Nothing."));
+    const list = make("ol", { class: "strip", "aria-label": group.title, dir: "auto" });
+    group.tokens.forEach((token, place) => {
+      const share = group.shares[place] / SCALE;
+      list.append(heated(make("li", { class: "chip" }, shown(token, group.lang), make("span", { class: "number" }, percent(share))), share));
+    });
+    const note = group.note ? [make("p", { class: "quiet" }, group.note)] : [];
+    return make("div", {}, title, ...note, list);
+  }
+
+  function summary(found) {
+    const tokens = targetTokens();
+    const chance = Math.exp(translation().scores[now.position]);
+    const heads = now.head < 0 ? "mean of the heads" : "head " + (now.head + 1);
+    const told = ["Position " + (now.position + 1) + " of " + tokens.length + ": " + said(tokens[now.position]) + ", probability " + percent(chance) + "."];
+    for (const group of found) {
+      const best = group.shares.map((share, place) => [share, place]).sort((a, b) => b[0] - a[0]).slice(0, 3).filter((pair) => pair[0] > 0);
+      if (best.length) told.push("Most of the " + group.short + ": " + best.map(([share, place]) => said(group.tokens[place]) + " " + percent(share / SCALE)).join(", ") + ".");
+    }
+    told.push("Layer " + (now.layer + 1) + ", " + heads + ".");
+    return told.join(" ");
+  }
+
+  function showPosition() {
+    const found = groups();
+    byId("panels").replaceChildren(...found.map(panel));
+    byId("chosen").textContent = summary(found);
+    [...byId("subwords").children].forEach((button, place) => {
+      const chosen = place === now.position;
+      button.setAttribute("aria-checked", String(chosen));
+      button.tabIndex = chosen ? 0 : -1;
+    });
+  }
+
+  function choosePosition(place, focus) {
+    now.position = place;
+    showPosition();
+    if (focus) byId("subwords").children[place].focus();
+  }
+
+  function showTranslation() {
+    const tokens = targetTokens();
+    now.position = Math.min(now.position, tokens.length - 1);
+    byId("subwords").setAttribute("dir", "auto");
+    byId("subwords").replaceChildren(...tokens.map((token, place) => {
+      const chance = Math.exp(translation().scores[place]);
+      const button = make("button", { type: "button", class: "chip", role: "radio" }, shown(token, TARGET), make("span", { class: "number" }, percent(chance)));
+      button.addEventListener("click", () => choosePosition(place, true));
+      return heated(button, chance);
+    }));
+    showPosition();
+  }
+
+  function showSentence() {
+    const source = make("bdi", SOURCE, running(sentence().text));
+    byId("source").replaceChildren(source);
+    byId("nbest").replaceChildren(...sentence().translations.map((one, rank) => {
+      const input = make("input", { type: "radio", name: "rank", value: String(rank) });
+      input.checked = rank === now.rank;
+      input.addEventListener("change", () => { now.rank = rank; showTranslation(); });
+      const score = make("span", { class: "number", title: "log-probability over the length" }, one.score.toFixed(3));
+      return make("label", { class: "option" }, input, score, make("bdi", TARGET, running(one.text)));
+    }));
+    showTranslation();
+  }
+
+  function moved(key, place, last) {
+    const turned = getComputedStyle(byId("subwords")).direction === "rtl";
+    const forward = turned ? "ArrowLeft" : "ArrowRight";
+    const back = turned ? "ArrowRight" : "ArrowLeft";
+    if (key === forward || key === "ArrowDown") return Math.min(place + 1, last);
+    if (key === back || key === "ArrowUp") return Math.max(place - 1, 0);
+    if (key === "Home") return 0;
+    return key === "End" ? last : null;
+  }
+
+  byId("subwords").addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const place = moved(event.key, now.position, targetTokens().length - 1);
+    if (place === null) return;
+    event.preventDefault();
+    choosePosition(place, true);
+  });
+
+  function fill(select, names, chosen, change) {
+    select.replaceChildren(...names.map(([value, name]) => make("option", { value: String(value) }, name)));
+    select.value = String(chosen);
+    select.addEventListener("change", () => change(Number(select.value)));
+  }
+
+  function begin() {
+    const layers = data.layers === 1 ? "1 decoder layer" : data.layers + " decoder layers";
+    byId("about").textContent = [piece(data.model), data.decoder + " decoder", layers].filter(Boolean).join(" · ");
+    const heads = data.sentences[0].translations[0].layers[0].past[0].length;
+    const numbers = (count) => [...Array(count).keys()];
+    fill(byId("layer"), numbers(data.layers).map((n) => [n, String(n + 1)]), now.layer, (n) => { now.layer = n; showPosition(); });
+    fill(byId("head"), [[-1, "mean of " + heads], ...numbers(heads).map((n) => [n, String(n + 1)])], now.head, (n) => { now.head = n; showPosition(); });
+    byId("which").hidden = data.sentences.length === 1;
+    fill(byId("sentence"), data.sentences.map((one, n) => [n, (n + 1) + ": " + running(one.text).slice(0, 60)]), 0, (n) => {
+      Object.assign(now, { sentence: n, rank: 0, position: 0 });
+      showSentence();
+    });
+    byId("mixture").hidden = !data.mixture;
+    byId("shares").replaceChildren(...(data.mixture || []).map((share, n) => {
+      const name = n === 0 ? "embedding" : "layer " + n;
+      return heated(make("li", { class: "chip" }, make("span", { class: "piece" }, name), make("span", { class: "number" }, percent(share))), share);
+    }));
+    showSentence();
+  }
+
+  begin();
+})();

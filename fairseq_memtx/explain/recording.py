@@ -1,0 +1,159 @@
+"""What a decoder attends to while it writes a given translation, position by position.
+
+The decoder makes the steps that a search makes, with the words given. Its attentions are heard as
+they compute, no formula is written a second time: ours offer a `listener`, fairseq's and the
+attention to the source return their probabilities, which torch's hooks hear. Nothing listens
+otherwise.
+
+Size legend: N rows, T target positions (subwords and the end symbol), S source positions, H heads,
+t entries of the past, L layers.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from fairseq.modules import MultiheadAttention
+from torch import Tensor, nn
+
+from ..ground.errors import UserError
+from ..modules.cross_attention import CrossAttention
+from ..modules.layer import MemoryAttention
+from ..modules.segment_attention import InView, SegmentAttention
+
+Hear = Callable[[Tensor], None]
+
+
+@dataclass
+class LayerReads:
+    """What one layer attended to, an entry for each step.
+
+    Attributes:
+        source: `(N, H, S)`, over the source; no entries without cross-attention.
+        past: `(N, H, t)`, over what the layer sees of the past, oldest first.
+        in_view: what the entries of the past are, where the decoder works in segments.
+    """
+
+    source: list[Tensor] = field(default_factory=list)
+    past: list[Tensor] = field(default_factory=list)
+    in_view: list[InView] = field(default_factory=list)
+
+    def hear_segments(self, probs: Tensor, in_view: InView) -> None:
+        """The listener of a `SegmentAttention`."""
+        self.past.append(probs)
+        self.in_view.append(in_view)
+
+
+@dataclass(frozen=True)
+class ForcedPass:
+    """A translation written once more.
+
+    Attributes:
+        token_scores: T natural logarithms of the subwords' and the end symbol's probabilities.
+        layers: L of them, whose tensors have one row.
+    """
+
+    token_scores: list[float]
+    layers: list[LayerReads]
+
+
+@torch.inference_mode()
+def forced(model: Any, source: Tensor, tokens: Tensor, memory: Any = None) -> ForcedPass:
+    """Let a model write a translation.
+
+    Args:
+        model: a translation model of fairseq's, ready for inference.
+        source: `(S,)`, the end symbol last.
+        tokens: `(T,)`, the translation, the end symbol last.
+        memory: of the text before, of one row, for a decoder that takes one.
+
+    Raises:
+        UserError: for a decoder whose attentions offer nothing to hear.
+    """
+    inputs = torch.cat([tokens[-1:], tokens[:-1]])[None]
+    begins_with = {} if memory is None else {"memory": memory}
+    state: dict[str, Any] = {}
+    scores: list[float] = []
+    with listening(model.decoder) as layers, one_beam(model.decoder):
+        lengths = source.new_tensor([source.numel()])
+        encoder_out = model.encoder(source[None], src_lengths=lengths)
+        for number, token in enumerate(tokens.tolist(), 1):
+            logits, extra = model.decoder(
+                inputs[:, :number], encoder_out=encoder_out, incremental_state=state, **begins_with
+            )
+            begins_with = {}  # from here on it is part of the state
+            log_probs = model.get_normalized_probs(
+                (logits[:, -1:], extra), log_probs=True, sample=None
+            )
+            scores.append(float(log_probs[0, -1, token]))
+    return ForcedPass(scores, layers)
+
+
+@contextmanager
+def listening(decoder: Any) -> Iterator[list[LayerReads]]:
+    """Hear what each layer of a decoder attends to in its steps, while the block lasts.
+
+    Raises:
+        UserError: for a decoder whose attentions offer nothing to hear.
+    """
+    layers = list(decoder.layers._modules.values())  # iterating would draw what layer drop keeps
+    reads = [LayerReads() for _ in layers]
+    with ExitStack() as stack:
+        for layer, own in zip(layers, reads, strict=True):
+            _listen_to_past(layer.self_attn, own, stack)
+            if getattr(layer, "encoder_attn", None) is not None:
+                _listen_to_source(layer.encoder_attn, own.source.append, stack)
+        yield reads
+
+
+def _listen_to_past(attention: nn.Module, reads: LayerReads, stack: ExitStack) -> None:
+    if isinstance(attention, MemoryAttention):
+        stack.callback(setattr, attention, "listener", None)
+        attention.listener = reads.past.append
+    elif isinstance(attention, SegmentAttention):
+        stack.callback(setattr, attention, "listener", None)
+        attention.listener = reads.hear_segments
+    else:
+        _listen_to_fairseqs(attention, reads.past.append, stack)
+
+
+def _listen_to_source(attention: nn.Module, hear: Hear, stack: ExitStack) -> None:
+    if isinstance(attention, CrossAttention):
+        handle = attention.register_forward_hook(lambda module, args, output: hear(output[1]))
+        stack.callback(handle.remove)
+    else:
+        _listen_to_fairseqs(attention, hear, stack)
+
+
+def _listen_to_fairseqs(attention: nn.Module, hear: Hear, stack: ExitStack) -> None:
+    """Hear fairseq's attention in a step of a search, of whose heads it must be told to tell."""
+    if not isinstance(attention, MultiheadAttention):
+        raise UserError(
+            f"the attention of this model is a {type(attention).__name__}, of which nothing can be"
+            " shown: give a model with one of our decoders or fairseq's Transformer"
+        )
+    wanted = {"need_weights": True, "need_head_weights": True}
+    handles = (
+        attention.register_forward_pre_hook(
+            lambda module, args, kwargs: (args, kwargs | wanted), with_kwargs=True
+        ),
+        # (H, N, 1, keys) -> (N, H, keys)
+        attention.register_forward_hook(
+            lambda module, args, output: hear(output[1].squeeze(2).transpose(0, 1))
+        ),
+    )
+    for handle in handles:
+        stack.callback(handle.remove)
+
+
+@contextmanager
+def one_beam(decoder: Any) -> Iterator[None]:
+    """Let a row be a sentence of its own, whatever beam a search before has set."""
+    before = getattr(decoder, "_beam_size", 1)
+    decoder.set_beam_size(1)
+    try:
+        yield
+    finally:
+        decoder.set_beam_size(before)

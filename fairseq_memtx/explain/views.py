@@ -1,0 +1,198 @@
+"""What a page shows of translations, as plain containers for JSON.
+
+Size legend: T target positions (subwords and the end symbol), S source positions with the end
+symbol, H heads, t entries of the past, L layers, P entries from the sentences before.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..ground.errors import UserError
+from ..models.feedback import FeedbackDecoder
+from ..models.memory_decoder import MemoryDecoder
+from ..models.segment_decoder import SegmentDecoder
+from ..translation.results import Translation
+from ..translator import Translator
+from .recording import ForcedPass, LayerReads, forced
+from .spans import compressed_spans
+
+#: Of one page: it is to open on a phone.
+MOST_SENTENCES = 50
+MOST_NUMBERS = 3_000_000
+SCALE = 1000  # a probability is told in so many parts
+
+#: Decoders by what their attention to the past reads, which the page's texts are about.
+SELF, MEMORY, SEGMENTS = "self", "memory", "segments"
+
+
+def explained(translator: Translator, lines: Iterable[str], name: str = "") -> dict[str, Any]:
+    """Translate lines and tell what the decoder attended to for each subword of each translation.
+
+    Args:
+        translator: of one model.
+        lines: raw text, a sentence each; blank ones are left out.
+        name: of the model, for the page.
+
+    Raises:
+        UserError: where there is nothing to explain, too much for one page, a line that is longer
+            than the model takes, or a model whose attention cannot be told.
+        FloatingPointError: where the model gives no numbers.
+    """
+    if len(translator.models) != 1:
+        raise UserError(
+            f"there are {len(translator.models)} models: the view is of one, so name a single"
+            " checkpoint"
+        )
+    wanted = [line for line in lines if line.strip()]
+    refuse_number(len(wanted))
+    budget, sentences = Budget(), []
+    for number, line in enumerate(wanted, 1):
+        if len(translator.encode(line)) > 1:
+            raise UserError(
+                f"sentence {number} has more than the {translator.max_source} subwords that the"
+                " model takes: give a shorter one"
+            )
+        (found,) = translator.nbest([line])
+        sentences.append(sentence_of(translator, line, found, budget))
+    return {**about(translator, name), "sentences": sentences}
+
+
+def refuse_number(sentences: int) -> None:
+    """Refuse a page of no sentence or of too many.
+
+    Raises:
+        UserError: for these.
+    """
+    if sentences == 0:
+        raise UserError("there is no sentence to explain: give one that is not blank")
+    if sentences > MOST_SENTENCES:
+        raise UserError(
+            f"there are {sentences} sentences, and a page holds at most {MOST_SENTENCES}: give"
+            " fewer"
+        )
+
+
+class Budget:
+    """Counts the numbers of a page, which has to stay small enough to be opened."""
+
+    def __init__(self) -> None:
+        self._left = MOST_NUMBERS
+
+    def take(self, tensors: Iterable[Tensor]) -> None:
+        """Count the elements of these.
+
+        Raises:
+            UserError: where they are too many.
+        """
+        self._left -= sum(tensor.numel() for tensor in tensors)
+        if self._left < 0:
+            raise UserError(
+                f"the page would hold more than {MOST_NUMBERS:,} probabilities: give fewer or"
+                " shorter sentences, or a smaller `--nbest`"
+            )
+
+
+def about(translator: Translator, name: str) -> dict[str, Any]:
+    """What is told of the model."""
+    (model,) = translator.models
+    decoder, cfg = model.decoder, translator.task.cfg
+    shares = None
+    if isinstance(decoder, FeedbackDecoder):
+        shares = decoder.memory.mixture.probs().detach().tolist()
+    return {
+        "model": name,
+        "decoder": getattr(decoder, "memtx_name", "transformer"),
+        "past": past_of(decoder),
+        "layers": len(decoder.layers._modules),
+        "source_lang": cfg.source_lang,
+        "target_lang": cfg.target_lang,
+        "mixture": shares and [round(share, 4) for share in shares],
+    }
+
+
+def past_of(decoder: Any) -> str:
+    """What a decoder's attention to the past reads."""
+    if isinstance(decoder, SegmentDecoder):
+        return SEGMENTS
+    return MEMORY if isinstance(decoder, MemoryDecoder) else SELF
+
+
+def sentence_of(
+    translator: Translator, line: str, found: Sequence[Translation], budget: Budget
+) -> dict[str, Any]:
+    """A line, its translations, and what was attended to for each of them.
+
+    Args:
+        translator: of one model.
+        line: raw text.
+        found: its translations, best first.
+        budget: of the page.
+    """
+    source = tokens_of(translator.task.source_dictionary, found[0].source_subwords, translator)
+    told = []
+    for one in found:
+        tokens = tokens_of(translator.task.target_dictionary, one.subwords, translator)
+        made = forced(translator.models[0], source, tokens)
+        told.append({**translation_of(one), **reads_of(translator, made, one.subwords, budget)})
+    return {"text": line, "subwords": list(found[0].source_subwords), "translations": told}
+
+
+def tokens_of(dictionary: Any, subwords: Sequence[str], translator: Translator) -> Tensor:
+    """Their numbers and the end symbol's, `(len + 1,)`, on the model's device."""
+    device = next(translator.models[0].parameters()).device
+    numbers = [dictionary.index(subword) for subword in subwords]
+    return torch.tensor([*numbers, dictionary.eos()], device=device)
+
+
+def translation_of(one: Translation) -> dict[str, Any]:
+    """A hypothesis; its subwords' scores are natural logarithms, the end symbol's last."""
+    return {
+        "text": one.text,
+        "score": round(one.score, 4),
+        "subwords": list(one.subwords),
+        "scores": [round(score, 4) for score in one.subword_scores],
+    }
+
+
+def reads_of(
+    translator: Translator, made: ForcedPass, subwords: Sequence[str], budget: Budget
+) -> dict[str, Any]:
+    """What was attended to for each subword of a translation.
+
+    The words that were read are those of the translation one place further on, after the begin
+    symbol: None stands for that. The past of a position are the last of those up to it, or before
+    it where a position does not attend to itself.
+    """
+    (model,) = translator.models
+    layers = list(model.decoder.layers._modules.values())
+    told = []
+    for layer, reads in zip(layers, made.layers, strict=True):
+        budget.take([*reads.source, *reads.past])
+        one: dict[str, Any] = {
+            "source": [parts(x[0]) for x in reads.source],
+            "past": [parts(x[0]) for x in reads.past],
+        }
+        if reads.in_view:
+            one["in_view"] = [[view.compressed, view.recent] for view in reads.in_view]
+            one["spans"] = spans_of(model.decoder, layer, reads)
+        told.append(one)
+    return {"carried": 0, "read": [None, *subwords], "layers": told}
+
+
+def spans_of(decoder: SegmentDecoder, layer: Any, reads: LayerReads) -> list[list[Any]]:
+    """For each position the span of words of each compressed entry in its view."""
+    compression = layer.self_attn.compression
+    by_group = compression is None or not compression.uses_attention
+    all_spans = compressed_spans(decoder.lengths(layer), len(reads.in_view), by_group=by_group)
+    return [
+        [span and list(span) for span in spans[len(spans) - view.compressed :]]
+        for spans, view in zip(all_spans, reads.in_view, strict=True)
+    ]
+
+
+def parts(probs: Tensor) -> list[list[int]]:
+    """Probabilities `(H, n)` in thousandths, a list for each head."""
+    return (probs.double() * SCALE).round().int().tolist()

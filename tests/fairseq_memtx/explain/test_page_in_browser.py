@@ -1,0 +1,189 @@
+"""The page in a real browser: what is seen, chosen, spoken; and what a hostile text does there.
+
+Needs Playwright's package (`requirements/browser.txt`) and a Chromium of the system's.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fairseq_memtx.explain.page import html_of
+from fairseq_memtx.explain.views import explained
+from fairseq_memtx.translator import SearchSettings, Translator
+from tests.fairseq_memtx.explain.hostile import HOSTILE, NAMED, hostile_views
+
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed (requirements/browser.txt)"
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
+
+Open = Callable[..., Any]
+WIDE, PHONE = 1000, 360
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        # As root Chromium starts without its sandbox alone; the page is a file of this test.
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def opened(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    """Open views in a page; whatever it loads or complains of fails the test at the end."""
+    wrong: list[str] = []
+    contexts = []
+
+    def open_views(views: dict[str, Any], scheme: str = "light", width: int = WIDE) -> Any:
+        file = tmp_path / "page.html"
+        file.write_text(html_of(views), encoding="utf-8")
+        context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 800})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(file.as_uri())
+        assert asked == [file.as_uri()]
+        return page
+
+    yield open_views
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def views(tiny_checkpoints: dict[str, Path]) -> dict[str, Any]:
+    """Of a small Feedback model."""
+    search = SearchSettings(nbest=2, max_len_a=0, max_len_b=12)
+    translator = Translator.from_pretrained(tiny_checkpoints["feedback"], search=search)
+    return explained(translator, ["the old man sees a dog .", "a bird sings ."], "tiny.pt")
+
+
+def shares(rows: list[list[int]], head: int | None) -> list[float]:
+    """Probabilities in thousandths, of one head or their mean, in percent."""
+    chosen = rows if head is None else [rows[head]]
+    means = [sum(values) / len(values) for values in zip(*chosen, strict=True)]
+    return [mean / 10 for mean in means]
+
+
+def numbers(texts: list[str]) -> list[float]:
+    """The percentages at their ends."""
+    return [float(re.findall(r"([\d.]+)\s%$", text)[0]) for text in texts]
+
+
+def test_what_is_chosen_is_shown(opened: Open, views: dict[str, Any]) -> None:
+    page = opened(views)
+    one = views["sentences"][0]["translations"][1]
+    page.locator("#nbest input").nth(1).check()
+    page.locator("#layer").select_option(value="0")
+    for head in (None, 1):
+        page.locator("#head").select_option(value="-1" if head is None else str(head))
+        for position in (0, 3):
+            page.locator("#subwords button").nth(position).click()
+            panels = page.locator("#panels > div")
+            for number, part in enumerate(("source", "past")):
+                rows = one["layers"][0][part][position]
+                texts = panels.nth(number).locator(".chip").all_inner_texts()
+                assert numbers(texts) == pytest.approx(shares(rows, head), abs=0.0501)
+    names = (
+        page.locator("#nbest")
+        .get_by_role("radio")
+        .evaluate_all("all => all.map(one => one.labels[0].textContent)")
+    )
+    for name, told in zip(names, views["sentences"][0]["translations"], strict=True):
+        assert name == f"{told['score']:.3f}{told['text']}"
+    assert "no memory yet" not in page.locator("#panels").inner_text()
+    page.locator("#subwords button").first.click()
+    assert "no memory yet" in page.locator("#panels").inner_text()
+    page.locator("#sentence").select_option(value="1")
+    assert page.locator("#source").inner_text() == views["sentences"][1]["text"]
+
+
+def test_the_keyboard_moves_and_the_choice_is_spoken(opened: Open, views: dict[str, Any]) -> None:
+    page = opened(views)
+    count = len(views["sentences"][0]["translations"][0]["scores"])
+    status, subwords = page.get_by_role("status"), page.locator("#subwords")
+    assert status.get_attribute("aria-live") == "polite"
+    assert subwords.get_by_role("radio").count() == count
+    subwords.get_by_role("radio").first.focus()
+    for key, place in (("ArrowRight", 2), ("ArrowDown", 3), ("ArrowLeft", 2), ("End", count),
+                       ("ArrowRight", count), ("Home", 1), ("ArrowUp", 1)):  # fmt: skip
+        page.keyboard.press(key)
+        chosen = subwords.locator("[aria-checked=true]")
+        assert chosen.count() == 1
+        assert chosen.evaluate("one => one === document.activeElement && one.tabIndex === 0")
+        assert subwords.locator("[tabindex='0']").count() == 1
+        assert status.inner_text().startswith(f"Position {place} of {count}: ")
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert outline == "3px"
+
+
+@pytest.mark.parametrize("past", ["memory", "self", "segments"])
+def test_hostile_texts_are_shown_as_they_are(opened: Open, past: str) -> None:
+    page = opened(hostile_views(past))
+    for number, text in enumerate(HOSTILE):
+        page.locator("#sentence").select_option(value=str(number))
+        page.keyboard.press("Tab")
+        for rank in range(3):
+            page.locator("#nbest input").nth(rank).check()
+        for position in (0, 7, 8):
+            page.locator("#subwords button").nth(position).click()
+        seen = page.locator("#source").evaluate("one => one.textContent")
+        if text.isprintable():
+            assert seen == text
+        else:
+            assert "[U+" in seen
+            assert not re.search("[\u202e\u2066\u200b\u2028\x1b]", seen)
+    assert page.evaluate("window.broken") is None
+    assert page.locator("main script, main img, main svg").count() == 0
+    assert NAMED in page.locator("#subwords").inner_text()
+
+
+def luminance(colour: str) -> float:
+    """WCAG's, of a colour as Chromium computes it."""
+    parts = [float(part) for part in re.findall(r"[\d.]+", colour.split("srgb")[-1])[:3]]
+    if "srgb" not in colour:
+        parts = [part / 255 for part in parts]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, PHONE])
+def test_it_is_readable(opened: Open, views: dict[str, Any], scheme: str, width: int) -> None:
+    """At each width without scrolling sideways, in each scheme with WCAG's contrast of 4.5."""
+    page = opened(views, scheme, width)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+    assert (background > 0.5) == (scheme == "light")
+    page.locator("#subwords button").nth(2).click()
+    for chip in ("#subwords .chip", "#panels .chip"):
+        for share in (0.0, 0.5, 1.0):
+            colours = page.locator(chip).first.evaluate(
+                "(one, share) => { one.style.setProperty('--p', share);"
+                " one.classList.remove('faint'); const box = getComputedStyle(one);"
+                " const text = getComputedStyle(one.querySelector('.number'));"
+                " return [box.backgroundColor, text.color]; }",
+                share,
+            )
+            low, high = sorted(map(luminance, colours))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (chip, share, colours)
+
+
+def test_long_words_stay_within_a_phone(opened: Open) -> None:
+    views = hostile_views()
+    views["sentences"][0]["text"] = "x" * 400
+    views["sentences"][0]["translations"][0]["subwords"][0] = "\u2581" + "y" * 300
+    page = opened(views, width=PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
