@@ -86,9 +86,9 @@ def test_what_is_chosen_is_shown(opened: Open, views: dict[str, Any]) -> None:
     page = opened(views)
     one = views["sentences"][0]["translations"][1]
     page.locator("#nbest input").nth(1).check()
-    page.locator("#layer").select_option(value="0")
+    page.locator("#layer").select_option(index=0)
     for head in (None, 1):
-        page.locator("#head").select_option(value="-1" if head is None else str(head))
+        page.locator("#head").select_option(index=0 if head is None else head + 1)
         for position in (0, 3):
             page.locator("#subwords button").nth(position).click()
             panels = page.locator("#panels > div")
@@ -106,7 +106,7 @@ def test_what_is_chosen_is_shown(opened: Open, views: dict[str, Any]) -> None:
     assert "no memory yet" not in page.locator("#panels").inner_text()
     page.locator("#subwords button").first.click()
     assert "no memory yet" in page.locator("#panels").inner_text()
-    page.locator("#sentence").select_option(value="1")
+    page.locator("#sentence").select_option(index=1)
     assert page.locator("#source").inner_text() == views["sentences"][1]["text"]
 
 
@@ -133,7 +133,7 @@ def test_the_keyboard_moves_and_the_choice_is_spoken(opened: Open, views: dict[s
 def test_hostile_texts_are_shown_as_they_are(opened: Open, past: str) -> None:
     page = opened(hostile_views(past))
     for number, text in enumerate(HOSTILE):
-        page.locator("#sentence").select_option(value=str(number))
+        page.locator("#sentence").select_option(index=number)
         page.keyboard.press("Tab")
         for rank in range(3):
             page.locator("#nbest input").nth(rank).check()
