@@ -15,8 +15,14 @@ venv:  ## make or update .venv from the pinned requirements (PYTHON=... chooses 
 peers: venv  ## add the public code that tests and benchmarks compare with, where it is installed
 	@.venv/bin/python -m pip install --no-deps -r requirements/peers.txt
 
-demo: venv  ## the whole job on the sample: data, training, decoding, scores, table and plot
+# What a memory is for: pronouns whose gender an earlier sentence tells, in documents of few words.
+DEMO_DOCUMENTS := --systems sentence,transformer-xl --contexts 0,all --jobs 2 \
+    --documents 3000 --first-updates 500 --second-updates 1000 \
+    --runs-dir runs/demo --results-dir runs/demo/results
+
+demo: venv  ## the whole job on the sample: data, training, decoding, scores, table and plot; documents
 	@.venv/bin/python -m scripts.experiment demo
+	@.venv/bin/python -m scripts.studies.documents $(DEMO_DOCUMENTS)
 
 test: venv  ## all default tests (ARGS=... is passed to pytest)
 	@$(TEST_THREADS) .venv/bin/python -m pytest -n 2 $(ARGS)

@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairseq_memtx.ground.command_line import describe_os_error, terminable
 from fairseq_memtx.ground.errors import UserError
@@ -14,6 +14,9 @@ from fairseq_memtx.ground.prepared import check_folder
 from fairseq_memtx.ground.versions import versions
 
 from .options import Options
+
+if TYPE_CHECKING:
+    from .sample import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +57,10 @@ def parse_args(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> argpar
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=run_sample)
-    parser.add_argument("--documents", type=int, help="of all splits (default: the generator's)")
+    add = parser.add_argument
+    add("--documents", type=int, help="of all splits (default: the generator's)")
+    add("--longest", type=int, metavar="WORDS", help="of a sentence, at most")
+    add("--few", type=int, metavar="WORDS", help="of each list of the lexicon; 0: all")
     add_options(parser, languages=False, **SAMPLE_DEFAULTS)
 
 
@@ -165,7 +171,9 @@ def run_sample(args: argparse.Namespace) -> None:
     check_folder(args.out, "--out")
     folder = args.out / "work" / "sample"
     documents = args.documents if args.documents is not None else sample.DEFAULT_DOCUMENTS
+    limits = limits_of(args)
     made = {"seed": args.seed, "documents": documents, "version": sample.GENERATOR_VERSION}
+    made |= limits.told
     langs = options.source_lang, options.target_lang
     splits, names = ("train", "valid", "test"), (*langs, "docid", "context")
     outputs = [folder / f"{split}.{name}" for split in splits for name in names]
@@ -173,7 +181,11 @@ def run_sample(args: argparse.Namespace) -> None:
     def work() -> dict[str, Any]:
         with Progress("sample", documents, unit="documents") as progress:
             return sample.generate(
-                folder, args.seed, documents, lambda done: progress.add(done - progress.done)
+                folder,
+                args.seed,
+                documents,
+                lambda done: progress.add(done - progress.done),
+                limits,
             )
 
     with locked(args.out):
@@ -185,6 +197,21 @@ def run_sample(args: argparse.Namespace) -> None:
         corpora = Corpora([train], valid, test)
         origin = {"sample": {**made, **stamp["result"]}}
         tell(Preparation(args.out, corpora, options, origin).run(), args.out)
+
+
+def limits_of(args: argparse.Namespace) -> "Limits":
+    """How small the sample's language is.
+
+    Raises:
+        UserError: for limits that it cannot have.
+    """
+    from . import sample
+
+    given = {name: getattr(args, name) for name in ("longest", "few")}
+    try:
+        return sample.Limits(**{name: n for name, n in given.items() if n is not None})
+    except sample.SampleError as error:
+        raise UserError(str(error)) from error
 
 
 def run_parallel(args: argparse.Namespace) -> None:

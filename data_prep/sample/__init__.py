@@ -11,8 +11,16 @@ from .corpus import (
     DEFAULT_DOCUMENTS,
     DEFAULT_SEED,
     GENERATOR_VERSION,
+    Limits,
     SampleError,
     generate,
 )
 
-__all__ = ["DEFAULT_DOCUMENTS", "DEFAULT_SEED", "GENERATOR_VERSION", "SampleError", "generate"]
+__all__ = [
+    "DEFAULT_DOCUMENTS",
+    "DEFAULT_SEED",
+    "GENERATOR_VERSION",
+    "Limits",
+    "SampleError",
+    "generate",
+]

@@ -40,6 +40,7 @@ class Policy:
 
     def allow(self, options: Sequence[T], is_held_out: Callable[[T], bool]) -> Sequence[T]:
         """The options to choose from; may be empty in training."""
+        options = self._dice.first(options)
         if self._training:
             return [option for option in options if not is_held_out(option)]
         if self._dice.chance(PREFERENCE):

@@ -12,9 +12,13 @@ from .corpus import (
     DEFAULT_DOCUMENTS,
     DEFAULT_SEED,
     GENERATOR_VERSION,
+    MIN_FEW,
+    MIN_LONGEST,
+    Limits,
     SampleError,
     generate,
 )
+from .documents import MAX_WORDS
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +37,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default=DEFAULT_DOCUMENTS,
         help="documents of all splits together, about 10 sentences each (default: %(default)s)",
     )
+    parser.add_argument(
+        "--longest",
+        type=int,
+        default=MAX_WORDS,
+        metavar="WORDS",
+        help=f"of a sentence, from {MIN_LONGEST} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--few",
+        type=int,
+        default=0,
+        metavar="WORDS",
+        help=f"of each list of the lexicon, from {MIN_FEW}; 0: all (default)",
+    )
     return parser.parse_args(argv)
 
 
@@ -49,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             logger.info("%d of %d documents", done, args.documents)
 
     try:
-        statistics = generate(args.out, args.seed, args.documents, progress)
+        limits = Limits(args.longest, args.few)
+        statistics = generate(args.out, args.seed, args.documents, progress, limits)
     except (SampleError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,12 +17,14 @@ from fairseq_memtx.ground.files import atomic_writers, write_bytes
 
 from .combinations import held_out, pairs
 from .dice import Dice
-from .documents import FREE_TO_REPEAT, DocumentWriter, Line
+from .documents import FREE_TO_REPEAT, MAX_WORDS, DocumentWriter, Line
 
 GENERATOR_VERSION = 1
 DEFAULT_SEED = 1
 DEFAULT_DOCUMENTS = 3200
 MIN_DOCUMENTS = 3
+MIN_LONGEST = 8  # below that too few of the grammar's sentences fit
+MIN_FEW = 4  # below that the same sentences come again
 SPLITS = ("train", "valid", "test")
 SUFFIXES = ("en", "de", "docid", "context", "pronouns")
 _SHARE = 32  # one document in so many for validation, and as many for test
@@ -45,7 +48,43 @@ def split_sizes(documents: int) -> dict[str, int]:
     return {"train": documents - 2 * held, "valid": held, "test": held}
 
 
-def draw_documents(seed: int, count: int) -> Iterator[tuple[str, Document]]:
+@dataclass(frozen=True)
+class Limits:
+    """A smaller language, which a smaller model learns in less time.
+
+    Attributes:
+        longest: words of a sentence, at most, in either language.
+        few: words of each list of the lexicon (nouns of a kind and gender, verbs of a frame ...)
+            that are used; 0 for all.
+
+    Raises:
+        SampleError: out of their range.
+    """
+
+    longest: int = MAX_WORDS
+    few: int = 0
+
+    def __post_init__(self) -> None:
+        if not MIN_LONGEST <= self.longest <= MAX_WORDS:
+            raise SampleError(
+                f"`longest` is {self.longest}: it has to be between {MIN_LONGEST} and"
+                f" {MAX_WORDS} words"
+            )
+        if self.few != 0 and self.few < MIN_FEW:
+            raise SampleError(f"`few` is {self.few}: it has to be 0, or at least {MIN_FEW}")
+
+    @property
+    def told(self) -> dict[str, int]:
+        """What of it is less than all."""
+        return {name: n for name, n in asdict(self).items() if n != getattr(NO_LIMITS, name)}
+
+
+NO_LIMITS = Limits()
+
+
+def draw_documents(
+    seed: int, count: int, limits: Limits = NO_LIMITS
+) -> Iterator[tuple[str, Document]]:
     """Pairs of split and document, train first.
 
     Every document has its own dice, so that a document depends on the seed, its own number and
@@ -55,8 +94,9 @@ def draw_documents(seed: int, count: int) -> Iterator[tuple[str, Document]]:
     for split, size in split_sizes(count).items():
         earlier = frozenset(seen)
         for number in range(size):
-            dice = Dice(f"{GENERATOR_VERSION}:{seed}:{split}:{number}")
-            lines = DocumentWriter(dice, split == "train", earlier, number).write()
+            dice = Dice(f"{GENERATOR_VERSION}:{seed}:{split}:{number}", limits.few)
+            writer = DocumentWriter(dice, split == "train", earlier, number, limits.longest)
+            lines = writer.write()
             seen.update(line.english for line in lines)
             yield split, (f"{split}-{number:05d}", lines)
 
@@ -154,12 +194,13 @@ def generate(
     seed: int = DEFAULT_SEED,
     documents: int = DEFAULT_DOCUMENTS,
     progress: Callable[[int], None] | None = None,
+    limits: Limits = NO_LIMITS,
 ) -> dict[str, object]:
     """Write the sample corpus into `out_dir` and return its statistics.
 
     Writes the files of every split and ``sample.json`` with the statistics, each under a temporary
     name first; on an error or an interruption no file of this call remains.  `progress` is called
-    with the number of documents written so far.
+    with the number of documents written so far; `limits` make a smaller language.
 
     Raises:
         SampleError: too few documents, or `out_dir` cannot be made or is no folder.
@@ -178,7 +219,7 @@ def generate(
     with atomic_writers(*paths) as opened:
         groups = (opened[i : i + len(SUFFIXES)] for i in range(0, len(opened), len(SUFFIXES)))
         files = {split: _SplitFiles(group) for split, group in zip(sizes, groups, strict=True)}
-        for done, (split, document) in enumerate(draw_documents(seed, documents), start=1):
+        for done, (split, document) in enumerate(draw_documents(seed, documents, limits), start=1):
             files[split].add(document)
             counters[split].add(document[1])
             if progress:
@@ -187,6 +228,7 @@ def generate(
             "generator_version": GENERATOR_VERSION,
             "seed": seed,
             "documents": documents,
+            **limits.told,
             "words_free_to_repeat": FREE_TO_REPEAT,
             "splits": {split: counter.statistics() for split, counter in counters.items()},
         }

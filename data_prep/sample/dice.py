@@ -14,10 +14,18 @@ T = TypeVar("T")
 
 
 class Dice:
-    """A source of choices, seeded by a string."""
+    """A source of choices, seeded by a string.
 
-    def __init__(self, seed: str) -> None:
+    With `few`, not 0, one is picked of the first so many options only: a language of few words.
+    """
+
+    def __init__(self, seed: str, few: int = 0) -> None:
         self._random = random.Random(seed).random
+        self._few = few
+
+    def first(self, options: Sequence[T]) -> Sequence[T]:
+        """The options that one is picked of."""
+        return options[: self._few] if self._few else options
 
     def below(self, bound: int) -> int:
         """A whole number from 0 to `bound` - 1."""
@@ -33,6 +41,7 @@ class Dice:
 
     def pick(self, options: Sequence[T]) -> T:
         """One of the options, all alike."""
+        options = self.first(options)
         return options[self.below(len(options))]
 
     def weighted(self, options: Iterable[tuple[float, T]]) -> T:

@@ -29,7 +29,7 @@ MIN_SENTENCES, MAX_SENTENCES = 5, 15
 MAX_DISTANCE = 5  # sentences from a noun to an it that means it
 FREE_TO_REPEAT = 4  # words; longer sentences of training appear in no other split
 
-# (weight, lowest, highest) number of words a sentence aims at.
+# (weight, lowest, highest) number of words a sentence aims at; it may have a few more or less.
 _AIMS = (
     (11, 3, 5),
     (20, 6, 8),
@@ -102,12 +102,19 @@ def written(tree: Sentence) -> tuple[Line, Mentions]:
 class DocumentWriter:
     """Writes one document; `forbidden` holds English lines that it must not repeat.
 
+    No sentence has more than `longest` words in either language.
+
     The genders of its antecedents are the digits of `number` to the base 3: over the documents of
     a split every order of genders comes equally often, and none tells anything of the next.
     """
 
     def __init__(
-        self, dice: Dice, training: bool, forbidden: Container[str], number: int = 0
+        self,
+        dice: Dice,
+        training: bool,
+        forbidden: Container[str],
+        number: int = 0,
+        longest: int = MAX_WORDS,
     ) -> None:
         self._dice = dice
         self._training = training
@@ -116,6 +123,8 @@ class DocumentWriter:
         self._grammar = Grammar(self._draw)
         self._lines: list[Line] = []
         self._gender_digits = number
+        self._longest = longest
+        self._aims = [(w, (low, min(high, longest))) for w, low, high in _AIMS if low <= longest]
         self._focus: Noun | None = None
         self._distance = 0  # sentences since the focus was last named
 
@@ -145,7 +154,7 @@ class DocumentWriter:
     def _add(self, draw: Callable[[int], Sentence | None], things: int) -> None:
         """Draw until a sentence passes every check, then keep it."""
         for _ in range(_ATTEMPTS):
-            low, high = self._dice.weighted([(w, (low, high)) for w, low, high in _AIMS])
+            low, high = self._dice.weighted(self._aims)
             self._draw.things_left = things
             self._draw.used.clear()
             tree = draw(self._dice.between(low, high))
@@ -159,7 +168,7 @@ class DocumentWriter:
 
     def _accepts(self, line: Line, mentions: Mentions, things: int) -> bool:
         sizes = [len(text.split(" ")) for text in (line.english, line.german)]
-        if min(sizes) < MIN_WORDS or max(sizes) > MAX_WORDS:
+        if min(sizes) < MIN_WORDS or max(sizes) > self._longest:
             return False
         if len(mentions.things) > things or not self._reads_clearly(line, mentions):
             return False

@@ -78,6 +78,11 @@ class Stamps:
         write_json(self._path(name), {**stamp, "sha256": hash_of(stamp)})
         return stamp
 
+    def is_done(self, name: str, inputs: dict[str, Any]) -> bool:
+        """Whether `run` would find a stage with these inputs done."""
+        inputs_hash = hash_of({"format": FORMAT, **inputs})
+        return self._reason_to_run(self._read(name), inputs_hash) is None
+
     def facts(self, path: Path) -> dict[str, Any]:
         """SHA-256 and line count of an input file, remembered while its size and time stay."""
         remembered = self._read_json("inputs") or {}

@@ -47,20 +47,30 @@ class Sizes:
 
     Attributes:
         documents: of the sample, all splits together.
+        longest: words of a sentence, at most.
+        few: words of each list of the sample's lexicon, 0 for all. A language of few words and
+            short sentences is learnt in fewer updates.
         first, second: updates of the two parts.
         max_tokens: of a batch.
         dim: of the models.
         layers: of encoder and decoder each.
-        vocab: subwords.
+        vocab: subwords: enough for each word of a few to be one, so that a noun is one state.
+        lanes: documents that are open at once in training; few more than a batch has rows, so that
+            a memory is not many updates old.
+        cpu_math: of `--memtx-cpu-math`.
     """
 
-    documents: int = 2000
+    documents: int = 3000
+    longest: int = 10
+    few: int = 4
     first: int = 500
-    second: int = 900
-    max_tokens: int = 800
+    second: int = 2200
     dim: int = 64
+    max_tokens: int = 1000
     layers: int = 2
-    vocab: int = 600
+    vocab: int = 1800
+    lanes: int = 300
+    cpu_math: str = "float32"
 
     def updates(self, parts: str) -> int:
         """Updates of a training."""
@@ -71,13 +81,15 @@ def _lengths(segment: int, memory: int, *more: str) -> tuple[str, ...]:
     return ("--memtx-segment-len", str(segment), "--memtx-mem-len", str(memory), *more)
 
 
-_XL = _lengths(32, 96)
+# A sentence is about eight subwords: six of them are remembered; the compressive decoder has two as
+# they are, and those before compressed.
+_XL = _lengths(32, 48)
 _COMPRESSIVE = _lengths(
-    32, 32, "--memtx-cmem-len", "24", "--memtx-compression-rate", "4",
+    16, 16, "--memtx-cmem-len", "12", "--memtx-compression-rate", "4",
     "--memtx-compression", "mean-pool",
 )  # fmt: skip
 _FEEDBACK = (
-    *("--memtx-memory-span", "96", "--memtx-relative-positions", "96"),
+    *("--memtx-memory-span", "48", "--memtx-relative-positions", "48"),
     "--no-token-positional-embeddings",
 )
 
@@ -107,6 +119,13 @@ def needed(systems: tuple[str, ...]) -> list[str]:
     return [name for name in TRAININGS if name in wanted]
 
 
+def in_order(systems: tuple[str, ...]) -> list[list[str]]:
+    """The same in two parts: what begins from random weights, and what begins from those."""
+    names = needed(systems)
+    later = [name for name in names if TRAININGS[name].begins_from]
+    return [[name for name in names if name not in later], later]
+
+
 def train_command(name: str, sizes: Sizes, seed: int, data: Path, folder: Path) -> list[str]:
     """The command line of fairseq-train.
 
@@ -118,22 +137,37 @@ def train_command(name: str, sizes: Sizes, seed: int, data: Path, folder: Path) 
         folder: of all trainings.
     """
     training = TRAININGS[name]
-    dim, heads = str(sizes.dim), str(max(1, sizes.dim // 32))
+    dim, heads = str(sizes.dim), str(max(1, sizes.dim // 16))
     words = ["fairseq-train", str(data), "--user-dir", str(shell.USER_DIR)]
     words += ["--task", training.task, "--arch", DECODERS[training.decoder].architecture]
     words += ["--save-dir", str(folder / name), *training.flags, "--share-all-embeddings"]
+    words += ["--memtx-lanes", str(sizes.lanes)] if training.task == DOCUMENTS else []
     for side in ("encoder", "decoder"):
         words += [f"--{side}-layers", str(sizes.layers), f"--{side}-embed-dim", dim]
         words += [f"--{side}-ffn-embed-dim", str(2 * sizes.dim), f"--{side}-attention-heads", heads]
-    later = training.parts == "second"
+        words += [f"--{side}-normalize-before"]
     if training.begins_from:
         words += ["--finetune-from-model", str(folder / training.begins_from / LAST)]
-    words += ["--dropout", "0.1", "--criterion", "label_smoothed_cross_entropy"]
-    words += ["--label-smoothing", "0.1", "--optimizer", "adam", "--adam-betas", "(0.9, 0.98)"]
-    words += ["--clip-norm", "1.0", "--lr", "2e-3" if later else "3e-3", "--lr-scheduler"]
-    words += ["inverse_sqrt", "--warmup-updates", "100" if later else "300"]
+    updates = sizes.updates(training.parts)
+    words += ["--dropout", "0", "--criterion", "label_smoothed_cross_entropy"]
+    words += ["--label-smoothing", "0", "--optimizer", "adam", "--adam-betas", "(0.9, 0.98)"]
+    words += ["--clip-norm", "1.0", "--lr", "4e-3", *schedule(training.parts, updates)]
     words += ["--max-tokens", str(sizes.max_tokens), "--required-batch-size-multiple", "1"]
-    words += ["--max-update", str(sizes.updates(training.parts)), "--seed", str(seed)]
+    words += ["--max-update", str(updates), "--seed", str(seed)]
     words += ["--no-epoch-checkpoints", "--no-progress-bar", "--log-format", "json", "--cpu"]
-    words += ["--memtx-cpu-math", "float32"]
+    words += ["--memtx-cpu-math", sizes.cpu_math]
     return [*words, "--log-interval", "50", "--num-workers", "0"]
+
+
+def schedule(parts: str, updates: int) -> list[str]:
+    """Flags of the learning rate: it falls to nothing at the end of the last part, late.
+
+    Pronouns are learnt long after the words, and not at a small rate.
+    """
+    if parts == "first":
+        return ["--lr-scheduler", "fixed", "--warmup-updates", "200"]
+    warmup = "200" if parts == "both" else "50"
+    return [
+        *("--lr-scheduler", "polynomial_decay", "--power", "0.5", "--warmup-updates", warmup),
+        *("--end-learning-rate", "0", "--total-num-update", str(updates)),
+    ]

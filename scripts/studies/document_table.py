@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.studies.document_configs import CONTEXTS, SYSTEMS
+from scripts.studies.document_configs import SYSTEMS
 
 if TYPE_CHECKING:
     from scripts.shared.report import Figures
@@ -58,7 +58,7 @@ def distances(records: Sequence[dict], kind: str) -> list[str]:
 
 def cuts(records: Sequence[dict]) -> list[str]:
     """Pronouns that need context, by the number of sentences that the memory is made of."""
-    names = ["all" if context < 0 else str(context) for context in CONTEXTS]
+    names = next(list(r["contexts"]) for r in records if len(r["contexts"]) > 1)
     head = ["decoder", *(f"{name}: right, likelier" for name in names)]
     rows = []
     for record in records:
@@ -87,15 +87,19 @@ def conditions(records: Sequence[dict], told: str) -> list[str]:
     """What the numbers mean and how they were taken."""
     first = records[0]
     sizes, scores = first["sizes"], first["contexts"]["all"]
+    ceiling = percent(first["references"]["context"])
+    few = f"{sizes['few']} words of each list of its lexicon" if sizes["few"] else "all its words"
     minutes = {
         record["system"]: sum(record["training"]["processor_seconds"]) / 60 for record in records
     }
     facts = [
-        f"The sample corpus, {sizes['documents']:,} documents; translated are those of its"
+        f"The sample corpus with {few} and sentences of at most {sizes['longest']} words,"
+        f" {sizes['documents']:,} documents; translated are those of its"
         f" validation and test set. Pronouns whose gender an earlier sentence tells, and those"
         f" whose antecedent is in the same sentence (distance 0): {told}. The three genders are"
         " equally frequent. A pronoun is right where the line has the expected form and none of"
-        " the others, whatever else is in it.",
+        " the others, whatever else is in it; where other words have such a form, that counts the"
+        f" references themselves wrong, of whose pronouns that need context {ceiling} are right.",
         f"`sentence` is a Transformer-XL that sees single sentences, `concatenated-2`"
         " fairseq's Transformer on two sentences as one; the others carry their memory from"
         f" sentence to sentence. {sizes['layers']} layers of dimension {sizes['dim']},"

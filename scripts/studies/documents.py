@@ -16,6 +16,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ from scripts.studies.document_configs import (
     SYSTEMS,
     TRAININGS,
     Sizes,
+    in_order,
     needed,
     train_command,
 )
@@ -64,8 +66,18 @@ class Study:
     """
 
     def __init__(self, args: argparse.Namespace):
-        self.sizes = Sizes(args.documents, args.first_updates, args.second_updates)
+        self.sizes = Sizes(
+            documents=args.documents,
+            longest=args.longest,
+            few=args.few,
+            first=args.first_updates,
+            second=args.second_updates,
+            dim=args.dim,
+            vocab=args.vocab_size,
+            cpu_math=args.cpu_math,
+        )
         self.seed, self.beam, self.systems = args.seed, args.beam, args.systems
+        self.contexts, self.jobs = args.contexts, args.jobs
         self.folder = (args.runs_dir / NAME).resolve()
         self.text, self.data = self.folder / "text", self.folder / "data"
         self.trainings = self.folder / "trainings"
@@ -74,11 +86,13 @@ class Study:
 
     def prepare(self) -> None:
         """Write the sample and binarise it, whole documents kept."""
-        asked = {"documents": self.sizes.documents, "seed": corpus.DEFAULT_SEED}
+        sizes, seed = self.sizes, corpus.DEFAULT_SEED
+        limits = corpus.Limits(sizes.longest, sizes.few)
+        asked = {"documents": sizes.documents, "seed": seed, **limits.told}
         outputs = [self.text / f"{split}.en" for split in corpus.SPLITS]
 
         def write() -> dict:
-            corpus.generate(self.text, asked["seed"], asked["documents"])
+            corpus.generate(self.text, seed, sizes.documents, limits=limits)
             return asked
 
         Stamps(self.folder).run("text", asked, outputs, write)
@@ -110,24 +124,43 @@ class Study:
         """The command line of a training."""
         return train_command(name, self.sizes, self.seed, self.data_of(name), self.trainings)
 
-    def train(self, name: str) -> float:
-        """Do a training, or the rest of it; its processor seconds, since its last start."""
-        command, checkpoint = self.command(name), self.trainings / name / LAST
+    def train(self, names: Sequence[str]) -> None:
+        """Do some trainings, or the rest of them, side by side."""
+        stamps, inputs = Stamps(self.folder), {name: self.inputs(name) for name in names}
+        missing = [name for name in names if not stamps.is_done(stage(name), inputs[name])]
+        jobs = {name: self._job(name) for name in missing}
+        failed = processes.run_all(list(jobs.values()), self.jobs)
+        if failed:
+            raise UserError(
+                f"training of {failed[0].name} failed, `{failed[0].log}` ends:\n"
+                f"{failed[0].log_tail()}"
+            )
+        for name, job in jobs.items():
+            spent: partial[dict] = partial(dict, processor_seconds=job.cpu_seconds())
+            stamps.run(stage(name), inputs[name], [self.trainings / name / LAST], spent)
+
+    def inputs(self, name: str) -> dict:
+        """All that a training depends on; what it begins from is there."""
+        inputs = {"command": shell.shell_line(self.command(name))}
         begins_from = TRAININGS[name].begins_from
-        inputs = {"command": shell.shell_line(command)}
         if begins_from:
             inputs["begins_from"] = describe(self.trainings / begins_from / LAST)["sha256"]
-        done = Stamps(self.folder).run(
-            f"train-{name}", inputs, [checkpoint], lambda: self._run(name)
-        )
-        return done["processor_seconds"]
+        return inputs
 
-    def _run(self, name: str) -> dict:
+    def _job(self, name: str) -> processes.Job:
         (self.trainings / name).mkdir(parents=True, exist_ok=True)
-        job = processes.Job(name, shell.executable(self.command(name)), self.log(name))
-        if processes.run_all([job], 1):
-            raise UserError(f"training of {name} failed, `{job.log}` ends:\n{job.log_tail()}")
-        return {}
+        return processes.Job(name, shell.executable(self.command(name)), self.log(name))
+
+    def spent(self, name: str) -> float:
+        """Processor seconds of a training that is done, since its last start."""
+
+        def missing() -> dict:
+            raise UserError(f"the training {name} is missing")
+
+        stamp = Stamps(self.folder).run(
+            stage(name), self.inputs(name), [self.trainings / name / LAST], missing
+        )
+        return stamp["result"]["processor_seconds"]
 
     def log(self, name: str) -> Path:
         """What a training printed."""
@@ -137,7 +170,7 @@ class Study:
         """Translate the held-out documents in all ways; what became of that, by context."""
         checkpoint = self.trainings / name / LAST
         result = self.folder / f"evaluate-{name}.json"
-        contexts = CONTEXTS if TRAININGS[name].task == DOCUMENTS else (-1,)
+        contexts = self.contexts if TRAININGS[name].task == DOCUMENTS else (-1,)
         inputs = {"checkpoint": describe(checkpoint)["sha256"], "beam": self.beam,
                   "contexts": contexts}  # fmt: skip
 
@@ -200,10 +233,21 @@ class Study:
             "training": {
                 "updates": [self.sizes.updates(TRAININGS[one].parts) for one in trained],
                 "valid_nll_loss": summary["valid_nll_loss"],
-                "processor_seconds": [self.train(one) for one in trained],
+                "processor_seconds": [self.spent(one) for one in trained],
             },
+            "references": self.references(),
             "contexts": self.evaluate(name),
         }
+
+    def references(self) -> dict:
+        """What the references' own pronouns score, which is not all: see `pronouns.is_right`."""
+        _, references, records = held_out(self.text)
+        return pronouns.accuracy(flat(references), records)
+
+
+def stage(name: str) -> str:
+    """The name of a training's stamp."""
+    return f"train-{name}"
 
 
 def told(context: int) -> str:
@@ -288,8 +332,8 @@ def compare(args: argparse.Namespace) -> None:
     study = Study(args)
     publishing.check_checkout(study.place)
     study.prepare()
-    for name in needed(study.systems):
-        study.train(name)
+    for names in in_order(study.systems):
+        study.train(names)
     for name in study.systems:
         write_json(study.place / "records" / f"{name}.json", study.record(name))
     show(report(study.place))
@@ -312,8 +356,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--systems", type=names, default=SYSTEMS, help="some of: " + ",".join(SYSTEMS))
     add("--documents", type=whole_number, default=sizes.documents, help="of the sample")
+    add("--longest", type=whole_number, default=sizes.longest, help="words of a sentence, at most")
+    add("--few", type=int, default=sizes.few, help="words of each list of its lexicon; 0: all")
+    add("--vocab-size", type=whole_number, default=sizes.vocab, help="subwords")
+    add("--dim", type=whole_number, default=sizes.dim, help="of the models")
+    add("--cpu-math", choices=("torch", "float32", "bfloat16"), default=sizes.cpu_math)
     add("--first-updates", type=whole_number, default=sizes.first, help="on single sentences")
     add("--second-updates", type=whole_number, default=sizes.second, help="after these")
+    add("--contexts", type=contexts, default=CONTEXTS, help="sentences of memory: 0,1,all")
+    add("--jobs", type=whole_number, default=1, help="trainings side by side")
     add("--beam", type=whole_number, default=2)
     add("--seed", type=whole_number, default=1)
     add("--runs-dir", type=Path, default=Path("runs"))
@@ -321,6 +372,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     args.words = list(sys.argv[1:] if argv is None else argv)
     return args
+
+
+def contexts(text: str) -> tuple[int, ...]:
+    """An argument type: numbers of sentences, the whole document among them."""
+    names = command_line.comma_list(text)
+    if "all" not in names or not all(name == "all" or name.isdecimal() for name in names):
+        raise argparse.ArgumentTypeError(f"{text} is not such as 0,1,all")
+    return tuple(-1 if name == "all" else int(name) for name in names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

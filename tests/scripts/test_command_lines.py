@@ -31,6 +31,7 @@ SCRIPTS = {
     "shared.report": "shared.report",
     "studies.char_lm": "studies.char_lm",
     "studies.compare_engines": "studies.compare_engines",
+    "studies.document_lengths": "studies.document_lengths",
     "studies.documents": "studies.documents",
     "studies.precision": "studies.precision",
     "studies.reliability": "studies.reliability",

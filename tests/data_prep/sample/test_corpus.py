@@ -15,11 +15,22 @@ import pytest
 from data_prep.sample import SampleError, generate
 from data_prep.sample.combinations import held_out, pairs
 from data_prep.sample.command import main
-from data_prep.sample.corpus import draw_documents, split_sizes
+from data_prep.sample.corpus import Limits, draw_documents, split_sizes
 from tests.checkout import CHECKOUT
 
 # Changes with every change of the generated text; GENERATOR_VERSION must then change too.
 GOLDEN = "46338b25434a23f1cdaa9bb7b7dc840a4ce65694dff07ff5804783c9045f89de"
+
+
+def read(path: Path) -> list[str]:
+    """Its lines."""
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def words_of(lines: list[str]) -> set[str]:
+    """Their words, numbers left out."""
+    words = {word.strip(".,?") for line in lines for word in line.split()}
+    return {word for word in words if not any(c.isdigit() for c in word)}
 
 
 def digest(folder: Path) -> str:
@@ -70,6 +81,39 @@ def test_lengths_spread_from_3_to_60_words(sample):
             sum(low <= n < low + 5 for n in lengths) / len(lengths) for low in range(5, 30, 5)
         ]
         assert shares == sorted(shares, reverse=True) and shares[-1] > 0.01
+
+
+def test_no_sentence_is_longer_than_asked_for(tmp_path):
+    statistics = generate(tmp_path, seed=5, documents=60, limits=Limits(longest=10))
+    assert statistics["longest"] == 10
+    for side in ("en", "de"):
+        lengths = [
+            len(line.split())
+            for split in ("train", "valid", "test")
+            for line in read(tmp_path / f"{split}.{side}")
+        ]
+        assert min(lengths) == 3 and max(lengths) == 10
+    train = statistics["splits"]["train"]
+    assert 0.15 < train["context_share"] < 0.35 and set(train["pronoun_distances"]) >= set("12345")
+
+
+@pytest.mark.parametrize("longest", [7, 61])
+def test_an_impossible_length_is_refused(tmp_path, longest):
+    with pytest.raises(SampleError, match=f"`longest` is {longest}: it has to be between 8 and 60"):
+        Limits(longest=longest)
+
+
+def test_few_words_make_a_small_language_with_the_same_pronouns(tmp_path, sample):
+    statistics = generate(tmp_path, seed=5, documents=400, limits=Limits(longest=10, few=4))
+    train, usual = (one["splits"]["train"] for one in (statistics, sample.statistics))
+    assert len(words_of(read(tmp_path / "train.de"))) < len(words_of(sample.splits["train"].de)) / 2
+    assert abs(train["context_share"] - usual["context_share"]) < 0.05
+    assert len(words_of(read(tmp_path / "test.en")) - words_of(read(tmp_path / "train.en"))) < 9
+
+
+def test_too_few_words_are_refused(tmp_path, capsys):
+    assert main(["--out", str(tmp_path / "out"), "--few", "2"]) == 2
+    assert "error: `few` is 2: it has to be 0, or at least 4" in capsys.readouterr().err
 
 
 def test_sentences_are_written_as_sentences(sample):

@@ -1,6 +1,8 @@
 """The comparison of document memories: its data, its commands, a tiny run, and its table."""
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset
 from data_prep.sample import pronouns
 from scripts.shared.report import report
 from scripts.studies import concatenated, document_configs, document_table, documents
+from tests.checkout import CHECKOUT
 
 
 def test_sentences_come_after_those_before_them_in_their_document(
@@ -121,8 +124,9 @@ def made_up(system: str, right: int, contexts: tuple[str, ...] = ("all",)) -> di
         "system": system,
         "commit": "0123456789abcdef",
         "dirty": False,
-        "sizes": {"documents": 40, "layers": 1, "dim": 8, "first": 2, "second": 1,
-                  "max_tokens": 100},
+        "sizes": {"documents": 40, "longest": 10, "few": 4, "layers": 1, "dim": 8, "first": 2,
+                  "second": 1, "max_tokens": 100},
+        "references": counts,
         "beam": 2,
         "versions": {"torch": "2.13"},
         "hardware": {"cpu": "a processor"},
@@ -149,11 +153,49 @@ def test_the_table_has_a_row_for_each_system_and_the_cuts(tmp_path: Path) -> Non
     assert document_table.percent(None) == ""
 
 
+def test_what_begins_from_others_is_trained_after_them() -> None:
+    first, later = document_configs.in_order(("sentence", "concatenated-2", "feedback"))
+    assert first == ["transformer-xl-first", "feedback-first", "concatenated-2"]
+    assert later == ["sentence", "feedback"]
+
+
+def words_of_the_demo() -> list[str]:
+    """The flags of the study with which `make demo` ends."""
+    shown = subprocess.run(
+        ["make", "--dry-run", "--assume-old=venv", "demo"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    line = shlex.split(shown.stdout.replace("\\\n", " ").strip().split("\n")[-1])
+    return line[line.index("scripts.studies.documents") + 1 :]
+
+
+def test_the_demo_ends_with_a_small_document_model_beside_a_sentence_model() -> None:
+    args = documents.parse_args(words_of_the_demo())
+    assert set(args.systems) == {"sentence", "transformer-xl"}
+    assert {0, -1} <= set(args.contexts) and args.jobs == 2
+    # beside the demo's runs: results/ is for what is published
+    assert args.runs_dir == Path("runs/demo") and args.results_dir.parent == args.runs_dir
+
+
+SMALL = ["--documents", "40", "--first-updates", "3", "--second-updates", "2", "--beam", "1"]
+
+
+@pytest.mark.slow
+def test_a_tiny_demo_runs_to_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*words_of_the_demo(), *SMALL, "--runs-dir", str(tmp_path)]
+    assert documents.main([*words, "--results-dir", str(tmp_path / "results")]) == 0
+    shown = capsys.readouterr().out
+    assert "| sentence | " in shown and "| transformer-xl | " in shown
+    assert "with the memory cut" in shown
+
+
 @pytest.mark.slow
 def test_a_tiny_comparison_runs_to_its_table(tmp_path: Path) -> None:
-    words = ["--documents", "40", "--first-updates", "3", "--second-updates", "2", "--beam", "1"]
-    words += ["--systems", "sentence,concatenated-2,compressive", "--runs-dir", str(tmp_path)]
-    words += ["--results-dir", str(tmp_path / "results")]
+    words = [*SMALL, "--systems", "sentence,concatenated-2,compressive", "--contexts", "1,all"]
+    words += ["--runs-dir", str(tmp_path), "--results-dir", str(tmp_path / "results")]
     for _ in range(2):  # the second time nothing is left to do
         assert documents.main(words) == 0
     table = (tmp_path / "results" / "documents-sample" / "table.md").read_text()
