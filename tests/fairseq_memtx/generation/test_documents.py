@@ -100,6 +100,14 @@ def test_lanes_find_what_documents_one_by_one_find(name, data) -> None:
     assert translations(one_by_one, model, max_sentences=1) == found
 
 
+def test_the_memories_of_all_channels_are_carried(data) -> None:
+    flags = "--decoder-layers 2 --memtx-memory-channels 2 --memtx-memory-mixture routed"
+    task, model = task_and_model(data, "feedback", *flags.split())
+    found = translations(task, model)
+    assert found == naive(task, model)
+    assert found != naive(task, model, context=0)
+
+
 @pytest.mark.parametrize("name", ["feedback", "compressive"])
 def test_the_context_may_be_cut_or_be_that_of_the_references(name, data) -> None:
     task, model = task_and_model(data, name)

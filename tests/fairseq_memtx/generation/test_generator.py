@@ -178,10 +178,17 @@ def test_half_precision_finds_hypotheses_of_nearly_the_scores(architecture, dtyp
         torch.testing.assert_close(a[0]["score"], b[0]["score"], rtol=0, atol=0.1)
 
 
-@pytest.mark.parametrize("architecture", ["transformer", "memtx_feedback"])
-def test_weights_in_eight_bits_are_used_as_they_are(architecture):
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("transformer", {"decoder_layers": 1}),
+        ("memtx_feedback", {"decoder_layers": 1}),
+        ("memtx_feedback", OF_FEEDBACK["routed channels"]),
+    ],
+)
+def test_weights_in_eight_bits_are_used_as_they_are(architecture, settings):
     """The integer product rounds the inputs of all rows together, so that scores differ a bit."""
-    model = round_model(build_model(architecture, decoder_layers=1).float())
+    model = round_model(build_model(architecture, **settings).float())
     assert steppers.why_not_fused(model.decoder) is None
     got, want = both([model], sample([3, 3]), beam_size=1)
     for a, b in zip(got, want, strict=True):
