@@ -141,7 +141,7 @@ def random_loss(out: RecurrenceOutput, seed: int = 1) -> Tensor:
     outputs = [*out.states, *([] if out.cross_probs is None else [out.cross_probs])]
     return torch.stack(
         [
-            (x * torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)).sum()
+            (x * torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)).sum()
             for x in outputs
         ]
     ).sum()

@@ -5,6 +5,7 @@ import gc
 import itertools
 import weakref
 from dataclasses import replace
+from statistics import median
 
 import pytest
 import torch
@@ -287,19 +288,29 @@ def test_activation_checkpointing_gives_the_same_gradients(reentrant):
 @pytest.mark.parametrize("pre_norm", [False, True])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_errors_of_lower_precisions_are_those_of_the_reference(dtype, pre_norm, autocast):
-    """In float32 that also checks the packed products; in half precision, weights are halves."""
-    stack = Stack(Case(length=20, dim=32, ffn_dim=48, dropout=0.1, pre_norm=pre_norm))
+    """In float32 that also checks the packed products; in half precision, weights are halves.
+
+    Medians over several stacks: the rounding of one may flip a ReLU and all that follows from it.
+    That also makes the errors of one stack's weights rise and fall together, hence the two bounds.
+    """
+    memory = {"mixture": "routed", "channels": 2}
+    case = Case(length=20, dim=32, ffn_dim=48, dropout=0.1, pre_norm=pre_norm, memory=memory)
+    lower, cast = torch.float32 if autocast else dtype, dtype if autocast else None
+    errors = [errors_in(lower, Stack(case, seed), cast) for seed in range(5)]
+    got, want = ({name: median(one[k][name] for one in errors) for name in errors[0][k]}
+                 for k in (0, 1))  # fmt: skip
+    rounding = 10 * torch.finfo(dtype).eps
+    assert median(got.values()) < 2 * median(want.values()) + rounding
+    for name in want:
+        assert got[name] < 4 * want[name] + rounding, name
+
+
+def errors_in(lower, stack, autocast):
+    """Of the gradients of both engines, from those in float64."""
     exact = gradients(random_loss(reference(stack.recurrence())), stack)
-    lower = torch.float32 if autocast else dtype
     stack.to(lower)
     stack.masks = [type(masks)(*(x.to(lower) for x in masks)) for masks in stack.masks]
-    got, want = (
-        relative_errors(engine, stack, exact, dtype if autocast else None)
-        for engine in (manual, reference)
-    )
-    rounding = 10 * torch.finfo(dtype).eps
-    for name in want:
-        assert got[name] < 2 * want[name] + rounding, name
+    return [relative_errors(engine, stack, exact, autocast) for engine in (manual, reference)]
 
 
 @pytest.mark.parametrize("shared_kv", [False, True])
