@@ -13,8 +13,10 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from fairseq_memtx.commands import search_flags
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.ground import command_line, cores, writing
+from fairseq_memtx.ground.document_lines import BOUNDARIES
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_bytes
 from fairseq_memtx.ground.text import TextSteps
@@ -31,6 +33,7 @@ def explain(args: argparse.Namespace) -> None:
     inputs = [args.checkpoint] if args.input is None else [args.checkpoint, args.input]
     if not args.checkpoint.is_file():
         raise UserError(f"there is no checkpoint `{args.checkpoint}`: check the path")
+    search_flags.check_documents(args, context=-1)
     writing.check_output(args.out, "--out", inputs)
     page = page_of(args, lines_of(args)).encode()
     with command_line.writing(args.out):
@@ -59,6 +62,7 @@ def page_of(args: argparse.Namespace, lines: Sequence[str]) -> str:
     """
     import torch
 
+    from fairseq_memtx.explain.documents import explained_documents
     from fairseq_memtx.explain.page import html_of
     from fairseq_memtx.explain.views import explained, refuse_number
     from fairseq_memtx.translator import SearchSettings, Translator
@@ -77,7 +81,11 @@ def page_of(args: argparse.Namespace, lines: Sequence[str]) -> str:
         translator = Translator.from_pretrained(
             args.checkpoint, args.data, search, args.device, steps=steps
         )
-        return html_of(explained(translator, lines, args.checkpoint.name))
+        if args.documents is None:
+            return html_of(explained(translator, lines, args.checkpoint.name))
+        documents = BOUNDARIES[args.documents](lines, 1)
+        name, context = args.checkpoint.name, args.context
+        return html_of(explained_documents(translator, documents, name, context))
     except FloatingPointError as error:
         raise UserError(str(error)) from error
 
@@ -91,6 +99,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("sentence", nargs="*", help="raw text in quotes, one or several")
     add("--out", type=Path, required=True, help="HTML file to write")
     add("--input", type=Path, help="text in place of sentences, one a line, 50 at most")
+    search_flags.add_documents(parser)
     add("--data", type=Path, help="folder of the binarised data (default: as in training)")
     add("--beam", type=whole, default=5, help="hypotheses side by side (default: 5)")
     add("--nbest", type=whole, help="translations of each sentence (default: 3)")

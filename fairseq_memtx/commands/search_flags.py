@@ -1,4 +1,7 @@
-"""The flags of `memtx translate` for what is told of a translation and how it is searched for."""
+"""The flags of `memtx translate` for what is told of a translation and how it is searched for.
+
+`memtx explain` has those of documents too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from fairseq_memtx.ground.document_lines import BOUNDARIES
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.translation import formats
 from fairseq_memtx.translation.telling import IN_TABS
@@ -39,6 +43,34 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
     for wrong, reason in reasons:
         if wrong:
             raise UserError(reason)
+
+
+def check_documents(args: argparse.Namespace, **defaults: int) -> None:
+    """Refuse flags that say how documents are translated where there are none.
+
+    Args:
+        args: of the command.
+        defaults: of these flags; each is the least that it can be.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    for name, default in defaults.items():
+        value = getattr(args, name)
+        if args.documents is None and value != default:
+            raise UserError(f"`--{name}` does nothing without `--documents`: give both or neither")
+        if value < default:
+            raise UserError(f"`--{name}` is {value}: it has to be at least {default}")
+
+
+def add_documents(parser: argparse.ArgumentParser) -> None:
+    """The flags of where documents end, and of what their sentences remember."""
+    add = parser.add_argument
+    add("--documents", choices=tuple(BOUNDARIES),
+        help="translate documents with memory: blank lines end them, or lines are ID<tab>SENTENCE"
+        " (ids)")  # fmt: skip
+    add("--context", type=int, default=-1, metavar="N",
+        help="sentences before a sentence that its memory is made of (default: all)")  # fmt: skip
 
 
 def add_flags(parser: argparse.ArgumentParser, whole: Callable[[str], int]) -> None:

@@ -294,7 +294,7 @@ def check(args: argparse.Namespace) -> None:
         raise UserError(
             f"there is no file `--shortlist {args.shortlist}`: `memtx shortlist` makes one"
         )
-    check_document_flags(args)
+    search_flags.check_documents(args, context=-1, lanes=0)
     search_flags.refuse_contradictions(args)
     if args.output is not None:
         shortlist = [Path(args.shortlist)] if args.shortlist else []
@@ -304,15 +304,6 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(
                 f"`--input {args.input}` is a pipe: with `--output` it has to be a file"
             )
-
-
-def check_document_flags(args: argparse.Namespace) -> None:
-    """Refuse flags that say how documents are translated where there are none."""
-    for name, value, default in (("context", args.context, -1), ("lanes", args.lanes, 0)):
-        if args.documents is None and value != default:
-            raise UserError(f"`--{name}` does nothing without `--documents`: give both or neither")
-        if value < default:
-            raise UserError(f"`--{name}` is {value}: it has to be at least {default}")
 
 
 def load(args: argparse.Namespace) -> Translator:
@@ -353,11 +344,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--batch-size", type=whole, default=64, help="sentences at once")
     add("--max-tokens", type=whole, default=4000, help="source subwords at once")
     add("--block", type=whole, default=2000, help="lines sorted together; 1 for a dialogue")
-    add("--documents", choices=tuple(BOUNDARIES),
-        help="translate documents with memory: blank lines end them, or lines are ID<tab>SENTENCE"
-        " (ids)")  # fmt: skip
-    add("--context", type=int, default=-1, metavar="N",
-        help="sentences before a sentence that its memory is made of (default: all)")  # fmt: skip
+    search_flags.add_documents(parser)
     add("--lanes", type=int, default=0, metavar="N",
         help="documents that are open at once (default: as many as keep padding low)")  # fmt: skip
     add("--tokenizer", choices=("none", "moses"), help="default: as the data was prepared")

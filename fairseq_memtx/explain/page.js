@@ -55,7 +55,10 @@
 
   // Words that the decoder had read, and the sentences before it: what its memories are named after.
   function readTokens() {
-    return translation().read.map((text) => (text === null ? symbol("begin") : word(text)));
+    return translation().read.map((text, place) => {
+      const token = text === null ? symbol("begin") : word(text);
+      return { ...token, before: place < translation().carried };
+    });
   }
 
   function ofHeads(rows) {
@@ -72,7 +75,7 @@
     const layer = translation().layers[now.layer];
     const found = [];
     if (layer.source.length) {
-      found.push({ title: "Source (cross-attention)", short: "source", lang: SOURCE, tokens: sourceTokens(),
+      found.push({ title: "Source (cross-attention)", short: "Source", lang: SOURCE, tokens: sourceTokens(),
         shares: ofHeads(layer.source[now.position]) });
     }
     const shares = ofHeads(layer.past[now.position]);
@@ -80,10 +83,10 @@
     const read = readTokens();
     const tokens = read.slice(end - shares.length, end);
     if (data.past === "memory") {
-      found.push({ title: "Memory of all positions before", short: "memory", lang: TARGET, tokens, shares, note: NOTE,
+      found.push({ title: "Memory of all positions before", short: "Memory", lang: TARGET, tokens, shares, note: NOTE,
         empty: "At the first position there is no memory yet." });
     } else if (data.past === "self") {
-      found.push({ title: "Translation so far (self-attention)", short: "translation", lang: TARGET, tokens, shares, note: NOTE });
+      found.push({ title: "Translation so far (self-attention)", short: "Translation so far", lang: TARGET, tokens, shares, note: NOTE });
     } else {
       found.push(...segmentGroups(layer, shares, read, tokens));
     }
@@ -94,16 +97,16 @@
     const [compressed, recent] = layer.in_view[now.position];
     const carried = translation().carried;
     const spans = layer.spans[now.position].map((span) => {
-      if (span === null) return symbol("earlier");
+      if (span === null) return { ...symbol("earlier"), before: true };
       const words = read.slice(carried + span[0], carried + span[1]);
-      return { several: words, text: words.map((token) => token.name || token.text).join(" ") };
+      return { text: words.map((token) => token.name || token.text).join(" "), before: words.every((token) => token.before) };
     });
     const found = [
-      { title: "Compressed memory", short: "compressed memory", lang: TARGET, tokens: spans, shares: shares.slice(0, compressed),
+      { title: "Compressed memory", short: "Compressed memory", lang: TARGET, tokens: spans, shares: shares.slice(0, compressed),
         empty: "Nothing is compressed yet." },
-      { title: "Memory", short: "memory", lang: TARGET, tokens: tokens.slice(compressed, compressed + recent),
+      { title: "Memory", short: "Memory", lang: TARGET, tokens: tokens.slice(compressed, compressed + recent),
         shares: shares.slice(compressed, compressed + recent), empty: "The memory is empty in the first segment." },
-      { title: "Segment", short: "segment", lang: TARGET, tokens: tokens.slice(compressed + recent), shares: shares.slice(compressed + recent) },
+      { title: "Segment", short: "Segment", lang: TARGET, tokens: tokens.slice(compressed + recent), shares: shares.slice(compressed + recent) },
     ];
     const several = data.decoder === "compressive" ? found : found.slice(1);
     several[0].note = NOTE;
@@ -113,15 +116,18 @@
   const total = (shares) => shares.reduce((sum, value) => sum + value, 0) / SCALE;
 
   function panel(group) {
-    const several = data.past === "segments" && group.short !== "source";
+    const several = data.past === "segments" && group.short !== "Source";
     const title = make("h3", {}, group.title + (several && group.shares.length ? ", " + percent(total(group.shares)) + " of the attention to the past" : ""));
     if (!group.shares.length) return make("div", {}, title, make("p", { class: "quiet" }, group.empty || "Nothing."));
     const list = make("ol", { class: "strip", "aria-label": group.title, dir: "auto" });
     group.tokens.forEach((token, place) => {
       const share = group.shares[place] / SCALE;
-      list.append(heated(make("li", { class: "chip" }, shown(token, group.lang), make("span", { class: "number" }, percent(share))), share));
+      const chip = make("li", { class: token.before ? "chip before" : "chip" }, shown(token, group.lang), make("span", { class: "number" }, percent(share)));
+      if (token.before) chip.append(make("span", { class: "unseen" }, ", in a sentence before"));
+      list.append(heated(chip, share));
     });
-    const note = group.note ? [make("p", { class: "quiet" }, group.note)] : [];
+    const dashed = group.tokens.some((token) => token.before) ? " Dashed: in the sentences before." : "";
+    const note = group.note || dashed ? [make("p", { class: "quiet" }, (group.note || "") + dashed)] : [];
     return make("div", {}, title, ...note, list);
   }
 
@@ -132,7 +138,7 @@
     const told = ["Position " + (now.position + 1) + " of " + tokens.length + ": " + said(tokens[now.position]) + ", probability " + percent(chance) + "."];
     for (const group of found) {
       const best = group.shares.map((share, place) => [share, place]).sort((a, b) => b[0] - a[0]).slice(0, 3).filter((pair) => pair[0] > 0);
-      if (best.length) told.push("Most of the " + group.short + ": " + best.map(([share, place]) => said(group.tokens[place]) + " " + percent(share / SCALE)).join(", ") + ".");
+      if (best.length) told.push(group.short + ": " + best.map(([share, place]) => said(group.tokens[place]) + " " + percent(share / SCALE)).join(", ") + ".");
     }
     told.push("Layer " + (now.layer + 1) + ", " + heads + ".");
     return told.join(" ");
@@ -213,7 +219,7 @@
     fill(byId("layer"), numbers(data.layers).map((n) => [n, String(n + 1)]), now.layer, (n) => { now.layer = n; showPosition(); });
     fill(byId("head"), [[-1, "mean of " + heads], ...numbers(heads).map((n) => [n, String(n + 1)])], now.head, (n) => { now.head = n; showPosition(); });
     byId("which").hidden = data.sentences.length === 1;
-    fill(byId("sentence"), data.sentences.map((one, n) => [n, (n + 1) + ": " + running(one.text).slice(0, 60)]), 0, (n) => {
+    fill(byId("sentence"), data.sentences.map((one, n) => [n, (one.document ? "document " + one.document + ", " : "") + (n + 1) + ": " + running(one.text).slice(0, 60)]), 0, (n) => {
       Object.assign(now, { sentence: n, rank: 0, position: 0 });
       showSentence();
     });

@@ -5,7 +5,7 @@ symbol, H heads, t entries of the past, L layers, P entries from the sentences b
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from ..ground.errors import UserError
 from ..models.feedback import FeedbackDecoder
 from ..models.memory_decoder import MemoryDecoder
 from ..models.segment_decoder import SegmentDecoder
+from ..modules.segment_memory import LayerMemory
 from ..translation.results import Translation
 from ..translator import Translator
 from .recording import ForcedPass, LayerReads, forced
@@ -26,6 +27,21 @@ SCALE = 1000  # a probability is told in so many parts
 
 #: Decoders by what their attention to the past reads, which the page's texts are about.
 SELF, MEMORY, SEGMENTS = "self", "memory", "segments"
+
+
+class Before(NamedTuple):
+    """What a sentence of a document goes on from.
+
+    Attributes:
+        memory: the decoder's, of one row; None for nothing.
+        read: the words by which it was made, oldest first; None stands for the begin symbol.
+    """
+
+    memory: Any = None
+    read: Sequence[str | None] = ()
+
+
+NOTHING = Before()
 
 
 def explained(translator: Translator, lines: Iterable[str], name: str = "") -> dict[str, Any]:
@@ -41,23 +57,42 @@ def explained(translator: Translator, lines: Iterable[str], name: str = "") -> d
             than the model takes, or a model whose attention cannot be told.
         FloatingPointError: where the model gives no numbers.
     """
+    only_model(translator)
+    wanted = [line for line in lines if line.strip()]
+    refuse_number(len(wanted))
+    budget, sentences = Budget(), []
+    for number, line in enumerate(wanted, 1):
+        refuse_long(translator, line, number)
+        (found,) = translator.nbest([line])
+        sentences.append(sentence_of(translator, line, found, budget))
+    return {**about(translator, name), "sentences": sentences}
+
+
+def only_model(translator: Translator) -> Any:
+    """The model.
+
+    Raises:
+        UserError: where there are several.
+    """
     if len(translator.models) != 1:
         raise UserError(
             f"there are {len(translator.models)} models: the view is of one, so name a single"
             " checkpoint"
         )
-    wanted = [line for line in lines if line.strip()]
-    refuse_number(len(wanted))
-    budget, sentences = Budget(), []
-    for number, line in enumerate(wanted, 1):
-        if len(translator.encode(line)) > 1:
-            raise UserError(
-                f"sentence {number} has more than the {translator.max_source} subwords that the"
-                " model takes: give a shorter one"
-            )
-        (found,) = translator.nbest([line])
-        sentences.append(sentence_of(translator, line, found, budget))
-    return {**about(translator, name), "sentences": sentences}
+    return translator.models[0]
+
+
+def refuse_long(translator: Translator, line: str, number: int) -> None:
+    """Refuse a line that would be translated in parts; `number` counts from 1.
+
+    Raises:
+        UserError: for it.
+    """
+    if len(translator.pieces(line)) > translator.max_source:
+        raise UserError(
+            f"sentence {number} has more than the {translator.max_source} subwords that the model"
+            " takes: give a shorter one"
+        )
 
 
 def refuse_number(sentences: int) -> None:
@@ -121,7 +156,11 @@ def past_of(decoder: Any) -> str:
 
 
 def sentence_of(
-    translator: Translator, line: str, found: Sequence[Translation], budget: Budget
+    translator: Translator,
+    line: str,
+    found: Sequence[Translation],
+    budget: Budget,
+    before: Before = NOTHING,
 ) -> dict[str, Any]:
     """A line, its translations, and what was attended to for each of them.
 
@@ -130,13 +169,16 @@ def sentence_of(
         line: raw text.
         found: its translations, best first.
         budget: of the page.
+        before: what they go on from.
     """
     source = tokens_of(translator.task.source_dictionary, found[0].source_subwords, translator)
     told = []
     for one in found:
         tokens = tokens_of(translator.task.target_dictionary, one.subwords, translator)
-        made = forced(translator.models[0], source, tokens)
-        told.append({**translation_of(one), **reads_of(translator, made, one.subwords, budget)})
+        made = forced(translator.models[0], source, tokens, before.memory)
+        for layer in made.layers:
+            budget.take([*layer.source, *layer.past])
+        told.append({**translation_of(one), **reads_of(translator, made, one.subwords, before)})
     return {"text": line, "subwords": list(found[0].source_subwords), "translations": told}
 
 
@@ -158,35 +200,42 @@ def translation_of(one: Translation) -> dict[str, Any]:
 
 
 def reads_of(
-    translator: Translator, made: ForcedPass, subwords: Sequence[str], budget: Budget
+    translator: Translator, made: ForcedPass, subwords: Sequence[str], before: Before
 ) -> dict[str, Any]:
     """What was attended to for each subword of a translation.
 
-    The words that were read are those of the translation one place further on, after the begin
-    symbol: None stands for that. The past of a position are the last of those up to it, or before
-    it where a position does not attend to itself.
+    The words that were read are those of the sentences before, and then of the translation one
+    place further on, after the begin symbol: None stands for that. The past of a position are the
+    last of those up to it, or before it where a position does not attend to itself.
     """
     (model,) = translator.models
     layers = list(model.decoder.layers._modules.values())
     told = []
-    for layer, reads in zip(layers, made.layers, strict=True):
-        budget.take([*reads.source, *reads.past])
+    for number, (layer, reads) in enumerate(zip(layers, made.layers, strict=True)):
         one: dict[str, Any] = {
             "source": [parts(x[0]) for x in reads.source],
             "past": [parts(x[0]) for x in reads.past],
         }
         if reads.in_view:
             one["in_view"] = [[view.compressed, view.recent] for view in reads.in_view]
-            one["spans"] = spans_of(model.decoder, layer, reads)
+            kept = None if before.memory is None else before.memory.layers[number]
+            one["spans"] = spans_of(model.decoder, layer, reads, kept)
         told.append(one)
-    return {"carried": 0, "read": [None, *subwords], "layers": told}
+    widest = max(row.size(-1) for reads in made.layers for row in reads.past)
+    carried = list(before.read[max(0, len(before.read) - widest) :])
+    return {"carried": len(carried), "read": [*carried, None, *subwords], "layers": told}
 
 
-def spans_of(decoder: SegmentDecoder, layer: Any, reads: LayerReads) -> list[list[Any]]:
+def spans_of(
+    decoder: SegmentDecoder, layer: Any, reads: LayerReads, before: LayerMemory | None
+) -> list[list[Any]]:
     """For each position the span of words of each compressed entry in its view."""
     compression = layer.self_attn.compression
     by_group = compression is None or not compression.uses_attention
-    all_spans = compressed_spans(decoder.lengths(layer), len(reads.in_view), by_group=by_group)
+    carried = (0, 0) if before is None else (before.recent.size(1), before.compressed.size(1))
+    all_spans = compressed_spans(
+        decoder.lengths(layer), len(reads.in_view), *carried, by_group=by_group
+    )
     return [
         [span and list(span) for span in spans[len(spans) - view.compressed :]]
         for spans, view in zip(all_spans, reads.in_view, strict=True)

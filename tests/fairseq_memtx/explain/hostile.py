@@ -20,7 +20,7 @@ def hostile_views(past: str = "memory") -> dict[str, Any]:
     """Views of two sentences whose every text is hostile, with two layers of two heads."""
     words = list(HOSTILE)
     size = len(words) + 1
-    own = 0 if past == "memory" else 1
+    own, before = (0, 2) if past == "memory" else (1, 0)
 
     def rows(widths: list[int]) -> list[list[list[int]]]:
         return [
@@ -31,7 +31,7 @@ def hostile_views(past: str = "memory") -> dict[str, Any]:
     def layer() -> dict[str, Any]:
         told: dict[str, Any] = {
             "source": rows([size] * size),
-            "past": rows([t + own for t in range(size)]),
+            "past": rows([t + own + before for t in range(size)]),
         }
         if past == "segments":
             told["in_view"] = [[min(1, t // 4), max(0, t - 4)] for t in range(size)]
@@ -41,7 +41,7 @@ def hostile_views(past: str = "memory") -> dict[str, Any]:
     translations = [
         {
             "text": text, "score": -0.5, "subwords": words, "scores": [-0.5] * size,
-            "carried": 0, "read": [None, *words], "layers": [layer(), layer()],
+            "carried": 2, "read": [None, words[0], None, *words], "layers": [layer(), layer()],
         }
         for text in HOSTILE[:3]
     ]  # fmt: skip

@@ -148,6 +148,12 @@ def test_hostile_texts_are_shown_as_they_are(opened: Open, past: str) -> None:
     assert page.evaluate("window.broken") is None
     assert page.locator("main script, main img, main svg").count() == 0
     assert NAMED in page.locator("#subwords").inner_text()
+    page.locator("#subwords button").first.click()
+    before = page.locator("#panels .before")
+    assert before.count() == (2 if past == "memory" else 0)
+    if past == "memory":
+        assert HOSTILE[0] in before.nth(1).inner_text()
+        assert "Dashed: in the sentences before." in page.locator("#panels").inner_text()
 
 
 def luminance(colour: str) -> float:

@@ -22,31 +22,42 @@ def test_an_example_by_hand() -> None:
 LENGTHS = [(4, 4, 3, 2), (4, 3, 5, 2), (3, 5, 2, 3), (2, 0, 4, 1), (6, 4, 4, 2)]
 
 
-def compressed_keys(x: torch.Tensor, lengths: SegmentLengths, function: str) -> torch.Tensor:
-    """Keys `(t, C)` of the compressed memory after the positions x `(T, C)`."""
+def compressed_keys(
+    x: torch.Tensor, lengths: SegmentLengths, function: str, carried: int = 0, older: int = 0
+) -> torch.Tensor:
+    """Keys `(t, C)` of the compressed memory after the positions x `(T, C)`.
+
+    The first `older` of them are a compressed memory from the text before, the next `carried` a
+    memory.
+    """
     attention = build_attention(compression=function, rate=lengths.rate)
-    cache = LayerCache(attention, identity, lengths, LayerMemory.empty(x[:1]))
-    for row in x:
+    own = older + carried
+    memory = LayerMemory(x[None, older:own], x[None, :older])
+    cache = LayerCache(attention, identity, lengths, memory)
+    for row in x[own:]:
         cache.attend_position(row[None], None, False)
     return cache.keys.filled()[: cache.num_compressed, 0].flatten(1)
 
 
 @pytest.mark.parametrize("sizes", LENGTHS)
 @pytest.mark.parametrize("function", ["conv", "mean-pool"])
+@pytest.mark.parametrize("total, carried, older", [(15, 0, 0), (5, 3, 2), (1, 2, 1), (9, 2, 0)])
 @torch.no_grad()
 def test_an_entry_changes_with_the_positions_of_its_span_alone(
-    sizes: tuple[int, ...], function: str
+    sizes: tuple[int, ...], function: str, total: int, carried: int, older: int
 ) -> None:
-    lengths, total = SegmentLengths(*sizes), 15
-    x = torch.randn(total, 8, dtype=torch.float64)
-    before = compressed_keys(x, lengths, function)
-    *_, spans = compressed_spans(lengths, total)
+    lengths = SegmentLengths(*sizes)
+    carried = min(carried, lengths.memory)
+    x = torch.randn(older + carried + total, 8, dtype=torch.float64)
+    before = compressed_keys(x, lengths, function, carried, older)
+    *_, spans = compressed_spans(lengths, total, carried, older)
     assert len(spans) == len(before)
-    for position in range(total):
+    for position in range(-carried, total):
         other = x.clone()
-        other[position] += 1.0
-        changed = (compressed_keys(other, lengths, function) != before).any(dim=1).tolist()
-        assert changed == [first <= position < end for first, end in spans]
+        other[older + carried + position] += 1.0
+        keys = compressed_keys(other, lengths, function, carried, older)
+        changed = (keys != before).any(dim=1).tolist()
+        assert changed == [span is not None and span[0] <= position < span[1] for span in spans]
 
 
 @pytest.mark.parametrize("sizes", [(4, 4, 3, 2), (3, 6, 4, 3)])
