@@ -15,7 +15,7 @@ namespace memtx {
 namespace {
 
 [[maybe_unused]] constexpr Kernels table(const char* name) {
-  return {name,          LANES,       INPUT_SHIFT,  row_bytes,  round_rows, int_product,
+  return {name,          PANEL,       INPUT_SHIFT,  row_bytes,  round_rows, int_product,
           float_product, layer_norm,  dot_shared,   mix_shared, dot_slots,  mix_slots,
           softmax,       log_sum_exp, find_greater, scaled_sum};
 }

@@ -13,12 +13,12 @@
 
 namespace memtx {
 
-// A linear map's weight, packed for one level: panels of 2 * lanes outputs, see docs/engine.md.
+// A linear map's weight, packed for one level: in panels of P outputs, see docs/engine.md.
 struct Packed {
   int inputs, outputs;
   int depth;               // inputs of an int8 panel: I rounded up to a multiple of 4
-  const int8_t* ints;      // panels (depth / 4, 2 * lanes, 4), or null for a weight in float32
-  const float* floats;     // panels (I, 2 * lanes), or null
+  const int8_t* ints;      // panels (depth / 4, P, 4), or null for a weight in float32
+  const float* floats;     // panels (I, P), or null
   const float* scales;     // of the outputs, int8 only; this and the next padded to whole panels
   const int32_t* offsets;  // what the shift of the inputs adds to each output, int8 only
   const float* bias;
@@ -53,7 +53,7 @@ struct SharedKeys {
 
 struct Kernels {
   const char* name;
-  int lanes;        // floats of a vector
+  int panel;        // P: outputs of a panel, a multiple of a vector's floats
   int input_shift;  // added to each integer input
   size_t (*row_bytes)(int inputs);
   void (*round_rows)(const float* x, int rows, int inputs, const IntRows& out);

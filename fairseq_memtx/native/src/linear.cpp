@@ -44,7 +44,7 @@ Linear::Linear(const Kernels& kernels, const WeightRows& rows, const std::vector
 void Linear::pack(const Kernels& kernels, const WeightRows& rows, const int32_t* chosen) {
   packed_.inputs = rows.inputs;
   packed_.depth = (rows.inputs + 3) / 4 * 4;
-  const int panel = 2 * kernels.lanes, outputs = packed_.outputs;
+  const int panel = kernels.panel, outputs = packed_.outputs;
   const int padded = (outputs + panel - 1) / panel * panel;
   bias_.fit(padded);
   for (int o = 0; o < padded; o++)
@@ -57,7 +57,7 @@ void Linear::pack(const Kernels& kernels, const WeightRows& rows, const int32_t*
 }
 
 void Linear::pack_ints(const Kernels& kernels, const WeightRows& rows, const int32_t* chosen) {
-  const int panel = 2 * kernels.lanes, depth = packed_.depth, outputs = packed_.outputs;
+  const int panel = kernels.panel, depth = packed_.depth, outputs = packed_.outputs;
   const int padded = (outputs + panel - 1) / panel * panel, whole = rows.inputs / 4;
   int8_t* to = ints_.fit(times(padded, depth));
   scales_.fit(padded);

@@ -1,9 +1,9 @@
 // Products of a few rows with a packed weight, at one level.
 //
-// A tile is R rows by one panel of 2 * LANES outputs; its sums stay in registers while the inputs
-// go by. R is a template parameter, so that all loops over it are unrolled: an accumulator whose
-// number is only known at run time would live in memory. Each output is summed in the order of the
-// inputs whatever R is, so that a row's result does not depend on the rows beside it.
+// A tile is R rows by one panel of VECTORS vectors of outputs; its sums stay in registers while the
+// inputs go by. R is a template parameter, so that all loops over it are unrolled: an accumulator
+// whose number is only known at run time would live in memory. Each output is summed in the order
+// of the inputs whatever R is, so that a row's result does not depend on the rows beside it.
 #pragma once
 
 #include "levels.h"
@@ -12,8 +12,14 @@
 namespace memtx {
 namespace {
 
-constexpr int PANEL = 2 * LANES;
-constexpr int MOST_ROWS = LANES == 16 ? 8 : 5;  // 2 R sums and a few more fill the registers
+// Their sums, VECTORS * MOST_ROWS, and a few more fill the registers. AVX2 takes its weights from
+// memory as it computes; few rows by many outputs need the fewest loads.
+#if defined(__AVX2__) && !defined(__AVX512VNNI__) && !defined(__AVXVNNI__)
+constexpr int VECTORS = 4, MOST_ROWS = 3;
+#else
+constexpr int VECTORS = 2, MOST_ROWS = LANES == 16 ? 8 : 5;
+#endif
+constexpr int PANEL = VECTORS * LANES;
 
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 constexpr int INPUT_SHIFT = 128;  // the instruction wants unsigned inputs
@@ -192,18 +198,18 @@ void float_tile(const Packed& w, const float* x, int panel, int first, const Fin
   const float* weight = w.floats + static_cast<size_t>(panel) * w.inputs * PANEL;
   const size_t stride = w.inputs;
   x += first * stride;
-  Floats sums[2][R] = {};
+  Floats sums[VECTORS][R] = {};
   for (int k = 0; k < w.inputs; k++, weight += PANEL) {
-    const Floats left = load(weight), right = load(weight + LANES);
     MEMTX_UNROLL
     for (int r = 0; r < R; r++) {
       const Floats v = spread(x[r * stride + k]);
-      sums[0][r] += v * left;
-      sums[1][r] += v * right;
+      MEMTX_UNROLL
+      for (int part = 0; part < VECTORS; part++) sums[part][r] += v * load(weight + part * LANES);
     }
   }
-  store_rows<R>(w, sums[0], panel * PANEL, first, f);
-  store_rows<R>(w, sums[1], panel * PANEL + LANES, first, f);
+  MEMTX_UNROLL
+  for (int part = 0; part < VECTORS; part++)
+    store_rows<R>(w, sums[part], panel * PANEL + part * LANES, first, f);
 }
 
 inline int32_t four_bytes(const void* p) {
@@ -215,7 +221,7 @@ inline int32_t four_bytes(const void* p) {
 // The sums (R, PANEL) of the products of integers; `bytes` is the first row.
 template <int R>
 void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth,
-              const int32_t* shifts, bool nonnegative, Ints (&out)[2][R]);
+              const int32_t* shifts, bool nonnegative, Ints (&out)[VECTORS][R]);
 
 #if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
 
@@ -232,7 +238,7 @@ void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int dep
 
 template <int R>
 void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth, const int32_t*,
-              bool, Ints (&out)[2][R]) {
+              bool, Ints (&out)[VECTORS][R]) {
   Ints sums[2][R] = {};
   for (int k = 0; k < depth; k += 4, weight += 4 * PANEL) {
     const Ints left = *reinterpret_cast<const LooseInts*>(weight);
@@ -257,43 +263,62 @@ void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int dep
 // pairs of these to 32. With sizes of up to 127 and weights of -128 to 127 no pair overflows. A
 // negative input flips its weights' bits, which makes -w - 1 of w: what that lacks, the sum of the
 // negative inputs' sizes, is the same for all outputs, and is the row's shift.
-inline Ints add_four_products(Ints sums, __m256i sizes, __m256i weights) {
-  const __m256i pairs = _mm256_maddubs_epi16(sizes, weights);
-  return sums + (Ints)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+// Written as assembly, so that the weights come from memory: in registers of their own, which the
+// compiler would give them, there would be too few for the sums.
+inline void add_products(Ints& sums, const int8_t* weight, __m256i sizes, __m256i ones) {
+  __m256i pairs;
+  asm("vpmaddubsw %2, %3, %1\n\t"
+      "vpmaddwd %4, %1, %1\n\t"
+      "vpaddd %1, %0, %0"
+      : "+x"(sums), "=&x"(pairs)
+      : "m"(*reinterpret_cast<const __m256i*>(weight)), "x"(sizes), "x"(ones));
+}
+
+inline void add_products(Ints& sums, const int8_t* weight, __m256i sizes, __m256i signs,
+                         __m256i ones) {
+  __m256i pairs;
+  asm("vpxor %2, %4, %1\n\t"
+      "vpmaddubsw %1, %3, %1\n\t"
+      "vpmaddwd %5, %1, %1\n\t"
+      "vpaddd %1, %0, %0"
+      : "+x"(sums), "=&x"(pairs)
+      : "m"(*reinterpret_cast<const __m256i*>(weight)), "x"(sizes), "x"(signs), "x"(ones));
 }
 
 template <int R, bool SIGNED>
 void signed_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth,
-                 Ints (&sums)[2][R]) {
+                 Ints (&sums)[VECTORS][R]) {
+  const __m256i ones = _mm256_set1_epi16(1);
   for (int k = 0; k < depth; k += 4, weight += 4 * PANEL) {
-    const __m256i left = _mm256_load_si256(reinterpret_cast<const __m256i*>(weight));
-    const __m256i right = _mm256_load_si256(reinterpret_cast<const __m256i*>(weight + 32));
     MEMTX_UNROLL
     for (int r = 0; r < R; r++) {
       const uint8_t* row = bytes + r * stride + k;
       const __m256i sizes = _mm256_set1_epi32(four_bytes(row));
-      const __m256i signs =
-          SIGNED ? _mm256_set1_epi32(four_bytes(row + depth)) : _mm256_setzero_si256();
-      const __m256i flipped_left = SIGNED ? _mm256_xor_si256(left, signs) : left;
-      const __m256i flipped_right = SIGNED ? _mm256_xor_si256(right, signs) : right;
-      sums[0][r] = add_four_products(sums[0][r], sizes, flipped_left);
-      sums[1][r] = add_four_products(sums[1][r], sizes, flipped_right);
+      const __m256i signs = _mm256_set1_epi32(four_bytes(row + (SIGNED ? depth : 0)));
+      MEMTX_UNROLL
+      for (int part = 0; part < VECTORS; part++) {
+        const int8_t* weights = weight + part * 4 * LANES;
+        if (SIGNED)
+          add_products(sums[part][r], weights, sizes, signs, ones);
+        else
+          add_products(sums[part][r], weights, sizes, ones);
+      }
     }
   }
 }
 
 template <int R>
 void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth,
-              const int32_t* shifts, bool nonnegative, Ints (&out)[2][R]) {
-  Ints sums[2][R] = {};
+              const int32_t* shifts, bool nonnegative, Ints (&out)[VECTORS][R]) {
+  Ints sums[VECTORS][R] = {};
   if (nonnegative)
     signed_sums<R, false>(weight, bytes, stride, depth, sums);
   else
     signed_sums<R, true>(weight, bytes, stride, depth, sums);
   MEMTX_UNROLL
   for (int r = 0; r < R; r++) {
-    out[0][r] = sums[0][r] + shifts[r];
-    out[1][r] = sums[1][r] + shifts[r];
+    MEMTX_UNROLL
+    for (int part = 0; part < VECTORS; part++) out[part][r] = sums[part][r] + shifts[r];
   }
 }
 
@@ -302,7 +327,7 @@ void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int dep
 // vdotq adds to each lane the products of four signed inputs with four signed weights.
 template <int R>
 void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth, const int32_t*,
-              bool, Ints (&out)[2][R]) {
+              bool, Ints (&out)[VECTORS][R]) {
   int32x4_t sums[2][R];
   MEMTX_UNROLL
   for (int r = 0; r < R; r++) sums[0][r] = sums[1][r] = vdupq_n_s32(0);
@@ -327,7 +352,7 @@ void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int dep
 
 template <int R>
 void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int depth, const int32_t*,
-              bool, Ints (&out)[2][R]) {
+              bool, Ints (&out)[VECTORS][R]) {
   int32_t sums[2][R][LANES] = {};
   for (int k = 0; k < depth; k += 4, weight += 4 * PANEL)
     for (int r = 0; r < R; r++) {
@@ -345,11 +370,12 @@ void int_sums(const int8_t* weight, const uint8_t* bytes, size_t stride, int dep
 
 template <int R>
 void int_tile(const Packed& w, const IntRows& x, int panel, int first, const Finish& f) {
-  Ints sums[2][R];
+  Ints sums[VECTORS][R];
   int_sums<R>(w.ints + static_cast<size_t>(panel) * w.depth * PANEL, x.bytes + first * x.stride,
               x.stride, w.depth, x.shifts + first, x.nonnegative, sums);
-  store_rows<R>(w, sums[0], x.scales, panel * PANEL, first, f);
-  store_rows<R>(w, sums[1], x.scales, panel * PANEL + LANES, first, f);
+  MEMTX_UNROLL
+  for (int part = 0; part < VECTORS; part++)
+    store_rows<R>(w, sums[part], x.scales, panel * PANEL + part * LANES, first, f);
 }
 
 // --- All rows and panels -------------------------------------------------------------------------
@@ -366,8 +392,8 @@ void int_tile(const Packed& w, const IntRows& x, int panel, int first, const Fin
         case 1: tile<1>(w, x, p, first, finish); break;                      \
         case 2: tile<2>(w, x, p, first, finish); break;                      \
         case 3: tile<3>(w, x, p, first, finish); break;                      \
-        case 4: tile<4>(w, x, p, first, finish); break;                      \
-        case 5: tile<5>(w, x, p, first, finish); break;                      \
+        case 4: tile<MOST_ROWS >= 5 ? 4 : 1>(w, x, p, first, finish); break; \
+        case 5: tile<MOST_ROWS >= 5 ? 5 : 1>(w, x, p, first, finish); break; \
         case 6: tile<MOST_ROWS == 8 ? 6 : 1>(w, x, p, first, finish); break; \
         case 7: tile<MOST_ROWS == 8 ? 7 : 1>(w, x, p, first, finish); break; \
         default: tile<MOST_ROWS>(w, x, p, first, finish); break;             \
