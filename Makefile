@@ -39,11 +39,13 @@ coverage: venv  ## all default tests, with the lines they do not reach; pages in
 	@$(TEST_THREADS) .venv/bin/python -m pytest -n 2 --cov --cov-report=term-missing:skip-covered \
 	    --cov-report=html $(ARGS)
 
-# The library that is tested is compiled with them, not Python, which leaks by design.
+# The library that is tested is compiled with them, not Python, which leaks by design. The runtime of
+# C++ must be there before Python loads it, or the first exception ends the process; what the
+# sanitizers say at the end of a process is lost if pytest holds its standard error.
 sanitize: venv  ## the native engine's tests with AddressSanitizer and UBSan (g++)
 	@$(TEST_THREADS) CXX="g++ -g -fsanitize=address,undefined -fno-sanitize-recover=undefined" \
-	    LD_PRELOAD="$$(g++ -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 \
-	    .venv/bin/python -m pytest tests/fairseq_memtx/native $(ARGS)
+	    LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 .venv/bin/python -m pytest --capture=sys tests/fairseq_memtx/native $(ARGS)
 
 docs: venv  ## the pages and a reference from the docstrings as a site in site/, links checked
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
