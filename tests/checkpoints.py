@@ -18,7 +18,7 @@ TINY = Experiment(
 )
 
 
-def write_checkpoint(data_bin: Path, path: Path, decoder: str, depth: int) -> Path:
+def write_checkpoint(data_bin: Path, path: Path, decoder: str, depth: int, flags: str = "") -> Path:
     """Build a model from the experiment's own command line and save it untrained."""
     from fairseq import options
     from fairseq.dataclass.utils import convert_namespace_to_omegaconf
@@ -26,7 +26,9 @@ def write_checkpoint(data_bin: Path, path: Path, decoder: str, depth: int) -> Pa
     import fairseq_memtx.plugin  # noqa: F401  (registers the decoder)
 
     line = commands.train_command(TINY, data_bin, path.parent, Run(decoder, depth, 1))
-    args = options.parse_args_and_arch(options.get_training_parser(), input_args=line[1:])
+    args = options.parse_args_and_arch(
+        options.get_training_parser(), input_args=[*line[1:], *flags.split()]
+    )
     config = convert_namespace_to_omegaconf(args)
     _save_untrained(config, path)
     return path

@@ -1,10 +1,12 @@
-
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const now = { sentence: 0, rank: 0, position: 0, layer: data.layers - 1, head: -1 };
   const SCALE = 1000;
+  const RIGHT_TO_LEFT =
+    /^\P{L}*[\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;
+  const NOTABLE = 0.01; // a difference of scores that is told
 
   // Texts become text nodes and nothing else. Signs that cannot be seen, or that turn what stands
   // around them, are named; those that join letters are left alone in running text.
@@ -23,7 +25,8 @@
 
   const percent = (share) => (100 * share).toFixed(1) + "\u00a0%";
   const spoken = (text) => piece(text).replaceAll("\u2581", "") || "space";
-  const language = (name) => (/^[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*$/.test(name || "") ? { lang: name.replaceAll("_", "-") } : {});
+  const language = (name) =>
+    /^[A-Za-z]{2,3}([-_][A-Za-z0-9]+)*$/.test(name || "") ? { lang: name.replaceAll("_", "-") } : {};
   const SOURCE = language(data.source_lang);
   const TARGET = language(data.target_lang);
 
@@ -40,6 +43,13 @@
       else if (part) written.append(part);
     }
     return written;
+  }
+
+  // Which way a strip runs, by its first letter: elements isolated from what surrounds them do not count
+  // for `dir="auto"`.
+  function direction(tokens) {
+    const letters = tokens.map((token) => token.text || "").join("");
+    return RIGHT_TO_LEFT.test(letters) ? "rtl" : "ltr";
   }
 
   function heated(element, share) {
@@ -64,29 +74,52 @@
   function ofHeads(rows) {
     if (now.head >= 0) return rows[now.head];
     const sum = new Array(rows[0].length).fill(0);
-    for (const row of rows) row.forEach((value, place) => { sum[place] += value; });
+    for (const row of rows)
+      row.forEach((value, place) => {
+        sum[place] += value;
+      });
     return sum.map((value) => value / rows.length);
   }
 
-  const NOTE = "Each place is named after the subword that was read there, the one before that which was written there.";
+  const NOTE =
+    "Each place is named after the subword that was read there, the one before that which was written there.";
 
   // The groups of what was attended to at the chosen position: title, tokens, shares.
   function groups() {
     const layer = translation().layers[now.layer];
     const found = [];
     if (layer.source.length) {
-      found.push({ title: "Source (cross-attention)", short: "Source", lang: SOURCE, tokens: sourceTokens(),
-        shares: ofHeads(layer.source[now.position]) });
+      found.push({
+        title: "Source (cross-attention)",
+        short: "Source",
+        lang: SOURCE,
+        tokens: sourceTokens(),
+        shares: ofHeads(layer.source[now.position]),
+      });
     }
     const shares = ofHeads(layer.past[now.position]);
     const end = now.position + translation().carried + (data.past === "memory" ? 0 : 1);
     const read = readTokens();
     const tokens = read.slice(end - shares.length, end);
     if (data.past === "memory") {
-      found.push({ title: "Memory of all positions before", short: "Memory", lang: TARGET, tokens, shares, note: NOTE,
-        empty: "At the first position there is no memory yet." });
+      found.push({
+        title: "Memory of all positions before",
+        short: "Memory",
+        lang: TARGET,
+        tokens,
+        shares,
+        note: NOTE,
+        empty: "At the first position there is no memory yet.",
+      });
     } else if (data.past === "self") {
-      found.push({ title: "Translation so far (self-attention)", short: "Translation so far", lang: TARGET, tokens, shares, note: NOTE });
+      found.push({
+        title: "Translation so far (self-attention)",
+        short: "Translation so far",
+        lang: TARGET,
+        tokens,
+        shares,
+        note: NOTE,
+      });
     } else {
       found.push(...segmentGroups(layer, shares, read, tokens));
     }
@@ -99,16 +132,37 @@
     const spans = layer.spans[now.position].map((span) => {
       if (span === null) return { ...symbol("earlier"), before: true };
       const words = read.slice(carried + span[0], carried + span[1]);
-      return { text: words.map((token) => token.name || token.text).join(" "), before: words.every((token) => token.before) };
+      return {
+        text: words.map((token) => token.name || token.text).join(" "),
+        before: words.every((token) => token.before),
+      };
     });
     const found = [
-      { title: "Compressed memory", short: "Compressed memory", lang: TARGET, tokens: spans, shares: shares.slice(0, compressed),
-        empty: "Nothing is compressed yet." },
-      { title: "Memory", short: "Memory", lang: TARGET, tokens: tokens.slice(compressed, compressed + recent),
-        shares: shares.slice(compressed, compressed + recent), empty: "The memory is empty in the first segment." },
-      { title: "Segment", short: "Segment", lang: TARGET, tokens: tokens.slice(compressed + recent), shares: shares.slice(compressed + recent) },
+      {
+        title: "Compressed memory",
+        short: "Compressed memory",
+        lang: TARGET,
+        tokens: spans,
+        shares: shares.slice(0, compressed),
+        empty: "Nothing is compressed yet.",
+      },
+      {
+        title: "Memory",
+        short: "Memory",
+        lang: TARGET,
+        tokens: tokens.slice(compressed, compressed + recent),
+        shares: shares.slice(compressed, compressed + recent),
+        empty: "The memory is empty in the first segment.",
+      },
+      {
+        title: "Segment",
+        short: "Segment",
+        lang: TARGET,
+        tokens: tokens.slice(compressed + recent),
+        shares: shares.slice(compressed + recent),
+      },
     ];
-    const several = data.decoder === "compressive" ? found : found.slice(1);
+    const several = data.compressed ? found : found.slice(1);
     several[0].note = NOTE;
     return several;
   }
@@ -117,12 +171,25 @@
 
   function panel(group) {
     const several = data.past === "segments" && group.short !== "Source";
-    const title = make("h3", {}, group.title + (several && group.shares.length ? ", " + percent(total(group.shares)) + " of the attention to the past" : ""));
-    if (!group.shares.length) return make("div", {}, title, make("p", { class: "quiet" }, group.empty || "Nothing."));
-    const list = make("ol", { class: "strip", "aria-label": group.title, dir: "auto" });
+    const title = make(
+      "h3",
+      {},
+      group.title +
+        (several && group.shares.length
+          ? ", " + percent(total(group.shares)) + " of the attention to the past"
+          : ""),
+    );
+    if (!group.shares.length)
+      return make("div", {}, title, make("p", { class: "quiet" }, group.empty || "Nothing."));
+    const list = make("ol", { class: "strip", "aria-label": group.title, dir: direction(group.tokens) });
     group.tokens.forEach((token, place) => {
       const share = group.shares[place] / SCALE;
-      const chip = make("li", { class: token.before ? "chip before" : "chip" }, shown(token, group.lang), make("span", { class: "number" }, percent(share)));
+      const chip = make(
+        "li",
+        { class: token.before ? "chip before" : "chip" },
+        shown(token, group.lang),
+        make("span", { class: "number" }, percent(share)),
+      );
       if (token.before) chip.append(make("span", { class: "unseen" }, ", in a sentence before"));
       list.append(heated(chip, share));
     });
@@ -135,10 +202,32 @@
     const tokens = targetTokens();
     const chance = Math.exp(translation().scores[now.position]);
     const heads = now.head < 0 ? "mean of the heads" : "head " + (now.head + 1);
-    const told = ["Position " + (now.position + 1) + " of " + tokens.length + ": " + said(tokens[now.position]) + ", probability " + percent(chance) + "."];
+    const told = [
+      "Position " +
+        (now.position + 1) +
+        " of " +
+        tokens.length +
+        ": " +
+        said(tokens[now.position]) +
+        ", probability " +
+        percent(chance) +
+        ".",
+    ];
     for (const group of found) {
-      const best = group.shares.map((share, place) => [share, place]).sort((a, b) => b[0] - a[0]).slice(0, 3).filter((pair) => pair[0] > 0);
-      if (best.length) told.push(group.short + ": " + best.map(([share, place]) => said(group.tokens[place]) + " " + percent(share / SCALE)).join(", ") + ".");
+      const best = group.shares
+        .map((share, place) => [share, place])
+        .sort((a, b) => b[0] - a[0])
+        .slice(0, 3)
+        .filter((pair) => pair[0] > 0);
+      if (best.length)
+        told.push(
+          group.short +
+            ": " +
+            best
+              .map(([share, place]) => said(group.tokens[place]) + " " + percent(share / SCALE))
+              .join(", ") +
+            ".",
+        );
     }
     told.push("Layer " + (now.layer + 1) + ", " + heads + ".");
     return told.join(" ");
@@ -164,26 +253,48 @@
   function showTranslation() {
     const tokens = targetTokens();
     now.position = Math.min(now.position, tokens.length - 1);
-    byId("subwords").setAttribute("dir", "auto");
-    byId("subwords").replaceChildren(...tokens.map((token, place) => {
-      const chance = Math.exp(translation().scores[place]);
-      const button = make("button", { type: "button", class: "chip", role: "radio" }, shown(token, TARGET), make("span", { class: "number" }, percent(chance)));
-      button.addEventListener("click", () => choosePosition(place, true));
-      return heated(button, chance);
-    }));
+    byId("subwords").setAttribute("dir", direction(tokens));
+    const gap = translation().gap;
+    byId("gap").hidden = gap < NOTABLE;
+    byId("gap").textContent =
+      "The attention was recorded as the model wrote this translation once more. That pass rounds" +
+      " otherwise than the search: its subwords' scores (natural logarithms) differ by up to " +
+      gap.toFixed(3) +
+      ".";
+    byId("subwords").replaceChildren(
+      ...tokens.map((token, place) => {
+        const chance = Math.exp(translation().scores[place]);
+        const button = make(
+          "button",
+          { type: "button", class: "chip", role: "radio" },
+          shown(token, TARGET),
+          make("span", { class: "number" }, percent(chance)),
+        );
+        button.addEventListener("click", () => choosePosition(place, true));
+        return heated(button, chance);
+      }),
+    );
     showPosition();
   }
 
   function showSentence() {
-    const source = make("bdi", SOURCE, running(sentence().text));
-    byId("source").replaceChildren(source);
-    byId("nbest").replaceChildren(...sentence().translations.map((one, rank) => {
-      const input = make("input", { type: "radio", name: "rank", value: String(rank) });
-      input.checked = rank === now.rank;
-      input.addEventListener("change", () => { now.rank = rank; showTranslation(); });
-      const score = make("span", { class: "number", title: "log-probability over the length" }, one.score.toFixed(3));
-      return make("label", { class: "option" }, input, score, make("bdi", TARGET, running(one.text)));
-    }));
+    byId("source").textContent = running(sentence().text);
+    byId("nbest").replaceChildren(
+      ...sentence().translations.map((one, rank) => {
+        const input = make("input", { type: "radio", name: "rank", value: String(rank) });
+        input.checked = rank === now.rank;
+        input.addEventListener("change", () => {
+          now.rank = rank;
+          showTranslation();
+        });
+        const score = make(
+          "span",
+          { class: "number", title: "log-probability over the length" },
+          one.score.toFixed(3),
+        );
+        return make("label", { class: "option" }, input, score, make("bdi", TARGET, running(one.text)));
+      }),
+    );
     showTranslation();
   }
 
@@ -212,22 +323,62 @@
   }
 
   function begin() {
+    for (const [name, value] of Object.entries(SOURCE)) byId("source").setAttribute(name, value);
     const layers = data.layers === 1 ? "1 decoder layer" : data.layers + " decoder layers";
-    byId("about").textContent = [piece(data.model), data.decoder + " decoder", layers].filter(Boolean).join(" · ");
+    byId("about").textContent = [piece(data.model), data.decoder + " decoder", layers]
+      .filter(Boolean)
+      .join(" · ");
     const heads = data.sentences[0].translations[0].layers[0].past[0].length;
     const numbers = (count) => [...Array(count).keys()];
-    fill(byId("layer"), numbers(data.layers).map((n) => [n, String(n + 1)]), now.layer, (n) => { now.layer = n; showPosition(); });
-    fill(byId("head"), [[-1, "mean of " + heads], ...numbers(heads).map((n) => [n, String(n + 1)])], now.head, (n) => { now.head = n; showPosition(); });
+    fill(
+      byId("layer"),
+      numbers(data.layers).map((n) => [n, String(n + 1)]),
+      now.layer,
+      (n) => {
+        now.layer = n;
+        showPosition();
+      },
+    );
+    fill(
+      byId("head"),
+      [[-1, "mean of " + heads], ...numbers(heads).map((n) => [n, String(n + 1)])],
+      now.head,
+      (n) => {
+        now.head = n;
+        showPosition();
+      },
+    );
     byId("which").hidden = data.sentences.length === 1;
-    fill(byId("sentence"), data.sentences.map((one, n) => [n, (one.document ? "document " + one.document + ", " : "") + (n + 1) + ": " + running(one.text).slice(0, 60)]), 0, (n) => {
-      Object.assign(now, { sentence: n, rank: 0, position: 0 });
-      showSentence();
-    });
+    fill(
+      byId("sentence"),
+      data.sentences.map((one, n) => [
+        n,
+        (one.document ? "document " + one.document + ", " : "") +
+          (n + 1) +
+          ": " +
+          running(one.text).slice(0, 60),
+      ]),
+      0,
+      (n) => {
+        Object.assign(now, { sentence: n, rank: 0, position: 0 });
+        showSentence();
+      },
+    );
     byId("mixture").hidden = !data.mixture;
-    byId("shares").replaceChildren(...(data.mixture || []).map((share, n) => {
-      const name = n === 0 ? "embedding" : "layer " + n;
-      return heated(make("li", { class: "chip" }, make("span", { class: "piece" }, name), make("span", { class: "number" }, percent(share))), share);
-    }));
+    byId("shares").replaceChildren(
+      ...(data.mixture || []).map((share, n) => {
+        const name = n === 0 ? "embedding" : "layer " + n;
+        return heated(
+          make(
+            "li",
+            { class: "chip" },
+            make("span", { class: "piece" }, name),
+            make("span", { class: "number" }, percent(share)),
+          ),
+          share,
+        );
+      }),
+    );
     showSentence();
   }
 

@@ -141,6 +141,10 @@ def about(translator: Translator, name: str) -> dict[str, Any]:
         "model": name,
         "decoder": getattr(decoder, "memtx_name", "transformer"),
         "past": past_of(decoder),
+        "compressed": any(
+            getattr(layer.self_attn, "compression", None) is not None
+            for layer in decoder.layers._modules.values()
+        ),
         "layers": len(decoder.layers._modules),
         "source_lang": cfg.source_lang,
         "target_lang": cfg.target_lang,
@@ -178,7 +182,9 @@ def sentence_of(
         made = forced(translator.models[0], source, tokens, before.memory)
         for layer in made.layers:
             budget.take([*layer.source, *layer.past])
-        told.append({**translation_of(one), **reads_of(translator, made, one.subwords, before)})
+        told.append(
+            {**translation_of(one, made), **reads_of(translator, made, one.subwords, before)}
+        )
     return {"text": line, "subwords": list(found[0].source_subwords), "translations": told}
 
 
@@ -189,9 +195,14 @@ def tokens_of(dictionary: Any, subwords: Sequence[str], translator: Translator) 
     return torch.tensor([*numbers, dictionary.eos()], device=device)
 
 
-def translation_of(one: Translation) -> dict[str, Any]:
-    """A hypothesis; its subwords' scores are natural logarithms, the end symbol's last."""
+def translation_of(one: Translation, made: ForcedPass) -> dict[str, Any]:
+    """A hypothesis; its subwords' scores are natural logarithms, the end symbol's last.
+
+    The gap is the largest difference to those of the pass in which its attention was heard.
+    """
+    both = zip(one.subword_scores, made.token_scores, strict=True)
     return {
+        "gap": round(max(abs(found - again) for found, again in both), 4),
         "text": one.text,
         "score": round(one.score, 4),
         "subwords": list(one.subwords),

@@ -37,6 +37,7 @@ def test_a_page_of_sentences(
         assert [one["text"] for one in sentence["translations"]] == [x.text for x in translations]
         for shown, one in zip(sentence["translations"], translations, strict=True):
             assert shown["scores"] == pytest.approx(one.subword_scores, abs=1e-4)
+            assert 0 <= shown["gap"] < 1e-3
             for layer in shown["layers"]:
                 size = len(one.source_subwords) + 1
                 assert {len(row) for step in layer["source"] for row in step} == {size}

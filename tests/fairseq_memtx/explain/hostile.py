@@ -40,7 +40,7 @@ def hostile_views(past: str = "memory") -> dict[str, Any]:
 
     translations = [
         {
-            "text": text, "score": -0.5, "subwords": words, "scores": [-0.5] * size,
+            "text": text, "score": -0.5, "gap": 0.25, "subwords": words, "scores": [-0.5] * size,
             "carried": 2, "read": [None, words[0], None, *words], "layers": [layer(), layer()],
         }
         for text in HOSTILE[:3]
@@ -49,7 +49,8 @@ def hostile_views(past: str = "memory") -> dict[str, Any]:
         {"text": text, "subwords": words, "translations": translations} for text in HOSTILE
     ]
     return {
-        "model": HOSTILE[0], "decoder": "compressive" if past == "segments" else HOSTILE[1],
-        "past": past, "layers": 2, "source_lang": '"><script>', "target_lang": "ar",
+        "model": HOSTILE[0], "decoder": HOSTILE[1],
+        "past": past, "compressed": past == "segments", "layers": 2,
+        "source_lang": '"><script>', "target_lang": "ar",
         "mixture": [0.5, 0.25, 0.25] if past == "memory" else None, "sentences": sentences,
     }  # fmt: skip

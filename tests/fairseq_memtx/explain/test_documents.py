@@ -1,5 +1,7 @@
 """Views of documents: the translations with memory, and what each sentence goes on from."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +21,38 @@ DOCUMENTS = [
 SEARCH = SearchSettings(beam=3, nbest=2, max_len_a=0, max_len_b=10)
 
 
+FLAGS = {
+    "transformer-xl": "",
+    "compressive": "--memtx-segment-len 4 --memtx-mem-len 4 --memtx-cmem-len 3"
+    " --memtx-compression-rate 2",
+    "feedback": "--memtx-relative-positions 9 --memtx-memory-span 8"
+    " --no-token-positional-embeddings",
+}
+Models = Callable[[str], Translator]
+
+
 @pytest.fixture(scope="module")
-def translator(prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Translator:
+def model(prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Models:
     folder = tmp_path_factory.mktemp("documents")
-    plain = write_checkpoint(prepared_sample / "bin", folder / "plain.pt", "transformer-xl", 2)
-    model = write_scattered(plain, folder / "model.pt")
-    return Translator.from_pretrained(model, search=SEARCH)
+
+    @cache
+    def make(decoder: str) -> Translator:
+        path = folder / f"{decoder}.pt"
+        write_checkpoint(prepared_sample / "bin", path, decoder, 2, FLAGS[decoder])
+        return Translator.from_pretrained(write_scattered(path, path), search=SEARCH)
+
+    return make
 
 
-@pytest.mark.parametrize("context", [-1, 1, 0])
+@pytest.mark.parametrize(
+    "decoder, context",
+    [("transformer-xl", -1), ("transformer-xl", 1), ("transformer-xl", 0), ("compressive", -1),
+     ("feedback", 2)],
+)  # fmt: skip
 def test_sentences_go_on_from_those_before(
-    context: int, translator: Translator, monkeypatch: pytest.MonkeyPatch
+    decoder: str, context: int, model: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    translator = model(decoder)
     passes: list[ForcedPass] = []
 
     def kept(*args: Any) -> ForcedPass:
@@ -60,14 +82,18 @@ def test_sentences_go_on_from_those_before(
             assert one["read"][carried:] == [None, *one["subwords"]]
             for layer in one["layers"]:
                 widths = [len(step[0]) for step in layer["past"]]
-                assert (widths[0] > 1) == bool(before)
-                assert all(width <= carried + t + 1 for t, width in enumerate(widths))
+                own = 0 if decoder == "feedback" else 1
+                assert (widths[0] > own) == bool(before)
+                if decoder != "compressive":  # whose entries stand for several words
+                    assert all(width <= carried + t + own for t, width in enumerate(widths))
         read.append([None, *sentence["translations"][0]["subwords"]])
     assert (told[1]["translations"][0]["carried"] > 0) == (context != 0)
 
 
-def test_the_memory_matters(translator: Translator) -> None:
+@pytest.mark.parametrize("decoder", FLAGS)
+def test_the_memory_matters(decoder: str, model: Models) -> None:
     """Or the test above could not tell a pass with it from one without."""
+    translator = model(decoder)
     alone = views.explained(translator, DOCUMENTS[0])["sentences"]
     together = explained_documents(translator, DOCUMENTS[:1])["sentences"]
     scores = [[one["translations"][0]["scores"] for one in told] for told in (alone, together)]

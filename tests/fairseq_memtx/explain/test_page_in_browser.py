@@ -148,12 +148,31 @@ def test_hostile_texts_are_shown_as_they_are(opened: Open, past: str) -> None:
     assert page.evaluate("window.broken") is None
     assert page.locator("main script, main img, main svg").count() == 0
     assert NAMED in page.locator("#subwords").inner_text()
+    assert "differ by up to 0.250." in page.locator("#gap").inner_text()
     page.locator("#subwords button").first.click()
     before = page.locator("#panels .before")
     assert before.count() == (2 if past == "memory" else 0)
     if past == "memory":
         assert HOSTILE[0] in before.nth(1).inner_text()
         assert "Dashed: in the sentences before." in page.locator("#panels").inner_text()
+
+
+def test_a_language_from_right_to_left(opened: Open) -> None:
+    """Its subwords run that way, and the arrow that points to the next one goes there."""
+    views = hostile_views()
+    words = ["\u2581\u0631\u062c\u0644", "\u2581\u064a\u0631\u0643\u0628", "\u2581Mia"]
+    one = views["sentences"][0]["translations"][0]
+    views["sentences"][0]["translations"][0] = {
+        **one, "subwords": words, "scores": [-0.1] * 4, "read": [None, *words]
+    }  # fmt: skip
+    page = opened({**views, "mixture": None})
+    assert page.locator("#mixture").is_hidden()
+    first, second = (page.locator("#subwords button").nth(n).bounding_box() for n in (0, 1))
+    assert first["x"] > second["x"]
+    page.locator("#subwords button").first.click()
+    for key, place in (("ArrowLeft", 2), ("ArrowLeft", 3), ("ArrowRight", 2), ("ArrowDown", 3)):
+        page.keyboard.press(key)
+        assert page.get_by_role("status").inner_text().startswith(f"Position {place} of 4")
 
 
 def luminance(colour: str) -> float:
@@ -173,6 +192,7 @@ def test_it_is_readable(opened: Open, views: dict[str, Any], scheme: str, width:
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     background = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert (background > 0.5) == (scheme == "light")
+    assert page.locator("#gap").is_hidden()
     page.locator("#subwords button").nth(2).click()
     for chip in ("#subwords .chip", "#panels .chip"):
         for share in (0.0, 0.5, 1.0):
