@@ -237,11 +237,37 @@
     const found = groups();
     byId("panels").replaceChildren(...found.map(panel));
     byId("chosen").textContent = summary(found);
+    showMixture();
     [...byId("subwords").children].forEach((button, place) => {
       const chosen = place === now.position;
       button.setAttribute("aria-checked", String(chosen));
       button.tabIndex = chosen ? 0 : -1;
     });
+  }
+
+  // Which states the memory of the chosen position is made of, a strip for each of its channels.
+  function showMixture() {
+    const all = translation().mixtures;
+    byId("mixture").hidden = !all.length;
+    if (!all.length) return;
+    const channels = all[Math.min(now.position, all.length - 1)];
+    const told = data.routed
+      ? "What the memory is made of that this position leaves to those after it."
+      : "What each memory is made of, the same at all positions.";
+    const several = " Layer l reads channel l, counted anew after the last channel.";
+    byId("mixed").textContent = told + (channels.length > 1 ? several : "");
+    byId("shares").replaceChildren(
+      ...channels.map((shares, number) => {
+        const title = channels.length > 1 ? [make("h3", {}, "Channel " + (number + 1))] : [];
+        const list = make("ol", { class: "strip" });
+        shares.forEach((value, n) => {
+          const name = make("span", { class: "piece" }, n === 0 ? "embedding" : "layer " + n);
+          const share = make("span", { class: "number" }, percent(value / SCALE));
+          list.append(heated(make("li", { class: "chip" }, name, share), value / SCALE));
+        });
+        return make("div", {}, ...title, list);
+      }),
+    );
   }
 
   function choosePosition(place, focus) {
@@ -363,21 +389,6 @@
         Object.assign(now, { sentence: n, rank: 0, position: 0 });
         showSentence();
       },
-    );
-    byId("mixture").hidden = !data.mixture;
-    byId("shares").replaceChildren(
-      ...(data.mixture || []).map((share, n) => {
-        const name = n === 0 ? "embedding" : "layer " + n;
-        return heated(
-          make(
-            "li",
-            { class: "chip" },
-            make("span", { class: "piece" }, name),
-            make("span", { class: "number" }, percent(share)),
-          ),
-          share,
-        );
-      }),
     );
     showSentence();
   }

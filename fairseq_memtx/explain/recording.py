@@ -6,7 +6,7 @@ attention to the source return their probabilities, which torch's hooks hear. No
 otherwise.
 
 Size legend: N rows, T target positions (subwords and the end symbol), S source positions, H heads,
-t entries of the past, L layers.
+t entries of the past, L layers, K channels of a memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,8 +19,10 @@ from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
 
 from ..ground.errors import UserError
+from ..models.feedback import FeedbackDecoder
 from ..modules.cross_attention import CrossAttention
 from ..modules.layer import MemoryAttention
+from ..modules.mixture import LayerMixture
 from ..modules.segment_attention import InView, SegmentAttention
 
 Hear = Callable[[Tensor], None]
@@ -53,10 +55,13 @@ class ForcedPass:
     Attributes:
         token_scores: T natural logarithms of the subwords' and the end symbol's probabilities.
         layers: L of them, whose tensors have one row.
+        mixtures: T of `(K, states)`, of which states the memory of a position was mixed; none for
+            a decoder that mixes no layers.
     """
 
     token_scores: list[float]
     layers: list[LayerReads]
+    mixtures: list[Tensor]
 
 
 @torch.inference_mode()
@@ -76,7 +81,11 @@ def forced(model: Any, source: Tensor, tokens: Tensor, memory: Any = None) -> Fo
     begins_with = {} if memory is None else {"memory": memory}
     state: dict[str, Any] = {}
     scores: list[float] = []
-    with listening(model.decoder) as layers, one_beam(model.decoder):
+    with (
+        listening(model.decoder) as layers,
+        hearing_mixtures(model.decoder) as mixtures,
+        one_beam(model.decoder),
+    ):
         lengths = source.new_tensor([source.numel()])
         encoder_out = model.encoder(source[None], src_lengths=lengths)
         for number, token in enumerate(tokens.tolist(), 1):
@@ -88,7 +97,7 @@ def forced(model: Any, source: Tensor, tokens: Tensor, memory: Any = None) -> Fo
                 (logits[:, -1:], extra), log_probs=True, sample=None
             )
             scores.append(float(log_probs[0, -1, token]))
-    return ForcedPass(scores, layers)
+    return ForcedPass(scores, layers, mixtures)
 
 
 @contextmanager
@@ -146,6 +155,23 @@ def _listen_to_fairseqs(attention: nn.Module, hear: Hear, stack: ExitStack) -> N
     )
     for handle in handles:
         stack.callback(handle.remove)
+
+
+@contextmanager
+def hearing_mixtures(decoder: Any) -> Iterator[list[Tensor]]:
+    """Hear of which states a Feedback decoder mixes the memory of each position `(K, states)`."""
+    found: list[Tensor] = []
+
+    def hear(mixture: nn.Module, args: tuple[Any, ...]) -> None:
+        (states,) = args
+        assert isinstance(mixture, LayerMixture)
+        found.append(mixture.mean_shares([x[None] for x in states], None))
+
+    with ExitStack() as stack:
+        if isinstance(decoder, FeedbackDecoder):
+            handle = decoder.memory.mixture.register_forward_pre_hook(hear)
+            stack.callback(handle.remove)
+        yield found
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from ..ground.errors import UserError
 from ..models.feedback import FeedbackDecoder
 from ..models.memory_decoder import MemoryDecoder
 from ..models.segment_decoder import SegmentDecoder
+from ..modules.mixture import MIXTURES, ROUTED
 from ..modules.segment_memory import LayerMemory
 from ..translation.results import Translation
 from ..translator import Translator
@@ -134,9 +135,6 @@ def about(translator: Translator, name: str) -> dict[str, Any]:
     """What is told of the model."""
     (model,) = translator.models
     decoder, cfg = model.decoder, translator.task.cfg
-    shares = None
-    if isinstance(decoder, FeedbackDecoder):
-        shares = decoder.memory.mixture.probs().detach().tolist()
     return {
         "model": name,
         "decoder": getattr(decoder, "memtx_name", "transformer"),
@@ -148,8 +146,15 @@ def about(translator: Translator, name: str) -> dict[str, Any]:
         "layers": len(decoder.layers._modules),
         "source_lang": cfg.source_lang,
         "target_lang": cfg.target_lang,
-        "mixture": shares and [round(share, 4) for share in shares],
+        "routed": is_routed(decoder),
     }
+
+
+def is_routed(decoder: Any) -> bool:
+    """Whether each position's memory is mixed of the layers' states in a way of its own."""
+    if not isinstance(decoder, FeedbackDecoder):
+        return False
+    return decoder.memory.mixture.kind in MIXTURES.tagged(ROUTED)
 
 
 def past_of(decoder: Any) -> str:
@@ -234,7 +239,13 @@ def reads_of(
         told.append(one)
     widest = max(row.size(-1) for reads in made.layers for row in reads.past)
     carried = list(before.read[max(0, len(before.read) - widest) :])
-    return {"carried": len(carried), "read": [*carried, None, *subwords], "layers": told}
+    mixtures = made.mixtures if is_routed(model.decoder) else made.mixtures[:1]
+    return {
+        "carried": len(carried),
+        "read": [*carried, None, *subwords],
+        "layers": told,
+        "mixtures": [parts(shares) for shares in mixtures],
+    }
 
 
 def spans_of(

@@ -42,6 +42,7 @@ def hostile_views(past: str = "memory") -> dict[str, Any]:
         {
             "text": text, "score": -0.5, "gap": 0.25, "subwords": words, "scores": [-0.5] * size,
             "carried": 2, "read": [None, words[0], None, *words], "layers": [layer(), layer()],
+            "mixtures": [[[500, 250, 250]]] if past == "memory" else [],
         }
         for text in HOSTILE[:3]
     ]  # fmt: skip
@@ -52,5 +53,5 @@ def hostile_views(past: str = "memory") -> dict[str, Any]:
         "model": HOSTILE[0], "decoder": HOSTILE[1],
         "past": past, "compressed": past == "segments", "layers": 2,
         "source_lang": '"><script>', "target_lang": "ar",
-        "mixture": [0.5, 0.25, 0.25] if past == "memory" else None, "sentences": sentences,
+        "routed": False, "sentences": sentences,
     }  # fmt: skip

@@ -110,6 +110,22 @@ def test_what_is_chosen_is_shown(opened: Open, views: dict[str, Any]) -> None:
     assert page.locator("#source").inner_text() == views["sentences"][1]["text"]
 
 
+def test_the_mixture_of_each_position_and_channel(opened: Open) -> None:
+    views = {**hostile_views(), "routed": True}
+    one = views["sentences"][0]["translations"][0]
+    own = [[[1000 - 100 * t, 100 * t, 0], [0, 1000, 0]] for t in range(9)]
+    views["sentences"][0]["translations"][0] = {**one, "mixtures": own}
+    page = opened(views)
+    for position in (0, 3):
+        page.locator("#subwords button").nth(position).click()
+        texts = page.locator("#shares .chip").all_inner_texts()
+        assert numbers(texts) == [100 - 10 * position, 10 * position, 0, 0, 100, 0]
+        assert [text.split("\n")[0] for text in texts[:2]] == ["embedding", "layer 1"]
+    assert "Channel 2" in page.locator("#shares").inner_text()
+    page.locator("#nbest input").nth(1).check()
+    assert numbers(page.locator("#shares .chip").all_inner_texts()) == [50, 25, 25]
+
+
 def test_the_keyboard_moves_and_the_choice_is_spoken(opened: Open, views: dict[str, Any]) -> None:
     page = opened(views)
     count = len(views["sentences"][0]["translations"][0]["scores"])
@@ -148,6 +164,7 @@ def test_hostile_texts_are_shown_as_they_are(opened: Open, past: str) -> None:
     assert page.evaluate("window.broken") is None
     assert page.locator("main script, main img, main svg").count() == 0
     assert NAMED in page.locator("#subwords").inner_text()
+    assert page.locator("#mixture").is_visible() == (past == "memory")
     assert "differ by up to 0.250." in page.locator("#gap").inner_text()
     page.locator("#subwords button").first.click()
     before = page.locator("#panels .before")
@@ -165,8 +182,7 @@ def test_a_language_from_right_to_left(opened: Open) -> None:
     views["sentences"][0]["translations"][0] = {
         **one, "subwords": words, "scores": [-0.1] * 4, "read": [None, *words]
     }  # fmt: skip
-    page = opened({**views, "mixture": None})
-    assert page.locator("#mixture").is_hidden()
+    page = opened(views)
     first, second = (page.locator("#subwords button").nth(n).bounding_box() for n in (0, 1))
     assert first["x"] > second["x"]
     page.locator("#subwords button").first.click()

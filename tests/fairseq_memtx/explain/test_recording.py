@@ -29,6 +29,7 @@ FEEDBACK: dict[str, dict[str, Any]] = {
         "memtx_memory_span": 3,
     },
     "relative positions": {"memtx_relative_positions": 2},
+    "two routed channels": {"memtx_memory_mixture": "routed", "memtx_memory_channels": 2},
 }
 TRANSFORMER = {"model": "transformer", "arch": "transformer"}
 MODELS = ("feedback", "transformer", *SEGMENT_CASES)
@@ -73,8 +74,14 @@ def test_feedback_reads_what_the_equations_say(case: str) -> None:
         dict(decoder.named_parameters()), 2, 2,
         pre_norm=decoder.cfg.decoder.normalize_before,
         shared_kv=options.memory_kv == "shared", span=options.memory_span,
+        routed=options.memory_mixture == "routed", channels=options.memory_channels,
     )  # fmt: skip
-    _, cross = naive.run(decoder.embed(inputs), encoder_out)
+    states, cross = naive.run(decoder.embed(inputs), encoder_out)
+    assert len(made.mixtures) == LENGTH
+    for t, mixtures in enumerate(made.mixtures):
+        wanted = [naive.mixture(k, list(states[:, t, 0])) for k in range(naive.channels)]
+        # The shares of a log are kept in float32 where they are routed.
+        torch.testing.assert_close(mixtures.double(), torch.stack(wanted), **FLOAT32)
     for number, layer in enumerate(made.layers):
         assert len(layer.past) == len(layer.source) == LENGTH
         assert_probabilities([*layer.past, *layer.source])
