@@ -113,10 +113,14 @@ def _held_back() -> Iterator[None]:
 def _start_worker(make_function: Callable[[], Callable[[Any], Any]]) -> None:
     global _function
     os.setpgrp()
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # forgets what came while the worker was starting
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # forgets one that came while the worker started
+    # A SIGTERM of that time is forgotten too, unless the pool sent it, since another worker died:
+    # it waits for this one's end.
+    came = signal.sigtimedwait([signal.SIGTERM], 0)
+    if came is not None and came.si_pid == os.getppid():
+        os._exit(1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # by which the pool itself ends a worker
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _function = make_function()
 

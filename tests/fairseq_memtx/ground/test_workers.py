@@ -1,4 +1,6 @@
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_memtx.ground import workers as pool
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.workers import IN_FLIGHT_PER_WORKER, ordered_map
 
@@ -66,6 +69,29 @@ def test_an_error_in_a_worker_arrives(workers: int) -> None:
 def test_the_death_of_a_worker_is_told(shares_memory: bool) -> None:
     with pytest.raises(UserError, match="killed"):
         list(ordered_map(partial(make_failing, "die"), range(20), 2, shares_memory))
+
+
+def start_when_told() -> None:
+    """Begin as a worker does, once a SIGTERM waits."""
+    while signal.SIGTERM not in signal.sigpending():
+        time.sleep(0.01)
+    pool._start_worker(partial(make_failing, ""))
+
+
+@pytest.mark.parametrize("by_the_pool", [True, False])
+def test_a_starting_worker_ends_for_its_pool_alone(by_the_pool: bool) -> None:
+    """The pool sends SIGTERM when another worker has died, and then waits; what signals the whole
+    group of processes is the parent's to answer.
+    """
+    with pool._held_back():
+        process = multiprocessing.get_context("spawn").Process(target=start_when_told)
+        process.start()
+    if by_the_pool:
+        process.terminate()
+    else:
+        subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
+    process.join(60)
+    assert process.exitcode == int(by_the_pool)
 
 
 @pytest.mark.parametrize("shares_memory", [False, True])
