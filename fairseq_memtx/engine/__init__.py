@@ -12,7 +12,8 @@ Where to look for what:
 - a layer's parts: `attention_sublayers` and `sublayers`, with their `attention_step`, `activation`
   and `norm`
 - the memory's parts: `mixture_run`, from the states to the channels' memories; `memory_reads`, its
-  keys and values as the layers see them; and `memory_gather`, the gradients that come back from there
+  keys and values as the layers see them, and `memory_gather`, the gradients that come back from
+  there
 - what all these write to: the buffers of a `tape`, and the sums of `gradients`; `gemm` has the
   products with weights
 - `gpu` is apart: `cuda-graphs`, the manual engine recorded on a GPU
