@@ -217,6 +217,14 @@ def test_the_length_schedule_and_the_mixture_are_shown(trained: Installed) -> No
 
 
 @pytest.mark.slow
+def test_a_page_explains_a_translation(trained: Installed) -> None:
+    trained.run("memtx explain run/checkpoint_last.pt one --out page.html")
+    page = (trained.folder / "page.html").read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "addEventListener" in page and "color-scheme" in page
+
+
+@pytest.mark.slow
 def test_a_model_in_eight_bits_is_smaller_and_translates(trained: Installed) -> None:
     trained.run("memtx quantize run/checkpoint_last.pt --out small.pt")
     small, whole = (trained.folder / x for x in ("small.pt", "run/checkpoint_last.pt"))

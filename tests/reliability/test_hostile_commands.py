@@ -12,7 +12,7 @@ from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq_cli import generate, interactive, train, validate
 
-from fairseq_memtx.commands import average, mixture, quantize, translate
+from fairseq_memtx.commands import average, explain, mixture, quantize, translate
 from fairseq_memtx.ground.errors import UserError
 from scripts.shared import measure
 from tests.reliability.hostile import HOSTILE, POISONED
@@ -67,6 +67,9 @@ COMMANDS: dict[str, Command] = {
     "mixture": lambda bad, data, out: mixture.main([str(bad)]),
     "translate": lambda bad, data, out: translate.main(
         [str(bad), "--data", str(data), "--input", str(data / "dict.en.txt")]
+    ),
+    "explain": lambda bad, data, out: explain.main(
+        [str(bad), "a dog .", "--data", str(data), "--out", str(out / "page.html")]
     ),
     "fairseq-generate": fairseq_generate,
     "fairseq-interactive": fairseq_interactive,

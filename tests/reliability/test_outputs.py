@@ -12,6 +12,7 @@ import pytest
 from fairseq_memtx.commands import (
     average,
     distil,
+    explain,
     mixture,
     quantize,
     schedule,
@@ -49,6 +50,11 @@ def commands(scattered: Path, data_bin: Path, text: Path) -> dict[str, Command]:
         ),
         "average": lambda out: (average.main, [model, model, "--out", str(out)], [scattered]),
         "quantize": lambda out: (quantize.main, [model, "--out", str(out)], [scattered]),
+        "explain": lambda out: (
+            explain.main,
+            [model, "--input", str(text), "--beam", "1", "--out", str(out)],
+            [text, scattered],
+        ),
         "shortlist": lambda out: (
             shortlist.main,
             [data, "--out", str(out), "--iterations", "1"],
@@ -62,7 +68,7 @@ def commands(scattered: Path, data_bin: Path, text: Path) -> dict[str, Command]:
     }
 
 
-NAMES = ("translate", "average", "quantize", "shortlist", "schedule")
+NAMES = ("translate", "explain", "average", "quantize", "shortlist", "schedule")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,7 +15,7 @@ import torch
 from fairseq.data import Dictionary
 
 from fairseq_memtx.checkpoints import fingerprints
-from fairseq_memtx.commands import distil, quantize, shortlist, translate
+from fairseq_memtx.commands import distil, explain, quantize, shortlist, translate
 from fairseq_memtx.ground.layout import SUBWORD_MODEL
 from fairseq_memtx.ground.text import load_subwords
 from tests.reliability.fairseq_commands import run
@@ -89,11 +89,13 @@ def ours(name: str, data: Path, model: Path, out: Path) -> list[str]:
     return {
         "translate": [str(model), "--data", str(data / "bin"), "--input", str(out / "text"),
                       "--beam", "1", "--output", str(out / "translated")],
+        "explain": [str(model), "--data", str(data / "bin"), "--input", str(out / "text"),
+                    "--beam", "1", "--out", str(out / "page.html")],
         "quantize": [str(model), "--data", str(data / "bin"), "--out", str(out / "small.pt")],
     }[name]  # fmt: skip
 
 
-MAINS = {"translate": translate.main, "quantize": quantize.main}
+MAINS = {"translate": translate.main, "explain": explain.main, "quantize": quantize.main}
 
 
 @pytest.mark.parametrize("name", MAINS)
