@@ -123,8 +123,17 @@ class Budget:
         Raises:
             UserError: where they are too many.
         """
-        self._left -= sum(tensor.numel() for tensor in tensors)
-        if self._left < 0:
+        count = sum(tensor.numel() for tensor in tensors)
+        self.refuse(count)
+        self._left -= count
+
+    def refuse(self, count: int) -> None:
+        """Refuse so many numbers more, before they are computed, where there is no room.
+
+        Raises:
+            UserError: for them.
+        """
+        if count > self._left:
             raise UserError(
                 f"the page would hold more than {MOST_NUMBERS:,} probabilities: give fewer or"
                 " shorter sentences, or a smaller `--nbest`"
@@ -140,14 +149,18 @@ def about(translator: Translator, name: str) -> dict[str, Any]:
         "decoder": getattr(decoder, "memtx_name", "transformer"),
         "past": past_of(decoder),
         "compressed": any(
-            getattr(layer.self_attn, "compression", None) is not None
-            for layer in decoder.layers._modules.values()
+            getattr(layer.self_attn, "compression", None) is not None for layer in layers_of(model)
         ),
-        "layers": len(decoder.layers._modules),
+        "layers": len(layers_of(model)),
         "source_lang": cfg.source_lang,
         "target_lang": cfg.target_lang,
         "routed": is_routed(decoder),
     }
+
+
+def layers_of(model: Any) -> list[Any]:
+    """The decoder's layers; iterating over them would draw what layer drop keeps."""
+    return list(model.decoder.layers._modules.values())
 
 
 def is_routed(decoder: Any) -> bool:
@@ -180,11 +193,14 @@ def sentence_of(
         budget: of the page.
         before: what they go on from.
     """
+    (model,) = translator.models
     source = tokens_of(translator.task.source_dictionary, found[0].source_subwords, translator)
     told = []
     for one in found:
         tokens = tokens_of(translator.task.target_dictionary, one.subwords, translator)
-        made = forced(translator.models[0], source, tokens, before.memory)
+        heads = sum(layer.self_attn.num_heads for layer in layers_of(model))
+        budget.refuse(heads * tokens.numel() * source.numel())  # to the source alone
+        made = forced(model, source, tokens, before.memory)
         for layer in made.layers:
             budget.take([*layer.source, *layer.past])
         told.append(
@@ -225,9 +241,8 @@ def reads_of(
     last of those up to it, or before it where a position does not attend to itself.
     """
     (model,) = translator.models
-    layers = list(model.decoder.layers._modules.values())
     told = []
-    for number, (layer, reads) in enumerate(zip(layers, made.layers, strict=True)):
+    for number, (layer, reads) in enumerate(zip(layers_of(model), made.layers, strict=True)):
         one: dict[str, Any] = {
             "source": [parts(x[0]) for x in reads.source],
             "past": [parts(x[0]) for x in reads.past],

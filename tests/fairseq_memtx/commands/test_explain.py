@@ -100,6 +100,7 @@ def test_a_page_has_its_bounds(
     capsys: pytest.CaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(views, "MOST_NUMBERS", 100)
+    monkeypatch.setattr(views, "forced", None)  # refused before anything large is computed
     out = tmp_path / "page.html"
     assert main([str(tiny_checkpoints["feedback"]), *LINES, "--out", str(out), *SHORT]) == 1
     assert "the page would hold more than 100 probabilities" in capsys.readouterr().err
