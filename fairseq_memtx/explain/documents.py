@@ -20,6 +20,7 @@ from .views import (
     refuse_number,
     sentence_of,
     tokens_of,
+    with_words,
 )
 
 
@@ -39,7 +40,7 @@ def explained_documents(
         FloatingPointError: where the model gives no numbers.
     """
     refuse_without_memory(only_model(translator))
-    texts = [[line for line in lines if line.strip()] for lines in documents]
+    texts = [with_words(translator, lines) for lines in documents]
     refuse_number(sum(map(len, texts)))
     walk, budget = _Walk(translator, context), Budget()
     told: list[dict[str, Any]] = []

@@ -30,7 +30,7 @@ def html_of(views: dict[str, Any]) -> str:
 
 def as_data(content: Any) -> str:
     """JSON that is inert wherever it stands in a page: ASCII without `<`, `>` and `&`."""
-    return json.dumps(content, separators=(",", ":")).translate(_ESCAPES)
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).translate(_ESCAPES)
 
 
 def _file(name: str) -> str:

@@ -100,6 +100,26 @@ def forced(model: Any, source: Tensor, tokens: Tensor, memory: Any = None) -> Fo
     return ForcedPass(scores, layers, mixtures)
 
 
+def layers_of(decoder: Any) -> list[Any]:
+    """The layers of a decoder that attend to the past.
+
+    Raises:
+        UserError: for a decoder that has none.
+    """
+    # Iterating over them would draw what layer drop keeps.
+    layers = list(getattr(getattr(decoder, "layers", None), "_modules", {}).values())
+    if not layers or not all(hasattr(layer, "self_attn") for layer in layers):
+        raise _not_shown(type(decoder).__name__)
+    return layers
+
+
+def _not_shown(name: str) -> UserError:
+    return UserError(
+        f"of a {name} it cannot be shown what it attends to: give a model with one of our decoders"
+        " or fairseq's Transformer"
+    )
+
+
 @contextmanager
 def listening(decoder: Any) -> Iterator[list[LayerReads]]:
     """Hear what each layer of a decoder attends to in its steps, while the block lasts.
@@ -107,7 +127,7 @@ def listening(decoder: Any) -> Iterator[list[LayerReads]]:
     Raises:
         UserError: for a decoder whose attentions offer nothing to hear.
     """
-    layers = list(decoder.layers._modules.values())  # iterating would draw what layer drop keeps
+    layers = layers_of(decoder)
     reads = [LayerReads() for _ in layers]
     with ExitStack() as stack:
         for layer, own in zip(layers, reads, strict=True):
@@ -139,10 +159,7 @@ def _listen_to_source(attention: nn.Module, hear: Hear, stack: ExitStack) -> Non
 def _listen_to_fairseqs(attention: nn.Module, hear: Hear, stack: ExitStack) -> None:
     """Hear fairseq's attention in a step of a search, of whose heads it must be told to tell."""
     if not isinstance(attention, MultiheadAttention):
-        raise UserError(
-            f"the attention of this model is a {type(attention).__name__}, of which nothing can be"
-            " shown: give a model with one of our decoders or fairseq's Transformer"
-        )
+        raise _not_shown(type(attention).__name__)
     wanted = {"need_weights": True, "need_head_weights": True}
     handles = (
         attention.register_forward_pre_hook(

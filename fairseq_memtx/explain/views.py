@@ -17,8 +17,8 @@ from ..models.segment_decoder import SegmentDecoder
 from ..modules.mixture import MIXTURES, ROUTED
 from ..modules.segment_memory import LayerMemory
 from ..translation.results import Translation
-from ..translator import Translator
-from .recording import ForcedPass, LayerReads, forced
+from ..translator import Translator, checked_lines
+from .recording import ForcedPass, LayerReads, forced, layers_of, listening
 from .spans import compressed_spans
 
 #: Of one page: it is to open on a phone.
@@ -59,7 +59,7 @@ def explained(translator: Translator, lines: Iterable[str], name: str = "") -> d
         FloatingPointError: where the model gives no numbers.
     """
     only_model(translator)
-    wanted = [line for line in lines if line.strip()]
+    wanted = with_words(translator, lines)
     refuse_number(len(wanted))
     budget, sentences = Budget(), []
     for number, line in enumerate(wanted, 1):
@@ -69,18 +69,29 @@ def explained(translator: Translator, lines: Iterable[str], name: str = "") -> d
     return {**about(translator, name), "sentences": sentences}
 
 
+def with_words(translator: Translator, lines: Iterable[str]) -> list[str]:
+    """The lines that have subwords.
+
+    Raises:
+        UserError: for what is no text.
+    """
+    return [line for line in checked_lines(lines) if translator.pieces(line)]
+
+
 def only_model(translator: Translator) -> Any:
     """The model.
 
     Raises:
-        UserError: where there are several.
+        UserError: where there are several, or one whose attention cannot be told.
     """
     if len(translator.models) != 1:
         raise UserError(
             f"there are {len(translator.models)} models: the view is of one, so name a single"
             " checkpoint"
         )
-    return translator.models[0]
+    (model,) = translator.models
+    with listening(model.decoder):  # or it is refused
+        return model
 
 
 def refuse_long(translator: Translator, line: str, number: int) -> None:
@@ -149,18 +160,14 @@ def about(translator: Translator, name: str) -> dict[str, Any]:
         "decoder": getattr(decoder, "memtx_name", "transformer"),
         "past": past_of(decoder),
         "compressed": any(
-            getattr(layer.self_attn, "compression", None) is not None for layer in layers_of(model)
+            getattr(layer.self_attn, "compression", None) is not None
+            for layer in layers_of(decoder)
         ),
-        "layers": len(layers_of(model)),
+        "layers": len(layers_of(decoder)),
         "source_lang": cfg.source_lang,
         "target_lang": cfg.target_lang,
         "routed": is_routed(decoder),
     }
-
-
-def layers_of(model: Any) -> list[Any]:
-    """The decoder's layers; iterating over them would draw what layer drop keeps."""
-    return list(model.decoder.layers._modules.values())
 
 
 def is_routed(decoder: Any) -> bool:
@@ -198,7 +205,7 @@ def sentence_of(
     told = []
     for one in found:
         tokens = tokens_of(translator.task.target_dictionary, one.subwords, translator)
-        heads = sum(layer.self_attn.num_heads for layer in layers_of(model))
+        heads = sum(layer.self_attn.num_heads for layer in layers_of(model.decoder))
         budget.refuse(heads * tokens.numel() * source.numel())  # to the source alone
         made = forced(model, source, tokens, before.memory)
         for layer in made.layers:
@@ -242,7 +249,9 @@ def reads_of(
     """
     (model,) = translator.models
     told = []
-    for number, (layer, reads) in enumerate(zip(layers_of(model), made.layers, strict=True)):
+    for number, (layer, reads) in enumerate(
+        zip(layers_of(model.decoder), made.layers, strict=True)
+    ):
         one: dict[str, Any] = {
             "source": [parts(x[0]) for x in reads.source],
             "past": [parts(x[0]) for x in reads.past],

@@ -66,6 +66,8 @@ def test_lines_of_a_file_without_the_blank_ones(
     [
         ([], "there is no sentence to explain: give one in quotes, or `--input`"),
         (["  "], "there is no sentence to explain: give one that is not blank"),
+        (["\u200b"], "there is no sentence to explain: give one that is not blank"),
+        (["a dog .", "\udcff"], "line 2 cannot be UTF-8"),
         (["x"] * 51, "there are 51 sentences, and a page holds at most 50: give fewer"),
         (["x", "--input", "y"], "exclude each other"),
         (["--input", "nowhere.en"], "there is no file `nowhere.en`"),

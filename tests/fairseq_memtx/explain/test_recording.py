@@ -185,10 +185,14 @@ def test_what_is_masked_is_not_read_and_listening_changes_nothing(name: str) -> 
             assert bool((row.transpose(1, 2)[~padding] > 0).all())
 
 
-def test_an_attention_that_offers_nothing_is_refused() -> None:
-    layer = nn.Module()
-    layer.self_attn = nn.Linear(2, 2)
+@pytest.mark.parametrize("offers", ["an attention of another kind", "no attention", "no layers"])
+def test_what_offers_nothing_to_hear_is_refused(offers: str) -> None:
+    layer, name = nn.Module(), "SimpleNamespace"
+    if offers == "an attention of another kind":
+        layer.self_attn, name = nn.Linear(2, 2), "Linear"
     decoder = SimpleNamespace(layers=nn.ModuleList([layer]))
-    told = pytest.raises(UserError, match="is a Linear, of which nothing can be shown")
+    if offers == "no layers":
+        decoder = SimpleNamespace()
+    told = pytest.raises(UserError, match=f"of a {name} it cannot be shown what it attends to")
     with told, listening(decoder):
         pass
