@@ -197,7 +197,7 @@ EXPERIMENTS = {
         EXPERIMENT,
         name="tinyshakespeare-memories",
         summary="memories of the Feedback decoder on characters of Tiny Shakespeare, equal size",
-        training=replace(EXPERIMENT.training, max_update=300),
+        training=replace(EXPERIMENT.training, max_update=200),
         decoders=tuple(MEMORIES),
     ),
 }
