@@ -84,6 +84,9 @@
   const NOTE =
     "Each place is named after the subword that was read there, the one before that which was written there.";
 
+  // The place after the last word that a position sees, among those that were read.
+  const endOfPast = (position) => position + translation().carried + (data.past === "memory" ? 0 : 1);
+
   // The groups of what was attended to at the chosen position: title, tokens, shares.
   function groups() {
     const layer = translation().layers[now.layer];
@@ -98,7 +101,7 @@
       });
     }
     const shares = ofHeads(layer.past[now.position]);
-    const end = now.position + translation().carried + (data.past === "memory" ? 0 : 1);
+    const end = endOfPast(now.position);
     const read = readTokens();
     const tokens = read.slice(end - shares.length, end);
     if (data.past === "memory") {
@@ -237,12 +240,67 @@
     const found = groups();
     byId("panels").replaceChildren(...found.map(panel));
     byId("chosen").textContent = summary(found);
+    markRow();
     showMixture();
     [...byId("subwords").children].forEach((button, place) => {
       const chosen = place === now.position;
       button.setAttribute("aria-checked", String(chosen));
       button.tabIndex = chosen ? 0 : -1;
     });
+  }
+
+  // A table of shares in percent, a row for each position; a row may begin at a later column.
+  function grid(title, lang, columns, rows) {
+    const head = columns.map((token) => make("th", { scope: "col" }, shown(token, lang)));
+    const body = rows.map(({ first, shares }, place) => {
+      const cells = columns.map((token, column) => {
+        const value = shares[column - first];
+        if (value === undefined) return make("td");
+        return heated(make("td", {}, String(Math.round((100 * value) / SCALE))), value / SCALE);
+      });
+      const row = make(
+        "tr",
+        {},
+        make("th", { scope: "row" }, shown(targetTokens()[place], TARGET)),
+        ...cells,
+      );
+      row.addEventListener("click", () => choosePosition(place, false));
+      return row;
+    });
+    const parts = [make("caption", {}, title), make("thead", {}, make("tr", {}, make("td"), ...head))];
+    const table = make("table", { dir: direction(columns) }, ...parts, make("tbody", {}, ...body));
+    return make("div", { class: "grid", role: "region", tabindex: "0", "aria-label": title }, table);
+  }
+
+  // They are made when they are looked at, and not anew for each position.
+  function showGrids() {
+    if (!byId("all").open) return;
+    const layer = translation().layers[now.layer];
+    const found = [];
+    if (layer.source.length) {
+      const rows = layer.source.map((one) => ({ first: 0, shares: ofHeads(one) }));
+      found.push(grid("Source (cross-attention)", SOURCE, sourceTokens(), rows));
+    }
+    if (data.past !== "segments") {
+      const rows = layer.past.map((one, position) => {
+        const shares = ofHeads(one);
+        return { first: endOfPast(position) - shares.length, shares };
+      });
+      const title = data.past === "memory" ? "Memory" : "Translation so far (self-attention)";
+      const used = readTokens().slice(0, endOfPast(rows.length - 1));
+      found.push(grid(title, TARGET, used, rows));
+    }
+    byId("grids").replaceChildren(...found);
+    markRow();
+  }
+
+  function markRow() {
+    for (const body of byId("grids").querySelectorAll("tbody")) {
+      [...body.children].forEach((row, place) => {
+        if (place === now.position) row.setAttribute("aria-current", "true");
+        else row.removeAttribute("aria-current");
+      });
+    }
   }
 
   // Which states the memory of the chosen position is made of, a strip for each of its channels.
@@ -301,6 +359,7 @@
       }),
     );
     showPosition();
+    showGrids();
   }
 
   function showSentence() {
@@ -363,6 +422,7 @@
       (n) => {
         now.layer = n;
         showPosition();
+        showGrids();
       },
     );
     fill(
@@ -372,8 +432,10 @@
       (n) => {
         now.head = n;
         showPosition();
+        showGrids();
       },
     );
+    byId("all").addEventListener("toggle", showGrids);
     byId("which").hidden = data.sentences.length === 1;
     fill(
       byId("sentence"),

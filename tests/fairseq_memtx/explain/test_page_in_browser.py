@@ -110,6 +110,33 @@ def test_what_is_chosen_is_shown(opened: Open, views: dict[str, Any]) -> None:
     assert page.locator("#source").inner_text() == views["sentences"][1]["text"]
 
 
+def test_all_positions_at_once(opened: Open, views: dict[str, Any]) -> None:
+    page = opened(views)
+    one = views["sentences"][0]["translations"][0]
+    assert page.locator("#grids table").count() == 0, "made only when it is looked at"
+    page.locator("#all summary").focus()
+    page.keyboard.press("Enter")
+    page.locator("#grids table").nth(1).wait_for()
+    for number, part in enumerate(("source", "past")):
+        rows = page.locator("#grids table").nth(number).locator("tbody tr")
+        assert rows.count() == len(one["scores"])
+        for place in (0, 1, 5):
+            cells = rows.nth(place).locator("td").all_inner_texts()
+            found = [int(cell) for cell in cells if cell]
+            assert found == pytest.approx(shares(one["layers"][1][part][place], None), abs=0.501)
+            assert all(cells[: len(found)]), "from the first column on"
+    page.locator("#grids tbody tr").nth(4).click()
+    assert page.get_by_role("status").inner_text().startswith("Position 5 of ")
+    page.locator("#subwords button").nth(2).click()
+    chosen = page.locator("#grids tr[aria-current]")
+    assert chosen.count() == 2
+    assert chosen.evaluate_all("rows => rows.map(row => row.sectionRowIndex)") == [2, 2]
+    page.locator("#head").select_option(index=2)
+    cells = page.locator("#grids tbody tr").nth(1).locator("td").all_inner_texts()
+    want = shares(one["layers"][1]["source"][1], 1)
+    assert list(map(int, cells)) == pytest.approx(want, abs=0.501)
+
+
 def test_the_mixture_of_each_position_and_channel(opened: Open) -> None:
     views = {**hostile_views(), "routed": True}
     one = views["sentences"][0]["translations"][0]
@@ -161,6 +188,8 @@ def test_hostile_texts_are_shown_as_they_are(opened: Open, past: str) -> None:
         else:
             assert "[U+" in seen
             assert not re.search("[\u202e\u2066\u200b\u2028\x1b]", seen)
+    page.locator("#all summary").click()
+    page.locator("#grids table").first.wait_for()
     assert page.evaluate("window.broken") is None
     assert page.locator("main script, main img, main svg").count() == 0
     assert NAMED in page.locator("#subwords").inner_text()
@@ -205,6 +234,8 @@ def luminance(colour: str) -> float:
 def test_it_is_readable(opened: Open, views: dict[str, Any], scheme: str, width: int) -> None:
     """At each width without scrolling sideways, in each scheme with WCAG's contrast of 4.5."""
     page = opened(views, scheme, width)
+    page.locator("#all summary").click()
+    page.locator("#grids table").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     background = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert (background > 0.5) == (scheme == "light")
@@ -228,4 +259,6 @@ def test_long_words_stay_within_a_phone(opened: Open) -> None:
     views["sentences"][0]["text"] = "x" * 400
     views["sentences"][0]["translations"][0]["subwords"][0] = "\u2581" + "y" * 300
     page = opened(views, width=PHONE)
+    page.locator("#all summary").click()
+    page.locator("#grids table").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE
