@@ -71,6 +71,7 @@ class _Copy:
 def _content(value: Any) -> Any:
     """What an object of omegaconf's or numpy's holds; other values as they are."""
     if type(value).__module__.startswith("omegaconf."):
+        _check_parents(value)
         held = vars(value)
         if "_content" in held:
             return held["_content"]
@@ -78,6 +79,15 @@ def _content(value: Any) -> Any:
     if type(value).__module__ == "numpy" and hasattr(value, "item") and value.size == 1:
         return value.item()
     return value
+
+
+def _check_parents(value: Any) -> None:
+    """Refuse what lies in itself, on which omegaconf never ends."""
+    for _ in range(DEEPEST + 2):
+        value = getattr(value, "__dict__", {}).get("_parent")
+        if value is None:
+            return
+    raise Unreadable("are without end")
 
 
 def _checked(value: Any) -> Any:

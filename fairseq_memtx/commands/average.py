@@ -115,7 +115,8 @@ def average(
     folder = len(inputs) == 1 and inputs[0].is_dir()
     if folder and not (last or best):
         raise UserError(
-            "a folder needs `--last` or `--best`, which say how many checkpoints to average"
+            f"`{inputs[0]}` is a folder: say by `--last` or `--best` how many of its checkpoints to"
+            " average"
         )
     paths = checkpoints.saved_in(inputs[0]) if folder else list(inputs)
     check_output(out, "--out", paths)

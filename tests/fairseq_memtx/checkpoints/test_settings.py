@@ -63,3 +63,13 @@ def test_what_refers_to_itself_is_refused() -> None:
     circle.append(circle)
     with pytest.raises(settings.Unreadable, match="without end"):
         settings.plain(circle)
+
+
+def test_what_lies_in_itself_is_refused() -> None:
+    """It has an end for us, who look at contents alone; omegaconf asks for parents."""
+    config = OmegaConf.create({"a": {"b": {"c": 1}}})
+    assert settings.plain(config.a.b) == {"c": 1}
+    config.a.__dict__["_parent"] = config.a.b
+    for part in (config.a, config.a.b):
+        with pytest.raises(settings.Unreadable, match="without end"):
+            settings.plain(part)
