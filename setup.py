@@ -45,6 +45,7 @@ setup(
     install_requires=[
         "torch>=2.10",
         "numpy>=1.26",
+        "safetensors>=0.5",
         "sentencepiece>=0.2.3",
         "sacrebleu>=2.4",
         "sacremoses>=0.1",

@@ -5,9 +5,9 @@
     translator = Translator.from_pretrained("checkpoints/checkpoint_best.pt")
     translator.translate(["A man rides a bicycle."])
 
-Works for every translation model that fairseq loads, with our decoders or its own. The steps around
-the model (punctuation, Moses' tokens, subwords) are those of the training data, read from the
-`prepared.json` that `data_prep` leaves beside it.
+Works for every translation model that fairseq loads, with our decoders or its own, and for folders
+that `memtx export` wrote, without fairseq. The steps around the model (punctuation, Moses' tokens,
+subwords) are those of the training data.
 """
 
 import contextlib
@@ -19,24 +19,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq import checkpoint_utils, utils
-from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
 
-from . import checkpoints, plugin  # noqa: F401  (plugin registers the models)
-from .config import GeneratorOptions
 from .generation.document_text import DocumentText
 from .generation.documents import DocumentScorer, DocumentSearch, Reader, batches_in_lanes
-from .generation.generator import batches_at_once, check_eight_bits, generator_class, own_settings
+from .generation.search import batches_at_once
 from .ground import text
 from .ground.errors import UserError
-from .ground.files import in_one_line
-from .ground.layout import SUBWORD_MODEL
 from .ground.text import TextSteps
-from .models.int8 import round_model
 from .modules.lanes import BatchLimits
 from .translation import parts as batching
 from .translation import reading
 from .translation.document_scores import scored_documents
+from .translation.loading import Wanted, load
 from .translation.parts import Numbers, Part
 from .translation.results import Translation, joined
 from .translation.scoring import scored
@@ -46,8 +40,6 @@ from .translation.wishes import Wishes
 __all__ = ["SearchSettings", "Translation", "Translator", "checked_lines"]
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_SEARCH = SearchSettings()
 
 
 class Translator:
@@ -69,48 +61,33 @@ class Translator:
         cls,
         checkpoint: str | Path | Sequence[str | Path],
         data: str | Path | None = None,
-        search: SearchSettings = DEFAULT_SEARCH,
+        search: SearchSettings | None = None,
         device: str = "cpu",
         half: bool = False,
         int8: bool = False,
         steps: TextSteps | None = None,
     ) -> "Translator":
-        """Load a checkpoint, or several as an ensemble.
+        """Load a checkpoint, or several as an ensemble, or folders of `memtx export`.
 
         Args:
-            checkpoint: file or files of fairseq-train, or an average of such.
-            data: folder with the dictionaries and the sentencepiece model; None for the folder
-                that the model was trained on, or else the checkpoint's own.
-            search: options of the beam search.
+            checkpoint: file or files of fairseq-train, or an average of such; or a folder or
+                folders, which have all that a checkpoint lacks.
+            data: for a checkpoint, the folder with the dictionaries and the sentencepiece model;
+                None for the folder that the model was trained on, or else the checkpoint's own.
+            search: options of the beam search; None for the folder's, or for `SearchSettings()`.
             device: `cpu`, `cuda` ...
             half: compute in half precision.
             int8: round the weights to eight bits, on a CPU.
-            steps: what was done to the training text; None to read it from the data's
+            steps: what was done to the training text; None for what the folder tells, or the data's
                 `prepared.json`.
 
         Raises:
             UserError: where a file is missing or unusable; the message says which.
         """
         several = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
-        paths = [Path(path) for path in several]
-        place = usable_device(device)
-        folder = data_folder(paths[0], None if data is None else Path(data))
-        if search.workers > 1 and place.type != "cpu":
-            raise UserError(f"`workers` is {search.workers}: on a GPU it has to be 1")
-        models, cfg, task = load_models(paths, folder)
-        generation = _generation(cfg, search)
-        for model in models:
-            model = model.half() if half else model
-            model.to(place).eval()
-            model.prepare_for_inference_(cfg)
-            if int8:
-                round_model(model)
-        check_eight_bits(models)
-        generator = _generator(models, task, generation, search)
-        steps = TextSteps.of(folder) if steps is None else steps
-        return cls(
-            models, task, generator, text.load_subwords(folder / SUBWORD_MODEL), steps, search
-        )
+        folder = None if data is None else Path(data)
+        wanted = Wanted([Path(path) for path in several], folder, search, device, half, int8, steps)
+        return cls(*load(wanted))
 
     def translate(
         self,
@@ -386,7 +363,7 @@ class Translator:
         dataset = self.task.build_dataset_for_inference(tokens, [len(x) for x in tokens], **more)
         sample = dataset.collater([dataset[i] for i in range(len(tokens))])
         device = next(self.models[0].parameters()).device
-        return utils.apply_to_sample(lambda x: x.to(device), sample)
+        return batching.moved(sample, device)
 
     def _read(
         self, order: list[int], found: list[list[dict[str, Any]]], src_tokens: torch.Tensor,
@@ -458,96 +435,3 @@ def checked_gold(
             f" {sum(wanted)} lines in {len(wanted)} documents to translate: they have to correspond"
         )
     return checked
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        UserError: where there is none.
-    """
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"`device` is {name}: it has to be cpu, or a GPU that PyTorch can use"
-        ) from error
-    return device
-
-
-def load_models(paths: Sequence[Path], data: Path) -> tuple[list[Any], Any, Any]:
-    """The models of an ensemble, the settings and the task of the first.
-
-    Args:
-        paths: checkpoints.
-        data: folder with the dictionaries.
-
-    Raises:
-        UserError: for files that hold no translation model, or another one than the data's.
-    """
-    for path in paths:
-        if not path.is_file():
-            raise UserError(f"there is no checkpoint `{path}`: check the path")
-    overrides = {"data": str(data), "bf16": False}
-    with in_one_line(paths[0], f"a translation model for the dictionaries in `{data}`"):
-        found = checkpoint_utils.load_model_ensemble_and_task([str(p) for p in paths], overrides)
-    for path, model in zip(paths, found[0], strict=True):
-        if not (hasattr(model, "encoder") and hasattr(model, "decoder")):
-            raise UserError(f"`{path}` is not a translation model: it has no encoder or decoder")
-    return found
-
-
-def data_folder(checkpoint: Path, data: Path | None) -> Path:
-    """The folder with dictionaries and subwords.
-
-    Args:
-        checkpoint: a model's.
-        data: the folder that was asked for; None for the one that the model was trained on, or else
-            the checkpoint's own.
-
-    Raises:
-        UserError: where it has no sentencepiece model, or the checkpoint is unusable.
-    """
-    if not checkpoint.is_file():
-        raise UserError(f"there is no checkpoint `{checkpoint}`: check the path")
-    tried = [data] if data is not None else [_trained_on(checkpoint), checkpoint.parent]
-    for folder in tried:
-        if (folder / SUBWORD_MODEL).is_file():
-            return folder
-    names = " or ".join(f"`{folder}`" for folder in dict.fromkeys(tried))
-    raise UserError(
-        f"{SUBWORD_MODEL} and the dictionaries are not in {names}: name the folder of the binarised"
-        " data"
-    )
-
-
-def _trained_on(checkpoint: Path) -> Path:
-    """The data folder that a checkpoint names."""
-    with in_one_line(checkpoint, "a checkpoint of fairseq's"):
-        state = checkpoints.load(checkpoint)
-        return Path(str(checkpoints.settings.of(state)["task"]["data"]).split(":")[0])
-
-
-def _generator(models: list[Any], task: Any, generation: Any, search: SearchSettings) -> Any:
-    """The generator that the search asks for, whatever task the model was trained for."""
-    extra: dict[str, Any] = {}
-    if search.generator == "fairseq":  # named, since the training may have asked for ours
-        if not search.alignment:
-            return task.build_generator(models, generation, SequenceGenerator)
-        extra["print_alignment"] = generation.print_alignment
-        return task.build_generator(models, generation, SequenceGeneratorWithAlignment, extra)
-    kind = generator_class(generation, extra)
-    options = GeneratorOptions(search.generator, search.shortlist, native=search.native)
-    extra |= own_settings(options, task.source_dictionary, task.target_dictionary)
-    return task.build_generator(models, generation, kind, extra)
-
-
-def _generation(cfg: Any, search: SearchSettings) -> Any:
-    """fairseq's options of the search with ours filled in."""
-    from omegaconf import open_dict
-
-    with open_dict(cfg.generation):
-        for name, value in search.fairseqs().items():
-            setattr(cfg.generation, name, value)
-    return cfg.generation

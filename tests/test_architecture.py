@@ -41,15 +41,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("engine",),
     ("decoding",),
     ("config", "decoders"),
+    ("plain",),
     (
         *("repairs", "training", "models", "criterions", "data", "generation", "native", "tasks"),
-        *("plugin", "translator", "translation", "checkpoints", "training_log"),
+        *("plugin", "translator", "translation", "checkpoints", "training_log", "folder"),
     ),
     ("explain",),
     ("commands",),
 )
 #: Parts that know nothing of fairseq.
-WITHOUT_FAIRSEQ = [name for floor in FLOORS[:6] for name in floor]
+WITHOUT_FAIRSEQ = [*(name for floor in FLOORS[:7] for name in floor), "native", "folder"]
 
 
 def part_of(name: str) -> str:

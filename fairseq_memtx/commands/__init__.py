@@ -46,6 +46,10 @@ GROUPS: dict[str, tuple[Command, ...]] = {
         Command("hypotheses", "hypotheses", "fairseq-generate's output as text in its order"),
         Command("score", "score", "BLEU, chrF and chrF++ with their signatures, and significance"),
     ),
+    "taking a model away": (
+        Command("export", "export", "a checkpoint as a folder that opens without fairseq"),
+        Command("import", "import_folder", "such a folder as a checkpoint again"),
+    ),
     "fairseq": (Command("user-dir", "user_dir", "print the folder for fairseq's `--user-dir`"),),
 }
 

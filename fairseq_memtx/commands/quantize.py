@@ -50,8 +50,8 @@ def quantize(checkpoint: Path, out: Path, data: Path | None = None) -> None:
 
 def rounded_weights(checkpoint: Path, data: Path | None) -> dict[str, Any]:
     """The model's weights after rounding."""
-    from fairseq_memtx.models.int8 import round_model
-    from fairseq_memtx.translator import data_folder, load_models
+    from fairseq_memtx.modules.rounding import round_model
+    from fairseq_memtx.translation.checkpoints import data_folder, load_models
 
     (model,), _, _ = load_models([checkpoint], data_folder(checkpoint, data))
     return round_model(model).state_dict()
@@ -66,7 +66,7 @@ def check_task(state: dict[str, Any]) -> None:
 
 def as_rounded(state: dict[str, Any], weights: dict[str, Any]) -> dict[str, Any]:
     """The checkpoint with these weights, without what only training needs."""
-    from fairseq_memtx.models.int8 import ROUNDED
+    from fairseq_memtx.modules.rounding import ROUNDED
 
     checkpoints.settings.change(state, "task", "_name", "memtx_translation")
     checkpoints.settings.change(state, "model", ROUNDED, True)

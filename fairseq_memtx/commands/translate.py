@@ -19,12 +19,13 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from itertools import islice, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fairseq_memtx.commands import search_flags
+from fairseq_memtx.folder.names import CONFIG
 from fairseq_memtx.ground import command_line, cores, writing
 from fairseq_memtx.ground.document_lines import BOUNDARIES, Document, in_blocks
 from fairseq_memtx.ground.errors import UserError
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Options of the search where neither the command line nor a folder has them.
+USUAL = {"beam": 5, "lenpen": 1.0, "max_len_a": 1.2, "max_len_b": 10, "shortlist": ""}
+
 
 def translate(args: argparse.Namespace) -> None:
     """Do what the command line asks for.
@@ -47,6 +51,7 @@ def translate(args: argparse.Namespace) -> None:
         UserError: where a file, a flag or the text cannot be used, or the model gives no numbers.
     """
     check(args)
+    fill_in(args)
     try:
         if args.output is None:
             to_stream(args, sys.stdout.buffer)
@@ -259,12 +264,33 @@ def wanted(args: argparse.Namespace) -> dict[str, Any]:
              "workers")  # fmt: skip
     return {
         "input": sha256_of(args.input),
-        "models": [sha256_of(path) for path in args.checkpoint],
+        "models": [sha256_of(told_by(path)) for path in args.checkpoint],
         **{name: value for name, value in vars(args).items() if name not in speed},
         "shortlist": sha256_of(Path(args.shortlist)) if args.shortlist else "",
         "prefixes": [sha256_of(path) for path in prefix_file(args)],
         "data": [] if args.data is None else list(map(sha256_of, told_of(args.data))),
     }
+
+
+def told_by(model: Path) -> Path:
+    """The file that stands for a model: of a folder the configuration, which has all hashes."""
+    return model / CONFIG if model.is_dir() else model
+
+
+def fill_in(args: argparse.Namespace) -> None:
+    """Give options of the search that the command line leaves open the folder's, or the usual.
+
+    Raises:
+        UserError: where the folder is unusable.
+    """
+    folder: dict[str, Any] = {}
+    if args.checkpoint[0].is_dir():
+        from fairseq_memtx.folder.loading import default_search
+
+        folder = asdict(default_search(args.checkpoint[0]))
+    for name, usual in USUAL.items():
+        if getattr(args, name) is None:
+            setattr(args, name, folder.get(name, usual))
 
 
 def prefix_file(args: argparse.Namespace) -> list[Path]:
@@ -286,8 +312,8 @@ def check(args: argparse.Namespace) -> None:
             " `>`"
         )
     for path in args.checkpoint:
-        if not path.is_file():
-            raise UserError(f"there is no checkpoint `{path}`: check the path")
+        if not path.is_file() and not path.is_dir():
+            raise UserError(f"there is no checkpoint or folder `{path}`: check the path")
     if args.input is not None and (not args.input.exists() or args.input.is_dir()):
         raise UserError(f"there is no file `--input {args.input}`: name a text file")
     if args.shortlist and not Path(args.shortlist).is_file():
@@ -333,14 +359,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="memtx translate", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("checkpoint", type=lambda names: [Path(name) for name in names.split(":")],
-        help="model, or several of an ensemble separated by colons")  # fmt: skip
+        help="model or exported folder, or several of an ensemble separated by colons")  # fmt: skip
     add("--data", type=Path, help="folder of the binarised data (default: as in training)")
     add("--input", type=Path, help="text, a sentence a line (default: standard input)")
     add("--output", type=Path, help="where to (default: standard output)")
-    add("--beam", type=whole, default=5, help="hypotheses side by side (default: 5)")
-    add("--lenpen", type=float, default=1.0, help="above 1, longer ones win more often")
-    add("--max-len-a", type=float, default=1.2, help="subwords for each one of the source, and")
-    add("--max-len-b", type=whole, default=10, help="so many more, are the longest translation")
+    add("--beam", type=whole, help="hypotheses side by side (default: a folder's own, or 5)")
+    add("--lenpen", type=float, help="above 1, longer ones win more often")
+    add("--max-len-a", type=float, help="subwords for each one of the source, and")
+    add("--max-len-b", type=whole, help="so many more, are the longest translation")
     add("--batch-size", type=whole, default=64, help="sentences at once")
     add("--max-tokens", type=whole, default=4000, help="source subwords at once")
     add("--block", type=whole, default=2000, help="lines sorted together; 1 for a dialogue")
@@ -358,8 +384,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--int8", action="store_true", help="weights in eight bits; CPU only")
     add(
         "--shortlist",
-        default="",
-        help="file of `memtx shortlist`: look only at likely words",
+        help="file of `memtx shortlist`: look only at likely words (default: a folder's own)",
     )
     add(
         "--native",

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from ..config import flag
 from ..ground.errors import UserError
-from ..models.memory_decoder import MemoryDecoder
 from ..modules.lane_memory import LaneBatch, LaneMemories, LaneRow
 from ..modules.lanes import LANES_A_ROW, BatchLimits, Documents, plan_batches
-from .generator import FastGenerator
+from ..plain.memory_steps import MemorySteps
+from .search import BatchSearch
 
 Hypotheses = list[dict[str, Any]]
 
@@ -185,7 +185,7 @@ class DocumentSearch:
     """
 
     def __init__(self, generator: Any, models: Sequence[Any], reader: Reader, context: int = -1):
-        if not isinstance(generator, FastGenerator):
+        if not isinstance(generator, BatchSearch):
             raise UserError(f"{flag('generator')} must be fast to translate documents")
         for model in models:
             refuse_without_memory(model)
@@ -290,7 +290,7 @@ def context_of(reader: Reader, sentences: int) -> Context:
 def refuse_without_memory(model: Any) -> None:
     """Raise `UserError` for a model whose memory ends with its sentence."""
     decoder = getattr(model, "decoder", None)
-    if isinstance(decoder, MemoryDecoder):
+    if isinstance(decoder, MemorySteps):
         reason = decoder.why_not_carried()
     else:
         reason = f"a {type(model).__name__} has no memory"

@@ -5,215 +5,35 @@ refuses what it does not know. Unlike fairseq's, its hypotheses carry the attent
 only with `--print-alignment`.
 """
 
-import logging
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
 from fairseq.sequence_generator import SequenceGenerator, SequenceGeneratorWithAlignment
-from torch import Tensor
 
-from ..config import GeneratorOptions, flag
-from ..decoding.beam_search import BeamSearch
-from ..decoding.history import Hypothesis
-from ..decoding.search_options import Limits, SearchOptions, places
-from ..decoding.shortlist import Shortlist, fingerprint
-from ..ground.errors import UserError
-from ..models.int8 import is_rounded
-from ..modules.lane_memory import LaneBatch
-from ..native.searches import NativeSearches
+from . import fairseq_coders  # noqa: F401  (what it says of fairseq's models)
 from .alignment import align
-from .graph_searches import GraphSearches
-from .steppers import EnsembleStepper, HowToStep, PreparedModel
-
-logger = logging.getLogger(__name__)
-
-Sample = dict[str, Any]
+from .search import BatchSearch, refusal
 
 
-class FastGenerator(SequenceGenerator):
+class FastGenerator(BatchSearch, SequenceGenerator):
     """fairseq's generator with its search replaced; arguments and results are fairseq's.
-
-    A batch may have a `LaneBatch` under "lanes": its sentences then go on from the memories there,
-    and each may have as many words as it might have in a batch of its own.
 
     Args:
         models, tgt_dict, options: fairseq's.
-        shortlist: the words that a batch's translations may have; None for all.
-        graphs: searches on the device alone, where they can; None for none.
-        native: searches by the native engine, where it can; None for none.
+        shortlist, graphs, native: see `BatchSearch.prepare_search`.
 
     Raises:
         UserError: for a beam that the vocabulary, or the shortlist, is too small for.
     """
 
-    wants_attention = False
-
-    def __init__(
-        self,
-        models,
-        tgt_dict,
-        shortlist: Shortlist | None = None,
-        graphs: GraphSearches | None = None,
-        native: NativeSearches | None = None,
-        **options,
-    ):
+    def __init__(self, models, tgt_dict, shortlist=None, graphs=None, native=None, **options):
         super().__init__(models, tgt_dict, **options)
-        self.shortlist, self.graphs, self.native = shortlist, graphs, native
-        self._refuse_wide_beams(options.get("beam_size", 1))
         if self.lm_model is not None or self.token_indices_to_suppress is not None:
             raise refusal("a language model or suppressed words cannot be used")
         if not (self.model.has_incremental_states() and self.model.has_encoder()):
             raise refusal("models without an encoder or an incremental state cannot be used")
-        self.prepared = [PreparedModel(model) for model in self.model.models]
-        self._told_of_lanes = False
-
-    def _refuse_wide_beams(self, beam_size: int) -> None:
-        """Each row must have another word to go on with, which is neither padding nor the end."""
-        most = self.vocab_size - 2
-        if beam_size > most:
-            raise refusal(
-                f"--beam is {beam_size}: it has to be at most {most}, the vocabulary's size less 2"
-            )
-        if self.shortlist is None:
-            return
-        symbols = torch.tensor([self.pad, self.unk, self.eos])
-        most = len(torch.cat([self.shortlist.always, symbols]).unique()) - 2
-        if beam_size > most:
-            raise UserError(
-                f"--beam is {beam_size}: with {flag('shortlist')} it has to be at most {most}, the"
-                " words that are always in it less 2; make one with more --frequent words"
-            )
-
-    def _generate(self, sample, prefix_tokens=None, constraints=None, bos_token=None):
-        if constraints is not None:
-            raise refusal("--constraints cannot be used")
-        net_input = sample["net_input"]
-        source = net_input["src_tokens"]
-        source_lengths = net_input["src_lengths"]
-        options = self._search_options(source, source_lengths, bos_token)
-        found = self._find(net_input, options, prefix_tokens, sample.get("lanes"))
-        return self._finalized(found, source_lengths)
-
-    def _find(
-        self,
-        net_input: Sample,
-        options: SearchOptions,
-        prefix_tokens: Tensor | None,
-        lanes: LaneBatch | None,
-    ) -> list[Hypothesis]:
-        """All hypotheses of a batch."""
-        source, source_lengths = net_input["src_tokens"], net_input["src_lengths"]
-        words = self._words(source, prefix_tokens, options)
-        how = HowToStep(self.beam_size, self.temperature, self.wants_attention, words)
-        if words is not None:
-            options = options.by_place(words)
-            prefix_tokens = None if prefix_tokens is None else places(words, prefix_tokens)
-        limits = Limits(prefix_tokens, source_lengths if self.match_source_len else None)
-        if lanes is None:
-            for searches in (self.graphs, self.native):
-                if searches is not None:
-                    elsewhere = searches.find(self.prepared, net_input, options, how, limits)
-                    if elsewhere is not None:
-                        return elsewhere
-        else:
-            self._tell_of_lanes()
-            limits = limits._replace(longest=self._longest(source_lengths))
-        steppers = [model.new_stepper(net_input, how, lanes) for model in self.prepared]
-        stepper = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
-        search = BeamSearch(options, stepper, len(source), source.device, limits)
-        found = search.find_hypotheses()
-        if words is not None:
-            found = [hypothesis._replace(tokens=words[hypothesis.tokens]) for hypothesis in found]
-        return found
-
-    def _longest(self, source_lengths: Tensor) -> Tensor:
-        """`(B,)`: words of each sentence's hypotheses at most, by its own source."""
-        by_source = (self.max_len_a * source_lengths + self.max_len_b).long()
-        return by_source.clamp(max=self.max_len - 1)
-
-    def _tell_of_lanes(self) -> None:
-        if not self._told_of_lanes and (self.graphs is not None or self.native is not None):
-            logger.info("searching documents by PyTorch: the native engine and recorded steps begin"
-                        " each sentence without memory")  # fmt: skip
-        self._told_of_lanes = True
-
-    def _words(
-        self, source: Tensor, prefix: Tensor | None, options: SearchOptions
-    ) -> Tensor | None:
-        """The words `(n,)` that this batch may have, sorted; None for all."""
-        if self.shortlist is None:
-            return None
-        needed = [torch.tensor([options.pad, options.unk, options.eos, options.bos])]
-        return self.shortlist.words(source, needed if prefix is None else [*needed, prefix])
-
-    def _search_options(self, source: Tensor, source_lengths: Tensor, bos_token) -> SearchOptions:
-        if self.match_source_len:
-            max_len = int(source_lengths.max())
-        else:
-            by_source = int(self.max_len_a * source.size(1) + self.max_len_b)
-            max_len = min(by_source, self.max_len - 1)
-        if self.min_len > max_len:
-            raise UserError(f"--min-len is {self.min_len}: it has to be at most {max_len}")
-        blocker = self.repeat_ngram_blocker
-        return SearchOptions(
-            beam_size=self.beam_size,
-            max_len=max_len,
-            min_len=self.min_len,
-            pad=self.pad,
-            unk=self.unk,
-            eos=self.eos,
-            bos=self.eos if bos_token is None else bos_token,
-            unk_penalty=self.unk_penalty,
-            no_repeat_ngram_size=0 if blocker is None else blocker.no_repeat_ngram_size,
-        )
-
-    def _finalized(
-        self, found: list[Hypothesis], source_lengths: Tensor
-    ) -> list[list[dict[str, Tensor]]]:
-        """fairseq's form: for each sentence its hypotheses, best first.
-
-        Raises:
-            UserError: where a sentence has none, because what is asked for contradicts itself.
-        """
-        finalized: list[list[dict[str, Tensor]]] = [[] for _ in source_lengths]
-        scores = self._scores(found, source_lengths)
-        # numbers are compared on the host, all at once: one by one takes as long as a step
-        by_score = sorted(enumerate(scores.tolist()), key=lambda numbered: -numbered[1])
-        each, empty = scores.unbind(), torch.empty(0)
-        for number, _ in by_score:
-            one = found[number]
-            finalized[one.sentence].append(
-                {
-                    "tokens": one.tokens,
-                    "score": each[number],
-                    "attention": empty if one.attention is None else one.attention,
-                    "alignment": empty,
-                    "positional_scores": one.word_scores,
-                }
-            )
-        if not all(finalized):
-            raise UserError(
-                "a sentence has no translation that keeps to all of its prefix, --min-len,"
-                " --match-source-len, --no-repeat-ngram-size and --unkpen: ask for less"
-            )
-        return finalized
-
-    def _scores(self, found: list[Hypothesis], source_lengths: Tensor) -> Tensor:
-        """Of each hypothesis `(h,)`, by which those of a sentence are ordered."""
-        if not found:
-            return torch.empty(0)
-        scores = torch.stack([hypothesis.total for hypothesis in found])
-        lengths = [hypothesis.tokens.numel() for hypothesis in found]
-        if self.normalize_scores:
-            scores = scores / scores.new_tensor([n**self.len_penalty for n in lengths])
-        if self.match_source_len:
-            most = source_lengths.tolist()
-            ends = zip(found, lengths, strict=True)
-            too_long = [n - 1 > most[hypothesis.sentence] for hypothesis, n in ends]
-            scores = scores.masked_fill(torch.tensor(too_long).to(scores.device), -torch.inf)
-        return scores
+        beam_size = options.get("beam_size", 1)
+        self.prepare_search(self.model.models, beam_size, shortlist, graphs, native)
 
 
 class FastGeneratorWithAlignment(SequenceGeneratorWithAlignment, FastGenerator):
@@ -226,63 +46,6 @@ class FastGeneratorWithAlignment(SequenceGeneratorWithAlignment, FastGenerator):
         finalized = self._generate(sample, **how)
         align(self, sample, finalized)
         return finalized
-
-
-def batches_at_once(generator: Any, batches: int) -> int:
-    """How many of the coming batches threads of their own may search at the same time.
-
-    More than one only where the native engine searches and nothing else computes, for PyTorch has
-    threads of its own.
-    """
-    ours = type(generator) is FastGenerator and generator.native is not None
-    return generator.native.search_at_once(generator.prepared, batches) if ours else 1
-
-
-def own_settings(
-    options: GeneratorOptions, source_dictionary: Any, target_dictionary: Any
-) -> dict[str, Any]:
-    """The arguments of `FastGenerator` that are not fairseq's.
-
-    Raises:
-        UserError: where the shortlist is unusable or for other dictionaries.
-    """
-    graphs = GraphSearches() if options.generator == "cuda-graphs" else None
-    native = NativeSearches() if options.generator == "fast" and options.native == "on" else None
-    own: dict[str, Any] = {"shortlist": None, "graphs": graphs, "native": native}
-    if not options.shortlist:
-        return own
-    sizes = len(source_dictionary), len(target_dictionary)
-    made_for = fingerprint(source_dictionary.symbols, target_dictionary.symbols)
-    try:
-        shortlist = Shortlist.load(Path(options.shortlist), *sizes, made_for)
-    except ValueError as error:
-        raise UserError(f"{flag('shortlist')}: {error}") from None
-    return {**own, "shortlist": shortlist}
-
-
-def check_eight_bits(models: Iterable[Any]) -> None:
-    """Models whose weights are in eight bits compute on a CPU, the rest of them in float32.
-
-    Raises:
-        UserError: where one is elsewhere, or was made half precision.
-    """
-    for model in models:
-        sample = next(model.parameters(), None)
-        if sample is None or not is_rounded(model):
-            continue
-        if sample.device.type != "cpu":
-            raise UserError(f"a model in eight bits runs on a CPU only, not on {sample.device}")
-        if sample.dtype != torch.float32:
-            raise UserError(
-                f"a model in eight bits computes the rest in float32, not in {sample.dtype}: leave"
-                " half precision out"
-            )
-
-
-def refusal(reason: str) -> UserError:
-    """The error for what the generator does not know."""
-    name = flag("generator")
-    return UserError(f"{reason} with {name} fast or cuda-graphs: leave {name} out")
 
 
 def generator_class(

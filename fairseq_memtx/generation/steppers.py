@@ -1,4 +1,4 @@
-"""fairseq's models as what `decoding.beam_search` steps through: one by one, and as ensembles.
+"""Models as what `decoding.beam_search` steps through: one by one, and as ensembles.
 
 Size legend: B sentences, beam (rows of a sentence at most), R rows a sentence (1 or beam), N = B *
 R, S source positions, V vocabulary.
@@ -6,27 +6,20 @@ R, S source positions, V vocabulary.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import singledispatch
 from itertools import chain
 from operator import attrgetter
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-from fairseq.models.transformer import (
-    TransformerDecoder,
-    TransformerDecoderBase,
-    TransformerEncoder,
-    TransformerEncoderBase,
-)
-from fairseq.modules import transformer_layer
 from torch import Tensor, nn
 
 from ..decoding.beam_search import Move, Stepper
 from ..decoding.encoder import FusedEncoder
 from ..decoding.fused import FusedDecoder
-from ..models.memory_decoder import MemoryDecoder
-from ..modules.int8 import Int8Linear
 from ..modules.lane_memory import LaneBatch
 from ..modules.stream_memory import Memory
+from ..plain.encoder import Encoder
 
 EncoderOut = dict[str, list[Tensor]]
 Made = TypeVar("Made")
@@ -76,7 +69,7 @@ class FusedStepper:
 
 
 class IncrementalStepper:
-    """Any decoder of fairseq's that keeps an incremental state, by its own `forward`.
+    """Any decoder that keeps an incremental state as fairseq's do, by its own `forward`.
 
     All rows of a beam run from the first step on, since decoders expect that of fairseq's
     generator; of the first step one row a sentence is handed on.
@@ -259,49 +252,20 @@ class WeightsOf:
         return [id(self._module), *map(id, chain.from_iterable(map(dict.values, self._children)))]
 
 
+@singledispatch
 def why_not_fused(decoder: Any) -> str | None:
-    """What about a decoder `FusedDecoder` cannot run; None if it can."""
-    if not isinstance(decoder, TransformerDecoderBase) or len(decoder.layers) == 0:
+    """What about a decoder `FusedDecoder` cannot run; None if it can.
+
+    A decoder that knows says so itself; `fairseq_coders` says it of fairseq's.
+    """
+    if not hasattr(decoder, "why_not_fused") or len(decoder.layers) == 0:
         return "it is no Transformer decoder"
-    layers = list(decoder.layers)
-    if any(layer.encoder_attn is None for layer in layers):
+    if any(layer.encoder_attn is None for layer in decoder.layers):
         return "it has no cross-attention"
-    if isinstance(decoder, MemoryDecoder):
-        return decoder.why_not_fused()
-    if type(decoder) not in (TransformerDecoderBase, TransformerDecoder):
-        return "it is no plain Transformer decoder"
-    if decoder.cross_self_attention or not all(is_plain(layer) for layer in layers):
-        return "its layers are none of the plain Transformer's"
-    # with quantisation noise a product over the embedded words, in evaluation too
-    return None if decoder.quant_noise is None else "it was made with --quant-noise-pq"
+    return decoder.why_not_fused()
 
 
-def is_plain(layer: Any) -> bool:
-    """Whether a layer computes what Vaswani et al. 2017 have and nothing else."""
-    plain = (
-        transformer_layer.TransformerDecoderLayerBase,
-        transformer_layer.TransformerDecoderLayer,
-    )
-    if type(layer) not in plain:
-        return False
-    extras = (layer.c_attn, layer.attn_ln, layer.ffn_layernorm, layer.w_resid)
-    attentions = (layer.self_attn, layer.encoder_attn)
-    return all(extra is None for extra in extras) and all(map(is_plain_attention, attentions))
-
-
-def is_plain_attention(attention: Any) -> bool:
-    """Whether fairseq's attention has none of its additions."""
-    plain = type(attention.q_proj) in (nn.Linear, Int8Linear) and attention.bias_k is None
-    return plain and not attention.add_zero_attn and not attention.use_xformers
-
-
+@singledispatch
 def is_plain_encoder(encoder: Any) -> bool:
     """Whether `FusedEncoder` can run an encoder."""
-    layer_types = (
-        transformer_layer.TransformerEncoderLayerBase,
-        transformer_layer.TransformerEncoderLayer,
-    )
-    return type(encoder) in (TransformerEncoder, TransformerEncoderBase) and all(
-        type(layer) in layer_types and is_plain_attention(layer.self_attn)
-        for layer in encoder.layers
-    )
+    return type(encoder) is Encoder

@@ -20,6 +20,7 @@ from .segment_decoder import SegmentDecoder
 class CompressiveDecoder(SegmentDecoder):
     """A `SegmentDecoder` with a compressed memory."""
 
+    runs_native = True
     options: CompressiveOptions
 
     def refuse_training(self, args) -> None:

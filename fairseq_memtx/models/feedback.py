@@ -3,34 +3,21 @@
 Encoder, embeddings, output and training are fairseq's; the decoder's layers read one shared memory.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..config import FeedbackOptions, flag, from_namespace
-from ..engine import (
-    APPROXIMATE,
-    ENGINES,
-    RUNS_AGAIN,
-    Engine,
-    Recurrence,
-    RecurrenceOutput,
-    Sweeps,
-)
+from ..engine import ENGINES, RUNS_AGAIN
 from ..engine.checkpointing import Checkpointed
 from ..ground.errors import UserError
-from ..modules.cache import DecodingState, MemoryCache
-from ..modules.carried_memory import CarriedMemory, num_past
 from ..modules.channels import read_parts
-from ..modules.dropout import LayerMasks, PackedMasks, draw_layer_masks
-from ..modules.feedback import feedback_step
+from ..modules.dropout import PackedMasks
 from ..modules.layer import FeedbackLayer
-from ..modules.memory import FeedbackMemory
 from ..modules.mixture import MIXTURES, ROUTED, fold_left_out
-from .int8 import is_rounded
-from .memory_decoder import LayersOutput, MemoryDecoder, layer_sizes, layers_kept
+from ..plain.feedback_steps import FeedbackSteps, feedback_memory
+from .memory_decoder import MemoryDecoder, layer_sizes, layers_kept
 from .mixture_log import log_mixture
 from .registration import decoder_of
 
@@ -87,12 +74,8 @@ def is_routed(options: FeedbackOptions) -> bool:
 
 
 @decoder_of("feedback")
-class FeedbackDecoder(MemoryDecoder):
+class FeedbackDecoder(FeedbackSteps, MemoryDecoder):
     """Decoder whose layers read memories of the past positions, mixtures of all layers' states.
-
-    Beyond fairseq's contract, `forward` takes two options, with or without which nothing is kept on
-    the module: `memory`, a `CarriedMemory` of the text before (also at the start of a search), and
-    `keep_memory`, to find the memory after the target under "memory" beside the features.
 
     Args:
         cfg: fairseq's `TransformerConfig`, with the `memtx_` settings of `FeedbackOptions`.
@@ -104,6 +87,7 @@ class FeedbackDecoder(MemoryDecoder):
         UserError: for options that are impossible, alone or together.
     """
 
+    runs_native = True
     options: FeedbackOptions
 
     def __init__(self, cfg, dictionary, embed_tokens, no_encoder_attn=False):
@@ -116,18 +100,10 @@ class FeedbackDecoder(MemoryDecoder):
             )
         self.is_pruned = kept is not None
         try:
-            self.memory = FeedbackMemory(
-                self.num_layers,
-                self.embed_dim,
-                cfg.decoder.attention_heads,
-                mixture=mixture_of_kept_layers(str(self.options.memory_mixture), kept),
-                channels=self.options.memory_channels,
-                normalize=cfg.decoder.normalize_before,
-                shared_kv=self.options.memory_kv == "shared",
-                span=self.options.memory_span,
-                num_distances=self.options.relative_positions,
-                kept=kept,
-            )
+            kind = mixture_of_kept_layers(str(self.options.memory_mixture), kept)
+            options = replace(self.options, memory_mixture=kind)
+            sizes = layer_sizes(cfg, no_encoder_attn)
+            self.memory = feedback_memory(self.num_layers, sizes, options, kept)
         except ValueError as error:
             raise UserError(f"{flag('memory_mixture')}: {error}") from None
         able = ENGINES.tagged(RUNS_AGAIN)
@@ -147,27 +123,6 @@ class FeedbackDecoder(MemoryDecoder):
         """Whether it has relative positions under these settings."""
         return from_namespace(args, FeedbackOptions).relative_positions > 0
 
-    def why_not_fused(self) -> str | None:
-        """What about it the fast generator's fused steps cannot do; None if they can."""
-        bounded = self.options.memory_span > 0 or self.options.relative_positions > 0
-        return "its memory has a span or relative positions" if bounded else None
-
-    def why_not_carried(self) -> str | None:
-        """Why nothing of it can be carried from one sentence to the next; None if it can."""
-        options = self.options
-        if self.embed_positions is not None:
-            return (
-                "absolute positions begin anew in each sentence (give"
-                f" {flag('relative_positions')} and --no-token-positional-embeddings)"
-            )
-        given = options.memory_span if options.carry_len < 0 else options.carry_len
-        if given > 0:
-            return None
-        return (
-            "how much is carried must not depend on the batch (give"
-            f" {flag('memory_span')} or {flag('carry_len')})"
-        )
-
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         """fairseq's hook: one layer."""
         return FeedbackLayer(layer_sizes(cfg, no_encoder_attn))
@@ -179,31 +134,6 @@ class FeedbackDecoder(MemoryDecoder):
         if kept is not None:
             prune_memory(state_dict, f"{name}.memory", kept, self.options)
         return state_dict
-
-    def run_layers(self, x, source, padding_mask, align, memory=None, keep_memory=False):
-        source_len = 0 if source is None else source.encoder_out.size(0)
-        past = self.in_reach(memory)
-        masks = self.draw_masks(x, source_len, memory_len=num_past(past) + x.size(0))
-        recurrence = Recurrence(
-            layers=self.kept_layers(),
-            memory=self.memory,
-            inputs=x,
-            sources=self.read_source(source),
-            padding_mask=padding_mask,
-            probs_layer=align,
-            past=past,
-        )
-        states, cross_probs = self.run_recurrence(recurrence, masks)
-        if self.training and torch.is_grad_enabled():
-            self.refuse_pruned()
-            log_mixture(self.memory.mixture, states, padding_mask)
-        if x.size(0) == 1 and self.training:
-            # A single position reads no memory, but distributed training wants every gradient.
-            states[-1] = states[-1] + 0.0 * sum(p.sum() for p in self.memory.parameters())
-        if not keep_memory:
-            return LayersOutput(states, cross_probs)
-        kept = self.memory.carry(states, padding_mask, past, self.carry_len(x.size(0)))
-        return LayersOutput(states, cross_probs, {"memory": kept})
 
     def refuse_pruned(self) -> None:
         """Raise `UserError` where a pruned decoder is trained that a checkpoint could not describe.
@@ -218,71 +148,15 @@ class FeedbackDecoder(MemoryDecoder):
                 f" {flag('memory_mixture')} routed or several {flag('memory_channels')}"
             )
 
-    def run_recurrence(self, r: Recurrence, masks: Iterator[LayerMasks]) -> RecurrenceOutput:
+    def run_recurrence(self, r, masks):
         """Run it with these dropout masks, and again for its backward where that is asked for."""
-        if not (self.cfg.checkpoint_activations and self.training and torch.is_grad_enabled()):
-            return self.engine()(replace(r, masks=list(masks)))
-        rates = self.all_layers()[0].sizes.dropout
-        return Checkpointed(self.engine(), [PackedMasks.pack(x, rates) for x in masks])(r)
-
-    def in_reach(self, memory: CarriedMemory | None) -> CarriedMemory | None:
-        """What the first position sees of the memories before the target; None for nothing."""
-        if memory is not None and self.options.memory_span > 0:
-            memory = memory.last(self.options.memory_span)
-        return None if num_past(memory) == 0 else memory
-
-    def carry_len(self, block: int) -> int:
-        """Memories to keep after a block of so many positions."""
-        given = self.options.carry_len
-        if given >= 0:
-            return given
-        # Absolute positions begin anew in each block: they would be the wrong ones in the next.
-        return 0 if self.embed_positions is not None else self.options.memory_span or block
-
-    def engine(self) -> Engine:
-        """The engine chosen for training; outside of it losses and scores are always exact."""
-        options = self.options
-        if is_rounded(self):  # only the plain loop calls its layers; the others read their weights
-            return ENGINES["reference"]
-        if options.engine in ENGINES.tagged(APPROXIMATE) and not self.training:
-            return ENGINES["manual"]
-        engine = ENGINES[options.engine]
-        if isinstance(engine, Sweeps):
-            return replace(
-                engine,
-                sweeps=options.sweeps,
-                block=options.sweep_block,
-                grads=options.sweep_grads,
-            )
-        return engine
-
-    def step_layers(self, x, state, padding, align):
-        source_len = state.sources[0].keys.size(2) if state.sources else 0
-        masks = self.draw_masks(x[None], source_len, memory_len=len(state.past))
-        states, cross_probs = feedback_step(
-            self.kept_layers(),
-            self.memory,
-            x,
-            state.past,
-            state.sources,
-            padding,
-            [layer_masks.at(0) for layer_masks in masks],
-        )
-        probs = None if align is None else cross_probs[align]
-        # (N, C) -> (1, N, C); (N, H, S) -> (H, N, 1, S)
-        return LayersOutput(
-            [x[None] for x in states],
-            None if probs is None else probs.transpose(0, 1).unsqueeze(2),
-        )
-
-    def new_state(self, x, source, beam_size, memory=None):
-        past = MemoryCache(self.memory, x, self.in_reach(memory))
-        return DecodingState(past, self.read_source(source), beam_size)
-
-    def draw_masks(self, x: Tensor, source_len: int, memory_len: int) -> Iterator[LayerMasks]:
-        """The dropout masks of each layer for positions x `(T, B, C)`; none for no dropout."""
-        if self.layer_dropout_active():
-            for sizes in (layer.sizes for layer in self.all_layers()):
-                yield draw_layer_masks(
-                    sizes.dropout, x, sizes.num_heads, sizes.ffn_dim, source_len, memory_len
-                )
+        if not (self.training and torch.is_grad_enabled()):
+            return super().run_recurrence(r, masks)
+        if self.cfg.checkpoint_activations:
+            rates = self.all_layers()[0].sizes.dropout
+            found = Checkpointed(self.engine(), [PackedMasks.pack(x, rates) for x in masks])(r)
+        else:
+            found = super().run_recurrence(r, masks)
+        self.refuse_pruned()
+        log_mixture(self.memory.mixture, found[0], r.padding_mask)
+        return found

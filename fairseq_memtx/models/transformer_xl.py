@@ -11,3 +11,5 @@ from .segment_decoder import SegmentDecoder
 @decoder_of("transformer-xl")
 class TransformerXLDecoder(SegmentDecoder):
     """A `SegmentDecoder` without compressed memory."""
+
+    runs_native = True

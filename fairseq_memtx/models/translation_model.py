@@ -5,6 +5,7 @@ import copy
 from fairseq.models.transformer import TransformerConfig, TransformerModel
 
 from ..config import add_flags
+from ..plain.model import in_lanes
 from .memory_decoder import MemoryDecoder
 
 
@@ -59,14 +60,7 @@ class MemoryTransformerModel(TransformerModel):
         """
         if lanes is None:
             return super().forward(src_tokens, src_lengths, prev_output_tokens, **options)
-        hidden = {"return_all_hiddens": options.pop("return_all_hiddens", False)}
-        encoder_out = self.encoder(src_tokens, src_lengths=src_lengths, **hidden)
-        options.update(memory=lanes.read(id(self), src_tokens), keep_memory=True)
-        logits, extra = self.decoder(
-            prev_output_tokens, encoder_out=encoder_out, src_lengths=src_lengths, **options
-        )
-        lanes.write(id(self), extra.pop("memory"))
-        return logits, extra
+        return in_lanes(self, lanes, src_tokens, src_lengths, prev_output_tokens, **options)
 
     def set_beam_size(self, beam_size: int) -> None:
         """The generator's hook: lets the beams of a sentence share its keys and values."""

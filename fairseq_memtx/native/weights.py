@@ -1,4 +1,4 @@
-"""A fairseq model's weights as the engine's parts, and which models the engine knows.
+"""A model's weights as the engine's parts, and which models the engine knows.
 
 Size legend: C model dimension, c rate of compression.
 """
@@ -7,25 +7,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from fairseq.modules import gelu, gelu_accurate
 from torch import nn
 
 from ..decoding.linear import join_maps
 from ..generation.steppers import is_plain_encoder, why_not_fused
-from ..models.compressive import CompressiveDecoder
-from ..models.feedback import FeedbackDecoder
-from ..models.memory_decoder import MemoryDecoder
-from ..models.segment_decoder import SegmentDecoder
-from ..models.transformer_xl import TransformerXLDecoder
+from ..modules.activations import name_of
 from ..modules.compression import Compression, Conv, DilatedConv, MaxPool, MeanPool, MostUsed
 from ..modules.int8 import Int8Linear
 from ..modules.mixture import LayerMixture, RoutedMixture
 from ..modules.segment_memory import SegmentLengths
+from ..plain.feedback_steps import FeedbackSteps
+from ..plain.memory_steps import MemorySteps
+from ..plain.segment_steps import SegmentSteps
 from .library import Parts
 
 #: fairseq's activation functions, in the order of the engine's numbers.
-ACTIVATIONS: tuple[Callable, ...] = (F.relu, gelu, torch.tanh, gelu_accurate)
+ACTIVATIONS = ("relu", "gelu", "tanh", "gelu_accurate")
 
 
 #: Compression functions, in the order of the engine's numbers.
@@ -60,8 +57,8 @@ def _about_encoder(encoder: Any) -> str | None:
 
 
 def _about_decoder(decoder: Any) -> str | None:
-    if isinstance(decoder, MemoryDecoder):
-        if type(decoder) not in (FeedbackDecoder, TransformerXLDecoder, CompressiveDecoder):
+    if isinstance(decoder, MemorySteps):
+        if "runs_native" not in vars(type(decoder)):  # of this very class: a heir may do otherwise
             return "its decoder is another one"
         if any(layer.encoder_attn is None for layer in decoder.all_layers()):
             return "it has no cross-attention"
@@ -79,7 +76,7 @@ def _about_decoder(decoder: Any) -> str | None:
 
 
 def _about_layers(layers: Sequence[Any], activation: Callable[[Any], Any]) -> str | None:
-    if any(activation(layer) not in ACTIVATIONS for layer in layers):
+    if any(name_of(activation(layer)) not in ACTIVATIONS for layer in layers):
         return "its activation function is another one"
     norms = (m for layer in layers for m in layer.modules() if isinstance(m, nn.LayerNorm))
     if any(norm.weight is None or norm.bias is None for norm in norms):
@@ -135,7 +132,7 @@ class Writer:
 
     def decoder(self, decoder: Any) -> None:
         """fairseq's decoder, or one of ours."""
-        layers, feedback = layers_of(decoder), isinstance(decoder, FeedbackDecoder)
+        layers, feedback = layers_of(decoder), isinstance(decoder, FeedbackSteps)
         self.embedding("target", decoder, decoder.max_positions())
         self.stack("decoder", layers, layers[0].encoder_attn.num_heads)
         self.parts.number("decoder.feedback", feedback)
@@ -146,7 +143,7 @@ class Writer:
         self.parts.number("decoder.distances", 0)
         if feedback:
             self.memory(decoder.memory, len(layers))
-        if isinstance(decoder, SegmentDecoder):
+        if isinstance(decoder, SegmentSteps):
             self.segments(decoder)
 
     def decoder_layer(self, name: str, layer: Any, feedback: bool) -> None:
@@ -275,7 +272,7 @@ class Writer:
         self.parts.number(f"{name}.layers", len(layers))
         self.parts.number(f"{name}.heads", num_heads)
         self.parts.number(f"{name}.pre_norm", first.normalize_before)
-        self.parts.number(f"{name}.activation", ACTIVATIONS.index(activation_of(first)))
+        self.parts.number(f"{name}.activation", ACTIVATIONS.index(name_of(activation_of(first))))
 
     def feed_forward(self, name: str, layer: Any, activation: Any) -> None:
         """The two maps and their norm."""

@@ -37,12 +37,13 @@ from ..data.batch_iterator import CurriculumBatchIterator
 from ..data.binarised import check_numbers
 from ..data.curriculum import Batching, Curriculum, Pairs, make_curriculum
 from ..data.prefix_dataset import PrefixDataset
-from ..generation.generator import check_eight_bits, generator_class, own_settings
+from ..generation.generator import generator_class
+from ..generation.search import check_eight_bits, own_settings
 from ..generation.steppers import is_final
 from ..generation.whole_lines import search_whole
 from ..ground.errors import UserError
 from ..ground.text import clean
-from ..models.int8 import ROUNDED, round_model
+from ..modules.rounding import ROUNDED, round_model
 from ..training.told_tasks import TrainingState, tell_tasks
 from ..training.warm_start import start_from
 from .computing import ComputingTask

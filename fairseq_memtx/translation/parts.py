@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-from fairseq.token_generation_constraints import pack_constraints
 from torch import Tensor
 
 from ..ground.errors import UserError
@@ -62,8 +61,22 @@ def prefix_tokens(parts: Sequence[Part], pad: int) -> Tensor | None:
     return tokens
 
 
+def moved(sample: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A batch with its tensors on the device."""
+    return {
+        name: moved(value, device)
+        if isinstance(value, dict)
+        else value.to(device)
+        if isinstance(value, Tensor)
+        else value
+        for name, value in sample.items()
+    }
+
+
 def constraint_tokens(parts: Sequence[Part]) -> Tensor:
     """The constraints of a batch in fairseq's form."""
+    from fairseq.token_generation_constraints import pack_constraints
+
     return pack_constraints([[torch.tensor(one.ids) for one in part.constraints] for part in parts])
 
 

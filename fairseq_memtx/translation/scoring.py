@@ -1,16 +1,20 @@
-"""The model's own score of given translations, for rerankers and filters."""
+"""The model's own score of given translations, for rerankers and filters.
+
+Size legend: B pairs, S source positions, T target positions.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from fairseq import utils
-from fairseq.data import LanguagePairDataset
-from fairseq.sequence_scorer import SequenceScorer
+from torch import Tensor
 
+from ..generation.alignment import hard_alignment
+from ..generation.documents import padded
 from ..ground.errors import UserError
 from . import parts as batching
 from . import reading
@@ -90,42 +94,89 @@ def _score_batch(translator: Translator, pairs: Sequence[Pair]) -> list[Translat
     Raises:
         FloatingPointError: where the model gives no numbers.
     """
-    sample = _sample(translator.task, pairs)
-    device = next(translator.models[0].parameters()).device
-    sample = utils.apply_to_sample(lambda x: x.to(device), sample)
-    wants_alignment = translator.search.alignment
-    scorer = SequenceScorer(translator.task.target_dictionary, compute_alignment=wants_alignment)
+    batch = _batch(translator, pairs)
     with torch.no_grad():
-        found = scorer.generate(translator.models, sample)
-    pad = translator.task.source_dictionary.pad()
-    results: dict[int, Translation] = {}
-    for row, (number, (one,)) in enumerate(zip(sample["id"].tolist(), found, strict=True)):
-        if one["positional_scores"].isnan().any():
-            raise FloatingPointError("the model's scores are NaN: it has diverged, use another one")
-        is_source = sample["net_input"]["src_tokens"][row].ne(pad) if wants_alignment else None
-        results[number] = _read(translator, pairs[number], one, is_source)
-    return [results[number] for number in range(len(pairs))]
+        scores, attention = _scores(translator.models, batch, translator.search.alignment)
+    if bool(scores.isnan().any()):
+        raise FloatingPointError("the model's scores are NaN: it has diverged, use another one")
+    rows = [None] * len(pairs) if attention is None else list(attention)
+    return [
+        _read(translator, pair, batch, row, scores[row], rows[row])
+        for row, pair in enumerate(pairs)
+    ]
+
+
+class Batch(NamedTuple):
+    """Pairs as a model reads them.
+
+    Attributes:
+        net_input: sources `(B, S)`, their lengths, and targets that begin with the end symbol.
+        target: `(B, T)`, the end symbol last; 0 where a row has ended.
+    """
+
+    net_input: dict[str, Tensor]
+    target: Tensor
+
+
+def _batch(translator: Translator, pairs: Sequence[Pair]) -> Batch:
+    """The pairs, on the models' device."""
+    task = translator.task
+    device = next(translator.models[0].parameters()).device
+    words, eos = task.source_dictionary, task.target_dictionary.eos()
+    sources = [torch.tensor([*pair.source.ids, words.eos()]) for pair in pairs]
+    inputs = [torch.tensor([eos, *pair.target.ids]) for pair in pairs]
+    targets = [torch.tensor([*pair.target.ids, eos]) for pair in pairs]
+    net_input = {
+        "src_tokens": padded(sources, words.pad(), task.cfg.left_pad_source),
+        "src_lengths": torch.tensor([len(source) for source in sources]),
+        "prev_output_tokens": padded(inputs, task.target_dictionary.pad(), left=False),
+    }
+    return Batch(batching.moved(net_input, device), padded(targets, 0, left=False).to(device))
+
+
+def _scores(
+    models: Sequence[Any], batch: Batch, wants_attention: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities of the target's words `(B, T)`, and the attention `(B, T, S)`.
+
+    Those of several models are of the mean of their probabilities, and the attention's mean.
+    """
+    found, attentions = [], []
+    for model in models:
+        out = model(**batch.net_input)
+        log_probs = model.get_normalized_probs(out, log_probs=True, sample=None)
+        found.append(log_probs.gather(2, batch.target.unsqueeze(2)).squeeze(2))
+        if wants_attention:
+            attention = out[1]["attn"]
+            attentions.append(attention[0] if isinstance(attention, list) else attention)
+    scores = torch.stack(found).logsumexp(dim=0) - math.log(len(found))
+    return scores, torch.stack(attentions).mean(dim=0) if attentions else None
 
 
 def _read(
-    translator: Translator, pair: Pair, one: dict[str, Any], is_source: torch.Tensor | None
+    translator: Translator,
+    pair: Pair,
+    batch: Batch,
+    row: int,
+    scores: Tensor,
+    attention: Tensor | None,
 ) -> Translation:
-    """What fairseq's scorer tells of a pair; its attention has a row for each target position."""
-    if is_source is not None:
-        one = {**one, "attention": one["attention"][: len(one["tokens"])].t()}
+    """A pair with its scores `(T,)` and attention `(T, S)`, of which padding is left out."""
+    size = len(pair.target.ids) + 1
+    tokens, is_source = batch.target[row, :size], None
+    found: dict[str, Any] = {
+        "tokens": tokens,
+        "score": scores[:size].mean(),
+        "positional_scores": scores[:size],
+    }
+    if attention is not None:
+        source, words = batch.net_input["src_tokens"][row], translator.task.target_dictionary
+        is_source = source.ne(words.pad())
+        found["attention"] = attention[:size].t()
+        found["alignment"] = hard_alignment(
+            attention[:size], source, tokens, words.pad(), words.eos()
+        )
     return reading.translation(
-        one, lambda tokens: pair.text, translator.task.target_dictionary, pair.source.pieces,
+        found, lambda tokens: pair.text, translator.task.target_dictionary, pair.source.pieces,
         is_source,
     )  # fmt: skip
-
-
-def _sample(task: Any, pairs: Sequence[Pair]) -> dict[str, Any]:
-    """fairseq's batch; "id" is the place of each pair."""
-    sources = [torch.tensor([*pair.source.ids, task.source_dictionary.eos()]) for pair in pairs]
-    targets = [torch.tensor([*pair.target.ids, task.target_dictionary.eos()]) for pair in pairs]
-    dataset = LanguagePairDataset(
-        sources, [len(x) for x in sources], task.source_dictionary,
-        targets, [len(x) for x in targets], task.target_dictionary,
-        left_pad_source=task.cfg.left_pad_source, left_pad_target=False, shuffle=False,
-    )  # fmt: skip
-    return dataset.collater([dataset[number] for number in range(len(pairs))])

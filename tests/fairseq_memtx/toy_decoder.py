@@ -12,11 +12,12 @@ from torch import Tensor, nn
 import fairseq_memtx.models.feedback  # noqa: F401  (loads fairseq and the package)
 from fairseq_memtx.config import option
 from fairseq_memtx.decoders import DECODERS, DecoderEntry
-from fairseq_memtx.models.memory_decoder import LayersOutput, MemoryDecoder, layer_sizes
+from fairseq_memtx.models.memory_decoder import MemoryDecoder, layer_sizes
 from fairseq_memtx.models.registration import decoder_of
 from fairseq_memtx.modules.cache import DecodingState
 from fairseq_memtx.modules.dropout import NO_MASKS
 from fairseq_memtx.modules.layer import DecoderLayer
+from fairseq_memtx.plain.memory_steps import LayersOutput
 
 
 @dataclass(frozen=True)

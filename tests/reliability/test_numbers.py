@@ -19,7 +19,7 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from fairseq_memtx import checkpoints
 from fairseq_memtx.commands import average, quantize, translate
-from fairseq_memtx.models.int8 import round_model
+from fairseq_memtx.modules.rounding import round_model
 from tests.fairseq_memtx.native import compare
 from tests.fairseq_memtx.searches import generate, sample
 from tests.fairseq_memtx.tiny import build_model

@@ -12,7 +12,7 @@ from fairseq_memtx.commands import quantize
 def test_the_file_translates_as_the_rounded_model(
     decoder: str, tiny_checkpoints: dict[str, Path], tmp_path: Path
 ) -> None:
-    from fairseq_memtx.models.int8 import is_rounded, round_model
+    from fairseq_memtx.modules.rounding import is_rounded, round_model
     from fairseq_memtx.translator import SearchSettings, Translator
 
     out, search = tmp_path / "small.pt", SearchSettings(beam=2, max_len_a=0, max_len_b=8)

@@ -19,7 +19,7 @@ from fairseq_memtx.generation.generator import (
     generator_class,
 )
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.models.int8 import round_model
+from fairseq_memtx.modules.rounding import round_model
 from tests.fairseq_memtx.generation.comparisons import (
     BATCHES,
     MODELS,

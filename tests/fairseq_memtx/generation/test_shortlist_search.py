@@ -13,7 +13,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from fairseq_memtx.decoding.shortlist import Shortlist
 from fairseq_memtx.generation.generator import FastGenerator
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.models.int8 import is_rounded, round_model
+from fairseq_memtx.modules.rounding import is_rounded, round_model
 from tests.fairseq_memtx.generation.comparisons import MODELS
 from tests.fairseq_memtx.generation.shortlists import ALL, ALWAYS, SIZE, SOME
 from tests.fairseq_memtx.searches import generate, same_hypotheses, sample, task_of

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fairseq_memtx.engine import ENGINES, Recurrence
-from fairseq_memtx.models.memory_decoder import as_source
 from fairseq_memtx.modules import feedback as feedback_module
 from fairseq_memtx.modules.channels import Wiring
+from fairseq_memtx.plain.memory_steps import as_source
 from tests.fairseq_memtx.models.feedback_oracle import (
     NaiveFeedback,
     affine,

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_memtx.engine import ENGINES, Recurrence, reference
-from fairseq_memtx.models import memory_decoder
 from fairseq_memtx.modules.attention import attend, attention_probs
 from fairseq_memtx.modules.memory import FeedbackMemory, MemoryTrace
 from fairseq_memtx.modules.mixture import LayerMixture, RoutedMixture, fold_left_out
+from fairseq_memtx.plain import memory_steps
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens, select_source
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
@@ -232,10 +232,10 @@ def test_a_sentence_in_a_padded_batch_is_the_sentence_alone_with_a_span_and_dist
 
 @pytest.mark.parametrize("where", ["source", "target"])
 def test_the_check_notices_padding_that_is_ignored(tiny_decoder, monkeypatch, where):
-    some_padding = memory_decoder.some_padding
+    some_padding = memory_steps.some_padding
     widths = {"source": 6, "target": 5}
     monkeypatch.setattr(
-        memory_decoder,
+        memory_steps,
         "some_padding",
         lambda mask: None if mask.size(1) == widths[where] else some_padding(mask),
     )
@@ -476,7 +476,7 @@ def test_layer_drop_runs_the_layers_it_draws_and_passes_the_state_of_the_others(
     tokens, source = random_tokens([4, 3]), random_source([3, 5])
     x = decoder.embed(tokens)
     padding = tokens.eq(decoder.padding_idx)
-    read = decoder.read_source(memory_decoder.as_source(source))
+    read = decoder.read_source(memory_steps.as_source(source))
     drawn: list[Any] = []
     kept_layers = decoder.kept_layers
     decoder.kept_layers = lambda: drawn.append(kept_layers()) or drawn[-1]

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fairseq_memtx.models.int8 import is_rounded, round_model
 from fairseq_memtx.modules import int8
 from fairseq_memtx.modules.int8 import (
     Int8Linear,
@@ -16,6 +15,7 @@ from fairseq_memtx.modules.int8 import (
     round_linears,
     round_rows,
 )
+from fairseq_memtx.modules.rounding import is_rounded, round_model
 from tests.fairseq_memtx.tiny import build_model, random_tokens
 
 

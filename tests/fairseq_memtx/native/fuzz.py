@@ -12,7 +12,7 @@ import torch
 
 import fairseq_memtx.models  # noqa: F401
 from fairseq_memtx.decoding.search_options import Limits, SearchOptions
-from fairseq_memtx.models.int8 import round_model
+from fairseq_memtx.modules.rounding import round_model
 from fairseq_memtx.native import library
 from fairseq_memtx.native.weights import Writer
 from tests.fairseq_memtx.tiny import build_model

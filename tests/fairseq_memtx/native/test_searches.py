@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from fairseq_memtx.models.int8 import round_model
 from fairseq_memtx.modules.compression import COMPRESSIONS, MeanPool
+from fairseq_memtx.modules.rounding import round_model
 from fairseq_memtx.native import build, library
 from tests.fairseq_memtx import searches, tiny
 from tests.fairseq_memtx.generation.comparisons import MODELS

@@ -257,13 +257,13 @@ def test_graphs_are_measured_as_any_mode_is(
     prepared_sample: Path, tiny_checkpoints, tmp_path, monkeypatch
 ):
     """On a CPU, with steps that are recorded and replayed by operations."""
-    from fairseq_memtx.generation import generator
+    from fairseq_memtx.generation import search
     from fairseq_memtx.generation.graph_searches import GraphSearches
     from tests.fairseq_memtx.generation.step_recorder import StepRecorder
 
     monkeypatch.setattr(decoding_checks, "check_device", lambda args: None)
     monkeypatch.setattr(
-        generator, "GraphSearches", lambda: GraphSearches(lambda _: StepRecorder(), "cpu")
+        search, "GraphSearches", lambda: GraphSearches(lambda _: StepRecorder(), "cpu")
     )
     systems = ("feedback:fast", "feedback:graph")
     assert bench_decoding.main(flags(prepared_sample, tiny_checkpoints, tmp_path, *systems)) == 0

@@ -1,14 +1,13 @@
-"""A whole fairseq model, ours or fairseq's own, with its linear layers in eight bits.
+"""A whole model, ours or fairseq's own, with its linear layers in eight bits.
 
 Embeddings, norms and attention's products between activations stay in float.
 """
 
 import logging
 
-from fairseq.modules import MultiheadAttention
 from torch import nn
 
-from ..modules.int8 import Int8Linear, round_linears
+from .int8 import Int8Linear, round_linears
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +26,10 @@ def round_model(model: nn.Module) -> nn.Module:
     model.eval()  # whose result fairseq forgets once a model is prepared for inference
     count = round_linears(model, KEEP)
     for module in model.modules():
-        if isinstance(module, MultiheadAttention):
-            # Else fairseq hands the projections' weights, which are gone, to PyTorch's function.
-            module.skip_embed_dim_check = True
+        if hasattr(module, "skip_embed_dim_check"):
+            # Else fairseq's attention hands the weights of its projections, which are gone, to
+            # PyTorch's.
+            module.skip_embed_dim_check = True  # type: ignore[assignment]
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     if count:
