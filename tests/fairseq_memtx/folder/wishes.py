@@ -1,0 +1,34 @@
+"""What is asked of a translator, whatever it was loaded from, as plain values. Without fairseq."""
+
+from dataclasses import asdict
+from typing import Any
+
+SOURCE = ["The old dog sees a cat .", "", "A bird", "The woman reads the book and sleeps ."]
+
+
+def ask(models: list[str], how: dict[str, Any], wanted: str) -> Any:
+    """The answer.
+
+    Args:
+        models: checkpoints or folders of an ensemble.
+        how: `int8`, and the settings of the search.
+        wanted: "nbest", "prefixes", "scores", "documents" or "document scores".
+    """
+    from fairseq_memtx.translator import SearchSettings, Translator
+
+    how = dict(how)
+    int8 = how.pop("int8", False)
+    search = SearchSettings(**{"max_len_a": 0.0, "max_len_b": 20, **how})
+    translator = Translator.from_pretrained(models, search=search, int8=int8)
+    if wanted == "nbest":
+        return [[asdict(one) for one in some] for some in translator.nbest(SOURCE)]
+    if wanted == "prefixes":
+        begun = ["Der Hund", "", "", "Die"]
+        return [[asdict(one) for one in some] for some in translator.nbest(SOURCE, prefixes=begun)]
+    if wanted == "scores":
+        given = ["Der Hund .", "", "Ein Vogel", "Die Frau liest ."]
+        return [asdict(one) for one in translator.score(SOURCE, given)]
+    if wanted == "documents":
+        return translator.translate_documents([SOURCE, SOURCE[2:]])
+    given = [[["Der Hund", "Ein Hund"]] * 4, [["Die Frau", ""]] * 2]
+    return translator.score_documents([SOURCE, SOURCE[2:]], given)
