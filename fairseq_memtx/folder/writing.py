@@ -83,9 +83,20 @@ def write_folder(export: Export, folder: Path) -> None:
     )
     contents[names.CARD] = card.text_of(config, folder.name, export.record, data).encode()
     contents[names.CONFIG] = as_json(config.as_json())
+    write_all(folder, contents)
+
+
+def write_all(folder: Path, contents: dict[str, bytes]) -> None:
+    """Write the files of a new folder; where one cannot be written, or it is interrupted, none."""
     folder.mkdir(exist_ok=True)
-    for name, content in contents.items():
-        write_bytes(folder / name, content)
+    try:
+        for name, content in contents.items():
+            write_bytes(folder / name, content)
+    except BaseException:
+        for name in contents:
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+        raise
 
 
 def refuse_used(folder: Path) -> None:

@@ -38,6 +38,7 @@ SCRIPTS = {
     "studies.remedies": "studies.remedies",
     "studies.segment_decoding": "studies.segment_decoding",
     "studies.segment_training": "studies.segment_training",
+    "studies.starting": "studies.starting",
     "studies.stop_gradient": "studies.stop_gradient",
     "studies.sweep_error": "studies.sweep_error",
 }
