@@ -313,7 +313,7 @@ def check(args: argparse.Namespace) -> None:
         )
     for path in args.checkpoint:
         if not path.is_file() and not path.is_dir():
-            raise UserError(f"there is no checkpoint or folder `{path}`: check the path")
+            raise UserError(f"there is no checkpoint `{path}`: check the path")
     if args.input is not None and (not args.input.exists() or args.input.is_dir()):
         raise UserError(f"there is no file `--input {args.input}`: name a text file")
     if args.shortlist and not Path(args.shortlist).is_file():

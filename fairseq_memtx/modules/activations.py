@@ -23,11 +23,6 @@ def relu_squared(x: Tensor) -> Tensor:
     return F.relu(x).pow(2)
 
 
-def linear(x: Tensor) -> Tensor:
-    """x."""
-    return x
-
-
 #: What `--activation-fn` can be; two of its names are one function.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -36,10 +31,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu_accurate": gelu_accurate,
     "gelu_fast": gelu_accurate,
     "relu_squared": relu_squared,
-    "linear": linear,
 }
-#: Where such functions live, by what a function says of itself; torch's own may say nothing.
-_HOMES = ("torch.nn.functional", "fairseq.modules.gelu", "fairseq.utils", __name__, None)
+#: Where such functions live, by what a function says of itself.
+_HOMES = ("torch", "torch.nn.functional", "fairseq.modules.gelu", "fairseq.utils", __name__)
 
 
 def name_of(function: Callable[[Tensor], Tensor]) -> str | None:
