@@ -63,7 +63,7 @@ def test_a_whole_target(decoder: str, settings: dict[str, Any]) -> None:
     for log_probs in (True, False):
         torch.testing.assert_close(
             ours.get_normalized_probs((got, extra), log_probs)[real],
-            stock.get_normalized_probs((want, more), log_probs)[real],
+            stock.get_normalized_probs((want, more), log_probs)[real].float(),
         )
     assert ours.max_positions() == stock.max_positions()
 
