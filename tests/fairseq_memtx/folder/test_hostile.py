@@ -135,7 +135,7 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
         header(lambda told: told.update(more=told["encoder.version"])), "has `more`, which is"
     ),
     "a weight too few": (
-        header(lambda told: told.pop("encoder.version") and None), "lacks `encoder.version`"
+        header(lambda told: told.pop("decoder.version") and None), "lacks `decoder.version`"
     ),
     "overlapping weights": (
         header(lambda told: told["decoder.layers.0.fc1.weight"].update(
