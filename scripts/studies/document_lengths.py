@@ -58,7 +58,7 @@ class System:
     """
 
     def __init__(self, name: str, folder: Path, size: str, longest: int):
-        from fairseq_memtx.translator import load_models
+        from fairseq_memtx.translation.checkpoints import load_models
 
         training = None if name == CONCATENATED else TRAININGS[name]
         arch = "transformer" if training is None else DECODERS[training.decoder].architecture
@@ -80,7 +80,8 @@ class System:
         from omegaconf import open_dict
 
         from fairseq_memtx.config import GeneratorOptions
-        from fairseq_memtx.generation.generator import FastGenerator, own_settings
+        from fairseq_memtx.generation.generator import FastGenerator
+        from fairseq_memtx.generation.search import own_settings
 
         with open_dict(self.cfg.generation):
             self.cfg.generation.update(beam=BEAM, max_len_a=0, max_len_b=words, min_len=words)
