@@ -14,6 +14,7 @@ from ..modules.int8 import round_linears
 from ..modules.rounding import KEEP
 from ..plain.model import Model
 from ..plain.shapes import ModelShape
+from ..plain.unfilled import Unfilled
 from . import names
 from .config import Config, read_config
 from .vocabulary import Vocabulary, read_vocabularies
@@ -72,7 +73,8 @@ class Opened(NamedTuple):
     def _build(self) -> Model:
         shape: ModelShape = self.config.model
         try:
-            model = Model(shape)
+            with Unfilled():
+                model = Model(shape)
             if self.config.precision == "int8":
                 round_linears(model, KEEP)
         except (ValueError, RuntimeError) as error:

@@ -34,21 +34,22 @@ class LearnedPositions(nn.Embedding):
 
 
 class SinePositions(nn.Module):
-    """Sines, then cosines (Vaswani et al. 2017, section 3.5), for more positions on demand."""
+    """Sines, then cosines (Vaswani et al. 2017, section 3.5), made when they are asked for."""
 
     weights: Tensor
 
     def __init__(self, max_positions: int, dim: int, padding: int):
         super().__init__()
         self.dim, self.padding, self.max_positions = dim, padding, MOST_POSITIONS
-        table = sines(max_positions + padding + 1, dim, padding)
-        self.register_buffer("weights", table, persistent=False)
+        self._usual = max_positions + padding + 1
+        self.register_buffer("weights", torch.empty(0, dim), persistent=False)
 
     def forward(self, tokens: Tensor, incremental_state: object = None) -> Tensor:
         """`(B, T, C)` of tokens `(B, T)`; with an incremental state `(B, 1, C)` of the last."""
         needed = self.padding + 1 + tokens.size(1)
         if needed > len(self.weights):
-            self.weights = sines(needed, self.dim, self.padding).to(self.weights)
+            count = max(needed, self._usual)
+            self.weights = sines(count, self.dim, self.padding).to(self.weights)
         if incremental_state is not None:
             return self.weights[self.padding + tokens.size(1)].expand(len(tokens), 1, -1)
         return self.weights[numbers_of(tokens, self.padding)]
