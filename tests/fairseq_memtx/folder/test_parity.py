@@ -15,21 +15,23 @@ from tests.fairseq_memtx.folder.wishes import ask
 #: Of float32, through other orders of its sums.
 ROUNDING = 1e-5
 ALL = {"nbest": 3, "alignment": True}
+Way = tuple[str, dict[str, Any], tuple[str, ...]]
 #: What is asked, how it is searched, and of which decoders.
-WAYS: dict[str, tuple[str, dict[str, Any], tuple[str, ...]]] = {
-    "native engine": ("nbest", {"nbest": 3}, DECODERS),
-    "Python": ("nbest", {"native": "off", **ALL}, DECODERS),
-    "alignments": ("nbest", ALL, DECODERS),
-    "eight bits": ("nbest", {"int8": True, "nbest": 2}, DECODERS),
-    "eight bits, Python": ("nbest", {"int8": True, "native": "off"}, DECODERS),
-    "shortlist": ("nbest", {"shortlist": "yes"}, DECODERS),
-    "shortlist, Python": ("nbest", {"shortlist": "yes", "native": "off"}, DECODERS),
-    "prefixes": ("prefixes", {}, ("transformer", "compressive")),
-    "scores": ("scores", {"alignment": True}, DECODERS),
-    "two workers": ("nbest", {"workers": 2, "batch_size": 1}, ("feedback",)),
-    "documents": ("documents", {}, ("transformer-xl", "compressive")),
-    "scores in documents": ("document scores", {}, ("transformer-xl",)),
-}
+COMMON: list[Way] = [
+    ("nbest", ALL, DECODERS),
+    ("scores", ALL, DECODERS),
+    ("prefixes", ALL, DECODERS),
+    ("documents", ALL, ("transformer-xl", "compressive")),
+    ("document scores", ALL, ("transformer-xl", "compressive")),
+]
+MORE: list[Way] = [
+    ("nbest", {"native": "off", **ALL}, DECODERS),
+    ("nbest", {"int8": True, "nbest": 2}, DECODERS),
+    ("nbest", {"int8": True, "native": "off"}, DECODERS),
+    ("nbest", {"shortlist": "yes"}, DECODERS),
+    ("nbest", {"shortlist": "yes", "native": "off"}, DECODERS),
+    ("nbest", {"workers": 2, "batch_size": 1}, ("feedback",)),
+]
 ENSEMBLE = ("transformer", "feedback")
 
 
@@ -48,32 +50,57 @@ def close(got: Any, want: Any) -> None:
         assert got == want
 
 
-def test_all_decoders_in_all_ways(
-    scattered: dict[str, Path], folders: dict[str, Path], shortlist: Path
-) -> None:
-    wishes, expected = [], []
-    for wanted, how, decoders in WAYS.values():
-        how = {**how, **({"shortlist": str(shortlist)} if "shortlist" in how else {})}
-        for decoder in decoders:
-            wishes.append(([str(folders[decoder])], how, wanted))
-            expected.append(ask([str(scattered[decoder])], how, wanted))
-    wishes.append(([str(folders[decoder]) for decoder in ENSEMBLE], ALL, "nbest"))
-    expected.append(ask([str(scattered[decoder]) for decoder in ENSEMBLE], ALL, "nbest"))
+def compare(wishes: list[tuple[list[Path], list[Path], dict[str, Any], str]]) -> set[str]:
+    """Ask folders without fairseq what checkpoints are asked with it; all texts that were found.
+
+    Args:
+        wishes: folders, checkpoints, settings, and what is asked.
+    """
+    asked = [(list(map(str, folders)), how, wanted) for folders, _, how, wanted in wishes]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fairseq_memtx.folder.without_fairseq", json.dumps(wishes)],
+        [sys.executable, "-m", "tests.fairseq_memtx.folder.without_fairseq", json.dumps(asked)],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    for (models, how, wanted), got, want in zip(wishes, found, expected, strict=True):
+    texts = set()
+    for (_, checkpoints, how, wanted), got in zip(wishes, json.loads(done.stdout), strict=True):
+        want = json.loads(json.dumps(ask(list(map(str, checkpoints)), how, wanted)))
         try:
-            close(got, json.loads(json.dumps(want)))
+            close(got, want)
         except AssertionError as error:
-            raise AssertionError(f"{models} {how} {wanted}: {error}") from error
-    texts = {one["text"] for some in expected[0] for one in some}
-    assert len(texts) > 3, "the models translate everything alike: the comparison is worth nothing"
+            raise AssertionError(f"{checkpoints} {how} {wanted}: {error}") from error
+        texts |= {one["text"] for some in want for one in some} if wanted == "nbest" else set()
+    return texts
+
+
+def test_all_decoders(scattered: dict[str, Path], folders: dict[str, Path]) -> None:
+    wishes = [
+        ([folders[decoder]], [scattered[decoder]], how, wanted)
+        for wanted, how, decoders in COMMON
+        for decoder in decoders
+    ]
+    both = [[paths[decoder] for decoder in ENSEMBLE] for paths in (folders, scattered)]
+    texts = compare([*wishes, (both[0], both[1], ALL, "nbest")])
+    assert len(texts) > 10, "they translate everything alike: the comparison is worth nothing"
+
+
+@pytest.mark.slow
+def test_all_ways_to_search(
+    scattered: dict[str, Path], folders: dict[str, Path], shortlist: Path
+) -> None:
+    wishes = [
+        (
+            [folders[decoder]],
+            [scattered[decoder]],
+            {**how, **({"shortlist": str(shortlist)} if "shortlist" in how else {})},
+            wanted,
+        )
+        for wanted, how, decoders in MORE
+        for decoder in decoders
+    ]
+    assert len(compare(wishes)) > 10
 
 
 def test_a_folder_has_its_own_search(folders: dict[str, Path]) -> None:

@@ -1,9 +1,22 @@
 """What is asked of a translator, whatever it was loaded from, as plain values. Without fairseq."""
 
+import functools
+import json
 from dataclasses import asdict
 from typing import Any
 
 SOURCE = ["The old dog sees a cat .", "", "A bird", "The woman reads the book and sleeps ."]
+
+
+@functools.lru_cache(maxsize=4)
+def load(models: tuple[str, ...], how: str) -> Any:
+    """The translator, kept for the next question."""
+    from fairseq_memtx.translator import SearchSettings, Translator
+
+    settings = json.loads(how)
+    int8 = settings.pop("int8", False)
+    search = SearchSettings(**{"max_len_a": 0.0, "max_len_b": 20, **settings})
+    return Translator.from_pretrained(list(models), search=search, int8=int8)
 
 
 def ask(models: list[str], how: dict[str, Any], wanted: str) -> Any:
@@ -14,12 +27,7 @@ def ask(models: list[str], how: dict[str, Any], wanted: str) -> Any:
         how: `int8`, and the settings of the search.
         wanted: "nbest", "prefixes", "scores", "documents" or "document scores".
     """
-    from fairseq_memtx.translator import SearchSettings, Translator
-
-    how = dict(how)
-    int8 = how.pop("int8", False)
-    search = SearchSettings(**{"max_len_a": 0.0, "max_len_b": 20, **how})
-    translator = Translator.from_pretrained(models, search=search, int8=int8)
+    translator = load(tuple(models), json.dumps(how))
     if wanted == "nbest":
         return [[asdict(one) for one in some] for some in translator.nbest(SOURCE)]
     if wanted == "prefixes":
