@@ -41,8 +41,8 @@ OUT = Path("results/reliability")
 FOLDER = Path("tests/reliability")
 TRAINING = "tests/fairseq_memtx/training"
 
-#: What is thrown, by group, and the test files that do so. A file of the folder that stands nowhere
-#: is a group of its own.
+#: What is thrown, by group, and the test files that do so, with pytest's flags that choose among
+#: their tests. A file of the folder that stands nowhere is a group of its own.
 GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
     "interrupted": (
         "trainings interrupted by signals, SIGKILL or half a save; they end as uninterrupted ones",
@@ -95,10 +95,18 @@ GROUPS: dict[str, tuple[str, tuple[str, ...]]] = {
         "lines alone and among others; the same translations",
         (f"{FOLDER}/test_sharing_a_batch.py",),
     ),
-    "flags": (
-        "fairseq's flags as commands with each decoder; what they say, or refused in one line",
-        (f"{FOLDER}/test_fairseq_flags.py",),
-    ),
+    **{
+        f"flags-{decoder}": (
+            f"fairseq's flags as commands, {decoder}; they do what they say or are refused",
+            (f"{FOLDER}/test_fairseq_flags.py", "-k", tests),
+        )
+        for decoder, tests in {
+            "transformer": "transformer and not transformer-xl",
+            "feedback": "feedback or not does_what_it_says",
+            "transformer-xl": "transformer-xl",
+            "compressive": "compressive",
+        }.items()
+    },
     "soak": (
         "thousands of lines and calls; memory and file descriptors stay",
         (f"{FOLDER}/test_soak.py",),
