@@ -3,13 +3,20 @@
 For `memtx score --model M --contrastive SUITE`. A line of the suite is, tab-separated: the
 document's id, the source, the reference and any number of wrong variants; lines of a document
 follow each other. A line without variants is context alone.
+
+ContraPro (Mueller et al. 2018) is read in two forms too. Its JSON has no context: that is taken
+from the documents of OpenSubtitles, which its script extracts, where their folder is named. In the
+tab-separated form of Post and Junczys-Dowmunt (2023, arXiv 2304.12959) a line is the place of the
+sentence that counts, the antecedent's distance, `correct` or `contrastive`, the pronoun, and
+source and translation with their context, `<eos>` between the sentences; the wrong variants of a
+line follow it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +24,20 @@ from typing import Any, NamedTuple
 from fairseq_memtx.commands import model_scores
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.ground.errors import UserError
+
+#: Of a row in the packed form.
+KINDS = ("correct", "contrastive")
+#: Between its sentences.
+BREAK = "<eos>"
+
+
+class Entry(NamedTuple):
+    """An entry of ContraPro's JSON; `line` counts from 1."""
+
+    document: str
+    line: int
+    source: str
+    translations: list[str]
 
 
 class Line(NamedTuple):
@@ -33,7 +54,7 @@ def print_accuracy(args: argparse.Namespace) -> None:
     Raises:
         UserError: where a file or the model cannot be used, or the model gives no numbers.
     """
-    documents = read_suite(args.contrastive)
+    documents = read_suite(args.contrastive, args.contrastive_documents, args.context)
     try:
         found = model_scores.load(args).score_documents(
             [[line.source for line in lines] for lines in documents],
@@ -45,27 +66,108 @@ def print_accuracy(args: argparse.Namespace) -> None:
     print(json.dumps(accuracy([scores for lines in found for scores in lines]), indent=2))
 
 
-def read_suite(path: Path) -> list[list[Line]]:
+def read_suite(path: Path, folder: Path | None = None, context: int = -1) -> list[list[Line]]:
     """The documents of a suite.
 
+    Args:
+        path: of the suite.
+        folder: of the documents that a suite in JSON takes its context from; None for no context.
+        context: sentences that it takes from them, -1 for all.
+
     Raises:
-        UserError: a line without a reference, or a suite without variants.
+        UserError: a suite that is none of those that can be read, or one without variants.
     """
-    lines = list(_lines(path))
-    if not any(len(line.translations) > 1 for line in lines):
+    if path.suffix == ".json":
+        documents = list(_of_json(path, folder, context))
+    else:
+        rows = [text.split("\t") for text in read_lines(path)]
+        packed = rows != [] and all(len(row) == 6 and row[2] in KINDS for row in rows)
+        lines = _packed(path, rows) if packed else _plain(path, rows)
+        documents = [list(some) for _, some in groupby(lines, key=lambda line: line.document)]
+    if not any(len(line.translations) > 1 for lines in documents for line in lines):
         raise UserError(f"`{path}` has no line with a variant in a fourth column: nothing to score")
-    return [list(some) for _, some in groupby(lines, key=lambda line: line.document)]
+    return documents
 
 
-def _lines(path: Path) -> Iterator[Line]:
-    for number, text in enumerate(read_lines(path), 1):
-        columns = text.split("\t")
+def _plain(path: Path, rows: Sequence[list[str]]) -> Iterator[Line]:
+    for number, columns in enumerate(rows, 1):
         if len(columns) < 3:
             raise UserError(
                 f"`{path}` line {number} has {len(columns)} columns: it has to have a document's"
                 " id, a source, a reference and any variants, with tabs between them"
             )
         yield Line(columns[0], columns[1], columns[2:])
+
+
+def _packed(path: Path, rows: Sequence[list[str]]) -> Iterator[Line]:
+    """Each correct row as a document of its own: its context, and the sentence that counts."""
+    number = 0
+    while number < len(rows):
+        place, _, kind, _, source, target = rows[number]
+        if kind != KINDS[0]:
+            raise UserError(f"`{path}` line {number + 1} is contrastive, but follows no other line")
+        sides = [[part.strip() for part in text.split(BREAK)] for text in (source, target)]
+        if not place.isdecimal() or not int(place) < min(map(len, sides)):
+            raise UserError(
+                f"`{path}` line {number + 1} has no sentence {place} in its source and its target:"
+                " they have to have as many, with <eos> between them"
+            )
+        name, last = str(number), int(place)
+        for context, translation in zip(*(side[:last] for side in sides), strict=True):
+            yield Line(name, context, [translation])
+        translations = [sides[1][last]]
+        number += 1
+        while number < len(rows) and rows[number][2] == KINDS[1]:
+            parts = rows[number][5].split(BREAK)
+            if len(parts) <= last:
+                raise UserError(f"`{path}` line {number + 1} has no sentence {last} in its target")
+            translations.append(parts[last].strip())
+            number += 1
+        yield Line(name, sides[0][last], translations)
+
+
+def _of_json(path: Path, folder: Path | None, most: int) -> Iterator[list[Line]]:
+    """Each entry as a document of its own: sentences of the document it is from, and its own."""
+    try:
+        entries = json.loads(path.read_bytes())
+        wanted = [
+            Entry(
+                one["document id"],
+                int(one["segment id"]),
+                one["src segment"],
+                [one["ref segment"], *(error["contrastive"] for error in one["errors"])],
+            )
+            for one in entries
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"`{path}` is no suite in ContraPro's JSON: {error!r}") from error
+    places = {} if folder is None else {one.name: one for one in folder.rglob("*")}
+    for number, entry in enumerate(wanted):
+        context = [] if folder is None else _before(folder, places, entry)
+        context = context if most < 0 else context[max(0, len(context) - most) :]
+        yield [
+            *(Line(str(number), source, [target]) for source, target in context),
+            Line(str(number), entry.source, entry.translations),
+        ]
+
+
+def _before(folder: Path, places: Mapping[str, Path], entry: Entry) -> list[tuple[str, str]]:
+    """The pairs before an entry in its document, of which its id is the target's file name."""
+    found = places.get(entry.document)
+    if found is None:
+        raise UserError(f"`{folder}` has no file `{entry.document}`, which the suite names")
+    sources = [one for one in found.parent.glob(f"{found.stem}.*") if one != found]
+    if len(sources) != 1:
+        raise UserError(f"`{found}` has {len(sources)} other languages beside it: one is needed")
+    pairs = list(zip(read_lines(sources[0]), read_lines(found), strict=False))
+    if len(pairs) < entry.line or _letters(pairs[entry.line - 1][0]) != _letters(entry.source):
+        raise UserError(f"line {entry.line} of `{sources[0]}` is not the suite's: {entry.source}")
+    return pairs[: entry.line - 1]
+
+
+def _letters(text: str) -> str:
+    """A text without what tokenisers change."""
+    return "".join(c for c in text if c.isalnum())
 
 
 def accuracy(scores: Sequence[Sequence[float]]) -> dict[str, Any]:
@@ -92,11 +194,17 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
         UserError: for the first of them.
     """
     if args.contrastive is None:
-        if args.context != -1:
-            raise UserError(
-                "`--context` does nothing without `--contrastive`: give both or neither"
-            )
+        for name, given in (
+            ("context", args.context != -1),
+            ("contrastive-documents", args.contrastive_documents is not None),
+        ):
+            if given:
+                raise UserError(
+                    f"`--{name}` does nothing without `--contrastive`: give both or neither"
+                )
         return
+    if args.contrastive_documents is not None and args.contrastive.suffix != ".json":
+        raise UserError("`--contrastive-documents` is for a suite in JSON: leave it out")
     for name in ("hypotheses", "references", "source", "baseline"):
         if getattr(args, name) is not None:
             raise UserError(f"`--{name}` and `--contrastive` exclude each other: leave one out")
@@ -114,6 +222,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of contrastive scores."""
     add = parser.add_argument_group("references against wrong variants, with --model").add_argument
     add("--contrastive", type=Path, metavar="SUITE",
-        help="tab-separated: document's id, source, reference, wrong variants")  # fmt: skip
+        help="tab-separated: document's id, source, reference, wrong variants; or ContraPro's JSON"
+        " or packed form")  # fmt: skip
+    add("--contrastive-documents", type=Path, metavar="DIR",
+        help="documents that a suite in JSON is from (default: no context)")  # fmt: skip
     add("--context", type=int, default=-1, metavar="N",
         help="sentences before a sentence that its memory is made of (default: all)")  # fmt: skip

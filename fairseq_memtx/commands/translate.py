@@ -268,6 +268,7 @@ def wanted(args: argparse.Namespace) -> dict[str, Any]:
         **{name: value for name, value in vars(args).items() if name not in speed},
         "shortlist": sha256_of(Path(args.shortlist)) if args.shortlist else "",
         "prefixes": [sha256_of(path) for path in prefix_file(args)],
+        "gold": [sha256_of(path) for path in gold_file(args)],
         "data": [] if args.data is None else list(map(sha256_of, told_of(args.data))),
     }
 
@@ -298,6 +299,11 @@ def prefix_file(args: argparse.Namespace) -> list[Path]:
     return [] if args.target_prefix in ("", IN_TABS) else [Path(args.target_prefix)]
 
 
+def gold_file(args: argparse.Namespace) -> list[Path]:
+    """The file of the translations to remember, where there is one."""
+    return [Path(args.gold)] if args.gold else []
+
+
 def told_of(data: Path) -> list[Path]:
     """The files of a data folder that a translation depends on."""
     found = [*sorted(data.glob("dict.*.txt")), data / SUBWORD_MODEL]
@@ -321,15 +327,26 @@ def check(args: argparse.Namespace) -> None:
             f"there is no file `--shortlist {args.shortlist}`: `memtx shortlist` makes one"
         )
     search_flags.check_documents(args, context=-1, lanes=0)
+    check_gold(args)
     search_flags.refuse_contradictions(args)
     if args.output is not None:
         shortlist = [Path(args.shortlist)] if args.shortlist else []
-        inputs = [args.input, *args.checkpoint, *shortlist, *prefix_file(args)]
+        beside = [*prefix_file(args), *gold_file(args)]
+        inputs = [args.input, *args.checkpoint, *shortlist, *beside]
         writing.check_output(args.output, "--output", inputs)
         if not args.input.is_file() and not writing.is_stream(args.output):  # it is read twice
             raise UserError(
                 f"`--input {args.input}` is a pipe: with `--output` it has to be a file"
             )
+
+
+def check_gold(args: argparse.Namespace) -> None:
+    """Refuse translations to remember where there is nothing that remembers, or no such file."""
+    if args.documents is None and args.gold:
+        raise UserError("`--gold` does nothing without `--documents`: give both or neither")
+    for path in gold_file(args):
+        if not path.is_file():
+            raise UserError(f"there is no file `--gold {path}`: name one with a translation a line")
 
 
 def load(args: argparse.Namespace) -> Translator:
@@ -373,6 +390,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     search_flags.add_documents(parser)
     add("--lanes", type=int, default=0, metavar="N",
         help="documents that are open at once (default: as many as keep padding low)")  # fmt: skip
+    add("--gold", default="", metavar="FILE",
+        help="translations to remember in place of ours, a line for each line, to analyse what a"
+        " memory is worth")  # fmt: skip
     add("--tokenizer", choices=("none", "moses"), help="default: as the data was prepared")
     add("--device", default="cpu", help="cpu or cuda")
     add(

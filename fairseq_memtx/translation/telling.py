@@ -25,7 +25,7 @@ class Telling:
     Args:
         translator: what translates.
         args: of the command: `format`, `attention`, `target_prefix`, `constraints`,
-            `documents` and what goes with it.
+            `documents` and what goes with it, `gold` among that.
         done: lines of the input before the first block.
 
     Attributes:
@@ -34,9 +34,10 @@ class Telling:
 
     def __init__(self, translator: Translator, args: argparse.Namespace, done: int) -> None:
         self.translator, self.args, self.words = translator, args, 0
-        self._prefixes: Iterator[str] | None = None
+        self._prefixes: LinesBeside | None = None
         if args.target_prefix not in ("", IN_TABS):
-            self._prefixes = islice(_lines(Path(args.target_prefix)), done, None)
+            self._prefixes = LinesBeside("target-prefix", args.target_prefix, done)
+        self._gold = LinesBeside("gold", args.gold, done) if args.gold else None
 
     def lines(
         self, block: Sequence[Document], progress: Callable[[int], object], first: int
@@ -49,12 +50,16 @@ class Telling:
             first: the number of the first line, from 0.
 
         Raises:
-            UserError: see `Translator.translate`; or there are fewer prefixes than lines.
+            UserError: see `Translator.translate`; or there are fewer prefixes, or translations to
+                remember, than lines.
         """
         args, translator = self.args, self.translator
         if args.documents is not None:
+            gold = None
+            if self._gold is not None:
+                gold = [self._gold.take(len(document)) for document in block]
             documents = translator.translate_documents(
-                block, None, args.context, args.lanes, progress, first=first
+                block, gold, args.context, args.lanes, progress, first=first
             )
             return self._text(chain.from_iterable(documents))
         (lines,) = block
@@ -73,27 +78,19 @@ class Telling:
         return lines
 
     def finish(self) -> None:
-        """Look whether every prefix had its line.
+        """Look whether every prefix, and every translation to remember, had its line.
 
         Raises:
-            UserError: there are more prefixes than lines.
+            UserError: there are more of them than lines.
         """
-        if self._prefixes is not None and next(self._prefixes, None) is not None:
-            raise UserError(
-                f"`--target-prefix {self.args.target_prefix}` has more lines than the input: it has"
-                " to have one for each"
-            )
+        for beside in (self._prefixes, self._gold):
+            if beside is not None:
+                beside.finish()
 
     def _taken_apart(self, block: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         """The sources of a block, and what is wanted of their translations."""
         if self._prefixes is not None:
-            prefixes = list(islice(self._prefixes, len(block)))
-            if len(prefixes) < len(block):
-                raise UserError(
-                    f"`--target-prefix {self.args.target_prefix}` has fewer lines than the input:"
-                    " it has to have one for each"
-                )
-            return list(block), {"prefixes": prefixes}
+            return list(block), {"prefixes": self._prefixes.take(len(block))}
         if self.args.constraints:
             fields = [line.split("\t") for line in block]
             return [some[0] for some in fields], {"constraints": [some[1:] for some in fields]}
@@ -101,6 +98,44 @@ class Telling:
             pairs = [line.partition("\t") for line in block]
             return [pair[0] for pair in pairs], {"prefixes": [pair[2] for pair in pairs]}
         return list(block), {}
+
+
+class LinesBeside:
+    """A file with a line for each line of the input.
+
+    Args:
+        flag: that names it.
+        path: of the file.
+        done: lines to leave out.
+    """
+
+    def __init__(self, flag: str, path: str, done: int) -> None:
+        self._told = f"`--{flag} {path}`"
+        self._lines = islice(_lines(Path(path)), done, None)
+
+    def take(self, count: int) -> list[str]:
+        """The next lines.
+
+        Raises:
+            UserError: there are not so many.
+        """
+        found = list(islice(self._lines, count))
+        if len(found) < count:
+            raise UserError(
+                f"{self._told} has fewer lines than the input: it has to have one for each"
+            )
+        return found
+
+    def finish(self) -> None:
+        """Look whether it has ended.
+
+        Raises:
+            UserError: it has not.
+        """
+        if next(self._lines, None) is not None:
+            raise UserError(
+                f"{self._told} has more lines than the input: it has to have one for each"
+            )
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -69,6 +69,7 @@ def test_the_command_counts_what_the_translator_scores(
         (["--contrastive", "SUITE", "--model", "m", "--context", "-2"], "at least -1"),
         (["--contrastive", "SUITE", "--model", "m", "--format", "jsonl"], "do nothing with"),
         (["--hypotheses", "h", "--references", "r", "--context", "2"], "does nothing without"),
+        (["--contrastive", "SUITE", "--model", "m", "--contrastive-documents", "d"], "in JSON"),
     ],
 )
 def test_contradictions_are_told(
@@ -87,4 +88,67 @@ def test_a_suite_that_is_none_is_told(tmp_path: Path) -> None:
         contrastive_scores.read_suite(path)
     path.write_text("a\tb\tc\n")
     with pytest.raises(UserError, match="no line with a variant"):
+        contrastive_scores.read_suite(path)
+
+
+def test_the_packed_form_is_context_and_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "suite.tsv"
+    lamp = "The lamp is old . <eos> It is new . <eos> Yes ."
+    rows = [
+        ["1", "1", "correct", "Sie", lamp, "Die Lampe ist alt . <eos> Sie ist neu . <eos> Ja ."],
+        ["1", "1", "contrastive", "Sie", lamp, "Die Lampe ist alt . <eos> Er ist neu . <eos> Ja ."],
+        ["0", "0", "correct", "Er", "He sleeps .", "Er schläft ."],
+        ["0", "0", "contrastive", "Er", "He sleeps .", "Sie schläft ."],
+    ]
+    path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    first, second = contrastive_scores.read_suite(path)
+    assert [line[1:] for line in first] == [
+        ("The lamp is old .", ["Die Lampe ist alt ."]),
+        ("It is new .", ["Sie ist neu .", "Er ist neu ."]),
+    ]
+    assert [line[1:] for line in second] == [("He sleeps .", ["Er schläft .", "Sie schläft ."])]
+    path.write_text("\t".join(rows[1]) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="line 1 is contrastive, but follows no other line"):
+        contrastive_scores.read_suite(path)
+    path.write_text("\t".join(["3", *rows[0][1:]]) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match="line 1 has no sentence 3"):
+        contrastive_scores.read_suite(path)
+
+
+def test_the_json_takes_its_context_from_the_documents(tmp_path: Path) -> None:
+    entry = {
+        "document id": "77.de",
+        "segment id": 3,
+        "src segment": "It is new .",
+        "ref segment": "Sie ist neu .",
+        "errors": [{"contrastive": "Er ist neu ."}, {"contrastive": "Es ist neu ."}],
+    }
+    path, folder = tmp_path / "suite.json", tmp_path / "documents" / "1999"
+    path.write_text(json.dumps([entry]), encoding="utf-8")
+    folder.mkdir(parents=True)
+    (folder / "77.en").write_text("Yes .\nThe lamp is old .\nIt is new.\nNo .\n", "utf-8")
+    (folder / "77.de").write_text("Ja .\nDie Lampe ist alt .\nSie ist neu.\nNein .\n", "utf-8")
+    sentence = ("It is new .", ["Sie ist neu .", "Er ist neu .", "Es ist neu ."])
+    (alone,) = contrastive_scores.read_suite(path)
+    assert [line[1:] for line in alone] == [sentence]
+    (whole,) = contrastive_scores.read_suite(path, tmp_path / "documents")
+    assert [line[1:] for line in whole] == [
+        ("Yes .", ["Ja ."]),
+        ("The lamp is old .", ["Die Lampe ist alt ."]),
+        sentence,
+    ]
+    for context in (0, 1, 9):
+        (cut,) = contrastive_scores.read_suite(path, tmp_path / "documents", context)
+        assert cut == whole[max(0, 2 - context) :]
+    path.write_text(json.dumps([{**entry, "segment id": 2}]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 2 of .* is not the suite's: It is new"):
+        contrastive_scores.read_suite(path, tmp_path / "documents")
+    path.write_text(json.dumps([{**entry, "document id": "78.de"}]), encoding="utf-8")
+    with pytest.raises(UserError, match=r"has no file `78\.de`"):
+        contrastive_scores.read_suite(path, tmp_path / "documents")
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="no line with a variant"):
+        contrastive_scores.read_suite(path)
+    path.write_text('[{"src segment": "a"}]', encoding="utf-8")
+    with pytest.raises(UserError, match="is no suite in ContraPro's JSON"):
         contrastive_scores.read_suite(path)

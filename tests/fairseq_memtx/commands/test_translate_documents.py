@@ -121,6 +121,37 @@ def test_ids_tell_documents_apart(model, translated, tmp_path) -> None:
     assert found == [line for lines in translated for line in lines]
 
 
+def test_the_command_remembers_gold(model, translated, with_blank_lines, tmp_path) -> None:
+    gold = tmp_path / "gold.de"
+    told = [["Ein Hund ." for _ in lines] for lines in DOCUMENTS]
+    gold.write_text("\n\n".join("\n".join(lines) for lines in told) + "\n", encoding="utf-8")
+    flags = ("--documents", "blank", "--block", 1, "--gold", gold)
+    found = command(model, with_blank_lines, *flags)
+    wanted = Translator.from_pretrained(model).translate_documents(DOCUMENTS, gold=told)
+    assert "\n".join(found) == "\n\n".join("\n".join(lines) for lines in wanted)
+    assert wanted != translated
+
+
+@pytest.mark.parametrize(
+    ("lines", "flags", "says"),
+    [
+        (12, ["--documents", "blank"], "has fewer lines than the input"),
+        (14, ["--documents", "blank"], "has more lines than the input"),
+        (13, [], "`--gold` does nothing without `--documents`"),
+        (0, ["--documents", "blank"], "there is no file `--gold"),
+    ],
+)
+def test_gold_of_another_length_is_told(
+    lines, flags, says, model, with_blank_lines, tmp_path, capsys
+) -> None:
+    gold = tmp_path / "gold.de"
+    if lines:
+        gold.write_text("Ein Hund .\n" * lines, encoding="utf-8")
+    words = [model, "--input", with_blank_lines, "--threads", 1, "--gold", gold, *flags]
+    assert translate.main(list(map(str, words))) == 1
+    assert says in capsys.readouterr().err
+
+
 def test_it_goes_on_after_the_last_whole_document(
     model, with_blank_lines, caplog, monkeypatch
 ) -> None:
