@@ -28,7 +28,7 @@ def import_folder(folder: Path, out: Path) -> None:
 
     if not folder.is_dir():
         raise UserError(f"there is no folder `{folder}`: name one of `memtx export`")
-    check_output(out, "--out")
+    check_output(out, "--out", sorted(folder.iterdir()))
     with command_line.writing(out):
         write_checkpoint(folder, out)
     logger.info("%s: %.1f MiB", out, out.stat().st_size / 2**20)

@@ -66,6 +66,17 @@ def test_what_is_beside_is_not_overwritten(
     assert (tmp_path / "dict.de.txt").read_text() == "other 1\n"
 
 
+def test_the_folder_itself_is_not_overwritten(
+    folders: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("config.json", "model.safetensors"):
+        path = folders["feedback"] / name
+        before = path.read_bytes()
+        assert import_folder.main([str(folders["feedback"]), "--out", str(path)]) == 1
+        assert "which is read" in capsys.readouterr().err
+        assert path.read_bytes() == before
+
+
 def test_paths_of_the_machine_stay_behind(folders: dict[str, Path], prepared_sample: Path) -> None:
     told = (folders["feedback"] / "config.json").read_text(encoding="utf-8")
     assert str(prepared_sample) not in told
