@@ -36,6 +36,7 @@ setup(
     package_data={
         "fairseq_memtx": ["py.typed"],
         "fairseq_memtx.explain": ["page.html", "page.css", "page.js"],
+        "fairseq_memtx.serving": ["page.html", "page.css", "page.js"],
         "fairseq_memtx.native": ["src/*.h", "src/*.cpp", "built/*.so"],
     },
     entry_points={"console_scripts": ["memtx = fairseq_memtx.commands.main:main"]},
@@ -55,6 +56,7 @@ setup(
     extras_require={
         "fairseq": ["fairseq-fixed>=0.12.3.1,<0.13"],
         "completion": ["argcomplete>=3.1"],
+        "serve": ["starlette>=0.40", "uvicorn>=0.30", "prometheus-client>=0.20"],
         "tensorboard": ["tensorboardX>=2.6"],
     },
     classifiers=[

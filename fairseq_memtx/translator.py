@@ -11,9 +11,11 @@ subwords) are those of the training data.
 """
 
 import contextlib
+import copy
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ import torch
 
 from .generation.document_text import DocumentText
 from .generation.documents import DocumentScorer, DocumentSearch, Reader, batches_in_lanes
-from .generation.search import batches_at_once
+from .generation.search import BatchSearch, batches_at_once
 from .ground import text
 from .ground.errors import UserError
 from .ground.text import TextSteps
@@ -88,6 +90,22 @@ class Translator:
         folder = None if data is None else Path(data)
         wanted = Wanted([Path(path) for path in several], folder, search, device, half, int8, steps)
         return cls(*load(wanted))
+
+    def with_beam(self, beam: int, nbest: int = 1, lenpen: float = 1.0) -> "Translator":
+        """The same models with another beam; weights and what is prepared for decoding are shared.
+
+        Args:
+            beam, nbest, lenpen: see `SearchSettings`.
+
+        Raises:
+            UserError: for values that are impossible, or the generator `fairseq`.
+        """
+        if not isinstance(self.generator, BatchSearch):
+            raise UserError("`generator` is fairseq: another beam wants fast")
+        made = copy.copy(self)
+        made.search = replace(self.search, beam=beam, nbest=nbest, lenpen=lenpen)
+        made.generator = self.generator.with_beam(beam, lenpen)
+        return made
 
     def translate(
         self,

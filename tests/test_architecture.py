@@ -47,6 +47,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         *("plugin", "translator", "translation", "checkpoints", "training_log", "folder"),
     ),
     ("explain",),
+    ("serving",),
     ("commands",),
 )
 #: Parts that know nothing of fairseq.

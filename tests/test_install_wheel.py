@@ -34,7 +34,8 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     native = (CHECKOUT / "fairseq_memtx" / "native" / "src").iterdir()  # compiled where it is used
     expected = {path.as_posix() for path in library} | {"fairseq_memtx/py.typed"}
     expected |= {path.relative_to(CHECKOUT).as_posix() for path in native}
-    expected |= {f"fairseq_memtx/explain/page.{kind}" for kind in ("html", "css", "js")}
+    for page in ("explain", "serving"):
+        expected |= {f"fairseq_memtx/{page}/page.{kind}" for kind in ("html", "css", "js")}
     assert held == expected | {f"fairseq_memtx/{path.as_posix()}" for path in preparing}
 
 

@@ -41,6 +41,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "translating": (
         Command("translate", "translate", "raw text in, raw text out"),
         Command("explain", "explain", "a page that shows the attention to source and memory"),
+        Command("serve", "serve", "translate over HTTP: a page to type into, and JSON"),
         Command("quantize", "quantize", "a checkpoint with weights in eight bits"),
         Command("shortlist", "shortlist", "the likely translations of each word, for speed"),
         Command("hypotheses", "hypotheses", "fairseq-generate's output as text in its order"),

@@ -22,8 +22,8 @@ def html_of(views: dict[str, Any]) -> str:
     return Template(_file("page.html")).substitute(
         script=script,
         style=style,
-        script_hash=_hash(script),
-        style_hash=_hash(style),
+        script_hash=hash_of_inline(script),
+        style_hash=hash_of_inline(style),
         data=as_data(views),
     )
 
@@ -37,6 +37,6 @@ def _file(name: str) -> str:
     return (resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
-def _hash(text: str) -> str:
-    """As a policy names what stands in an element."""
+def hash_of_inline(text: str) -> str:
+    """By which a policy (CSP) names a script or a style that stands in an element."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

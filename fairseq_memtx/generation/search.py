@@ -2,10 +2,11 @@
 under fairseq's class, `plain_generator` under one of our own.
 """
 
+import copy
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -85,6 +86,17 @@ class BatchSearch:
         self._refuse_wide_beams(beam_size)
         self.prepared: Sequence[PreparedModel] = [PreparedModel(model) for model in models]
         self._told_of_lanes = False
+
+    def with_beam(self, beam_size: int, len_penalty: float) -> Self:
+        """The same search with another beam and length penalty; all that is prepared is shared.
+
+        Raises:
+            UserError: for a beam that the vocabulary, or the shortlist, is too small for.
+        """
+        self._refuse_wide_beams(beam_size)
+        made = copy.copy(self)
+        made.beam_size, made.len_penalty = beam_size, len_penalty
+        return made
 
     def _refuse_wide_beams(self, beam_size: int) -> None:
         """Each row must have another word to go on with, which is neither padding nor the end."""

@@ -35,9 +35,11 @@ class Model(nn.Module):
         if not shape.shared_words:
             target = nn.Embedding(shape.target_words, shape.decoder.input_dim, padding)
         self.encoder = Encoder(shape.encoder, source, padding)
-        self.decoder = DECODERS[shape.decoder.kind](
+        decoder: Any = DECODERS[shape.decoder.kind](
             shape.decoder, shape.encoder.dim, target, padding, shape.shared_output
         )
+        decoder.memtx_name = shape.decoder.kind
+        self.decoder = decoder
         self._is_generation_fast = False
 
     def forward(

@@ -49,7 +49,7 @@ def make(args: argparse.Namespace) -> list[Path]:
     """Write the data, the shortlist and all models; returns the checkpoints."""
     data = args.out / "bin"
     data.mkdir(parents=True, exist_ok=True)
-    write_text(data, args.vocab_size, args.lines, args.source_length, args.seed)
+    write_corpus(data, args.vocab_size, args.lines, args.source_length, args.seed)
     write_shortlist(args.out / "shortlist.npz", args.vocab_size, args.seed)
     made = []
     for decoder in args.decoders:
@@ -63,7 +63,7 @@ def make(args: argparse.Namespace) -> list[Path]:
     return made
 
 
-def write_text(data: Path, vocab_size: int, lines: int, length: int, seed: int) -> None:
+def write_corpus(data: Path, vocab_size: int, lines: int, length: int, seed: int) -> None:
     """Dictionaries, and a test set of sentences of ``length / 2`` to ``3 / 2 length`` words."""
     import numpy as np
     from fairseq.data import Dictionary

@@ -69,7 +69,7 @@ class System:
             flags.append(f"--max-{side}-positions={longest}")
         data, path = folder / "bin", folder / f"{name}.pt"
         data.mkdir(exist_ok=True)
-        untrained.write_text(data, VOCAB, 1, WORDS, 1)
+        untrained.write_corpus(data, VOCAB, 1, WORDS, 1)
         untrained.write_model(path, data, arch, flags, 1)
         self.models, self.cfg, self.task = load_models([path], data)
         self.model = self.models[0].eval()

@@ -15,8 +15,10 @@ from tests.checkout import CHECKOUT
 SCRIPTS = {
     "bench_data.run": "bench_data",
     "bench_decoding.goals": "bench_decoding.goals",
+    "bench_decoding.int8": "bench_decoding.int8",
     "bench_decoding.lengths": "bench_decoding.lengths",
     "bench_decoding.run": "bench_decoding",
+    "bench_decoding.serving": "bench_decoding.serving",
     "bench_decoding.untrained": "bench_decoding.untrained",
     "bench_decoding.workers": "bench_decoding.workers",
     "bench_training.memory": "bench_training.memory",
