@@ -181,10 +181,20 @@ def aligned_softly(ran: Ran, place: Place) -> bool:
     return len(found) == len(every(ran)) and all(abs(x - 1) < 1e-3 for x in sums)
 
 
-def no_unknowns(ran: Ran, place: Place) -> bool:
-    """Not one is left, and what was copied is there: a word that no dictionary has."""
-    words = [word for line in every(ran) for word in line.words]
-    return "<unk>" not in words and "Zork" in words
+def copied(ran: Ran, place: Place) -> bool:
+    """Where every word is made unknown, each hypothesis consists of words of its source."""
+    sources = lines(ran, "S")
+    return len(every(ran)) > 0 and all(
+        set(line.words) <= {*sources[number][0].split(), "<eos>"}
+        for number, some in hypotheses(ran).items()
+        for line in some
+    )
+
+
+def all_kroz(ran: Ran, place: Place) -> bool:
+    """The same with a dictionary in which every word has one translation."""
+    words = {word for line in every(ran) for word in line.words}
+    return "Kroz" in words and words <= {"Kroz", "<eos>"}
 
 
 def says(text: str) -> Check:
@@ -247,22 +257,19 @@ GENERATION: dict[str, tuple[Case, ...]] = {
     ),
     "--unkpen": (Case("--unkpen=-99", lambda ran, _: all("<unk>" in x.words for x in every(ran))),),
     "--replace-unk": (
-        Case("--replace-unk --unkpen=-99 --dataset-impl raw {raw}", no_unknowns),
-        Case("--replace-unk --print-alignment --unkpen=-99 --dataset-impl raw {raw}", no_unknowns),
+        Case("--replace-unk --unkpen=-99 --dataset-impl raw {raw}", copied),
+        Case("--replace-unk --print-alignment --unkpen=-99 --dataset-impl raw {raw}", copied),
         Case(
             "--replace-unk --print-alignment soft --unkpen=-99 --dataset-impl raw {raw}",
-            no_unknowns,
+            copied,
         ),
         Case(
             "--replace-unk {raw}/words --unkpen=-99 --dataset-impl raw {raw}",
-            lambda ran, _: (
-                "Kroz" in ran.out
-                and "Zork" not in "".join(x for some in lines(ran, "D").values() for x in some)
-            ),
+            all_kroz,
         ),
         refused("--replace-unk", "give --dataset-impl raw"),
         refused("--replace-unk {folder}/none --dataset-impl raw {raw}", "there is no file"),
-        typed("--replace-unk --unkpen=-99", lambda ran, _: "▁the" in str(every(ran))),
+        typed("--replace-unk --unkpen=-99", copied),
         typed("--replace-unk --remove-bpe", None, "leave --post-process out"),
     ),
     "--score-reference": (

@@ -82,7 +82,7 @@ def test_what_does_not_work_is_told() -> None:
 
 @pytest.fixture(scope="module")
 def raw(data_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The test set as text, an unknown word at each beginning; `words`, what to replace it by."""
+    """The test set as text, an unknown word at each beginning; in `words` a translation of each."""
     folder = tmp_path_factory.mktemp("raw")
     for language in ("en", "de"):
         content = (data_bin / f"dict.{language}.txt").read_bytes()
@@ -92,7 +92,9 @@ def raw(data_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         texts = (dictionary.string(numbers[i]) for i in range(len(numbers)))
         lines = "".join(f"Zork {text}\n" for text in texts)
         (folder / f"test.en-de.{language}").write_text(lines, encoding="utf-8")
-    (folder / "words").write_text("Zork Kroz\n")
+    known = set((folder / "test.en-de.en").read_text(encoding="utf-8").split())
+    translated = "".join(f"{word} Kroz\n" for word in sorted(known))
+    (folder / "words").write_text(translated, encoding="utf-8")
     (folder / "typed").write_text(TYPED, encoding="utf-8")
     return folder
 
