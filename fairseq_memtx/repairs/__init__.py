@@ -22,6 +22,7 @@ from ..ground.errors import UserError
 from . import (
     aligned_hypotheses,
     best_metric,
+    combined_sets,
     data_shards,
     diverse_beams,
     evaluated_settings,
@@ -55,6 +56,7 @@ REPAIRS: tuple[ModuleType, ...] = (
     unusable_checkpoints,
     unreadable_data,
     data_shards,
+    combined_sets,
     interactive_lines,
     length_buckets,
     long_sentences,

@@ -396,7 +396,7 @@ DATA: dict[str, tuple[Case, ...]] = {
         refused("--max-tokens 12", "make that larger, or leave such sentences out"),
     ),
     "--max-tokens": (
-        Case("--max-tokens 60", unchanged),
+        Case("--max-tokens 100", unchanged),
         trained("--max-tokens 12", says("more than --max-tokens (12): left out")),
         trained("--max-tokens 2", None, "no sentence is left to train on"),
         refused("--max-tokens 0", "--max-tokens is 0: it has to be at least 1"),
@@ -436,7 +436,7 @@ DATA: dict[str, tuple[Case, ...]] = {
         trained("--valid-subset none", None, "has no split `none`"),
         Case("--valid-subset test", says("valid on 'test' subset"), "", "validate"),
     ),
-    "--combine-valid-subsets": (trained("--combine-valid-subsets x {more}", says("valid1 en-de")),),
+    "--combine-valid-subsets": (trained("--combine-valid-subsets {more}", says("valid1 en-de")),),
     "--ignore-unused-valid-subsets": (
         trained("--ignore-unused-valid-subsets {more}", silent("valid1 en-de")),
         trained("{more}", None, "valid1"),

@@ -73,7 +73,10 @@ def test_many_lines(way: str, scattered: Path, tmp_path: Path, tally: Tally) -> 
     assert len(later) > 20
     growth = max(one.memory for one in later) - later[0].memory
     assert growth < ALLOWED_MIB << 20, [(one.written, one.memory >> 20) for one in later[::10]]
-    assert max(one.files for one in later) == later[0].files
+    halves = later[: len(later) // 2], later[len(later) // 2 :]
+    # A median, since a file that is being written is open for a moment.
+    usual = [sorted(one.files for one in half)[len(half) // 2] for half in halves]
+    assert usual[0] == usual[1], usual
 
 
 @pytest.mark.slow
