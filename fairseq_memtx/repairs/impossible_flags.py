@@ -44,6 +44,8 @@ def _read_flags(
         interactively = "Interactive" in titles
         problems += [*_of_search(args), *_of_output(args), *_of_unknowns(args, interactively)]
         problems += _of_typing(args) if interactively else _of_files(args)
+    if "distributed_training" in titles:
+        problems += _of_fairscale(args)
     if "optimization" in titles:
         problems += [*_of_training(args), *_of_ranks(args)]
     if problems:
@@ -158,16 +160,16 @@ def _of_training(args: argparse.Namespace) -> Iterator[str]:
         )
     if args.use_sharded_state and args.ddp_backend != "fully_sharded":
         yield "--use-sharded-state is for --ddp-backend fully_sharded: leave it out"
+    if args.cpu_offload and args.ddp_backend != "fully_sharded":
+        yield "--cpu-offload is for --ddp-backend fully_sharded: leave it out"
     if not _is_dictionary(args.optimizer_overrides):
         yield f"--optimizer-overrides is {args.optimizer_overrides!r}: it has to be a dictionary"
     if os.path.exists(args.save_dir) and not os.path.isdir(args.save_dir):
         yield f"`{args.save_dir}` is no folder: name another by --save-dir"
 
 
-def _of_ranks(args: argparse.Namespace) -> Iterator[str]:
-    """What needs fairscale or GPUs that are not here."""
-    import torch
-
+def _of_fairscale(args: argparse.Namespace) -> Iterator[str]:
+    """What needs that package, which is seldom there."""
     needs = {
         "--ddp-backend fully_sharded": args.ddp_backend == "fully_sharded",
         "--zero-sharding os": args.zero_sharding == "os",
@@ -176,6 +178,12 @@ def _of_ranks(args: argparse.Namespace) -> Iterator[str]:
     for name, is_on in needs.items():
         if is_on and importlib.util.find_spec("fairscale") is None:
             yield f"{name} needs the package fairscale, which is not here: leave it out"
+
+
+def _of_ranks(args: argparse.Namespace) -> Iterator[str]:
+    """What needs GPUs that are not here."""
+    import torch
+
     gpus, ranks = torch.cuda.device_count(), args.distributed_world_size
     started = args.distributed_init_method or "RANK" in os.environ or "SLURM_JOB_ID" in os.environ
     if ranks > max(gpus, 1) and not started and args.distributed_port <= 0:

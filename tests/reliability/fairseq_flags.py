@@ -622,7 +622,7 @@ RANKS: dict[str, tuple[Case, ...]] = {
     "--zero-sharding": (trained("--zero-sharding os", None, "fairscale"),),
     "--no-reshard-after-forward": (trained("--no-reshard-after-forward"),),
     "--fp32-reduce-scatter": (trained("--fp32-reduce-scatter"),),
-    "--cpu-offload": (trained("--cpu-offload"),),
+    "--cpu-offload": (trained("--cpu-offload", None, "is for --ddp-backend fully_sharded"),),
     "--use-sharded-state": (
         trained("--use-sharded-state", None, "is for --ddp-backend fully_sharded"),
     ),
