@@ -76,7 +76,7 @@ def test_many_lines(way: str, scattered: Path, tmp_path: Path, tally: Tally) -> 
     halves = later[: len(later) // 2], later[len(later) // 2 :]
     # A median, since a file that is being written is open for a moment.
     usual = [sorted(one.files for one in half)[len(half) // 2] for half in halves]
-    assert usual[0] == usual[1], usual
+    assert usual[1] <= usual[0], usual  # fewer once it ends
 
 
 @pytest.mark.slow
