@@ -76,11 +76,6 @@ class FeedbackOptions:
         choices=_mixtures,
         closed=False,
     )
-    memory_channels: int = option(
-        1,
-        "memories of a position, each a mixture of its own; layer l reads that of the number l"
-        " modulo this one",
-    )
     memory_kv: str = option(
         "shared",
         "one key and value projection of a memory for all layers that read it, or one per layer",
@@ -100,6 +95,11 @@ class FeedbackOptions:
         "past positions whose memories a language model carries from one block of a text to the"
         " next; -1 means those of the span or, without one, as many as a block has, but none with"
         " absolute positions",
+    )
+    memory_channels: int = option(
+        1,
+        "memories of a position, each a mixture of its own; layer l reads that of the number l"
+        " modulo this one",
     )
     engine: str = option(
         "manual",
