@@ -196,7 +196,7 @@ def table(found: Sequence[dict]) -> str:
     rounds = len(first["after"][0]["seconds"])
     head = ["system"]
     for one in first["after"]:
-        head += [f"{one['before']} before: words/s", "KiB"]
+        head += [f"{one['before']} before: words/s", f"{one['before']} before: KiB"]
     rows = []
     for record in found:
         cells = [record["system"]]
