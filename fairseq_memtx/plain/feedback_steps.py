@@ -20,7 +20,7 @@ from .memory_steps import LayersOutput, MemorySteps
 
 
 class FeedbackSteps(MemorySteps):
-    """Layers that all read one memory per past position, a mixture of all states.
+    """Layers that read memories of the past positions, mixtures of all layers' states.
 
     Beyond the contract, `forward` takes two options, with or without which nothing is kept on the
     module: `memory`, a `CarriedMemory` of the text before (also at the start of a search), and
