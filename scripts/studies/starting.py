@@ -40,7 +40,7 @@ MIB = 2**20
 
 #: Imports what its first argument names and translates with the model that the second names.
 CHILD = """
-import json, resource, sys, time
+import json, sys, time
 begun = time.perf_counter()
 import importlib
 importlib.import_module(sys.argv[1])
@@ -50,10 +50,9 @@ translator = Translator.from_pretrained(sys.argv[2], data=sys.argv[3] or None)
 loaded = time.perf_counter()
 text = translator.translate([sys.argv[4]])[0]
 done = time.perf_counter()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 fairseq = "fairseq" in sys.modules
 print(json.dumps({"import": imported - begun, "load": loaded - imported, "first": done - loaded,
-                  "peak_bytes": peak, "text": text, "fairseq": fairseq}))
+                  "text": text, "fairseq": fairseq}))
 """
 #: What loads each of them.
 LOADERS = {
@@ -101,10 +100,7 @@ def bench(args: argparse.Namespace) -> None:
             found[kind].append(start(kind, *models[kind]))
         size = sum(path.stat().st_size for path in folder.iterdir())
     starts = {
-        kind: {
-            **{name: [round(one[name], 4) for one in runs] for name in TIMES},
-            "peak_bytes": max(one["peak_bytes"] for one in runs),
-        }
+        kind: {name: [round(one[name], 4) for one in runs] for name in TIMES}
         for kind, runs in found.items()
     }
     bytes_of = {"checkpoint": args.checkpoint.stat().st_size, "folder": size}
@@ -115,13 +111,12 @@ def bench(args: argparse.Namespace) -> None:
 
 def page(records: Sequence[dict]) -> str:
     """The table of all models."""
-    header = ["model", "from", *(f"{name}, s" for name in TIMES.values()), "peak MiB", "file MiB"]
+    header = ["model", "from", *(f"{name}, s" for name in TIMES.values()), "file MiB"]
     rows = [
         [
             record["model"],
             kind,
             *(spread(starts[name]) for name in TIMES),
-            f"{starts['peak_bytes'] / MIB:.0f}",
             f"{record['bytes'][kind] / MIB:.1f}",
         ]
         for record in records

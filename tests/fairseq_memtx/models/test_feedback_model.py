@@ -59,7 +59,9 @@ def test_flags_reach_the_decoder():
     flags += " --memtx-relative-positions 5 --memtx-engine reference"
     decoder = task().build_model(parse(flags)).decoder
     assert isinstance(decoder, FeedbackDecoder)
-    assert decoder.options == FeedbackOptions("1", "per-layer", 7, 5, engine="reference")
+    assert decoder.options == FeedbackOptions(
+        "1", memory_kv="per-layer", memory_span=7, relative_positions=5, engine="reference"
+    )
     assert (decoder.memory.span, len(decoder.memory.k_proj)) == (7, 2)
     assert tuple(decoder.memory.distance_keys.shape) == (5, 4)
 
