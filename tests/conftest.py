@@ -41,11 +41,9 @@ def _seeded() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _fairseq_heard() -> Iterator[None]:
-    """Give fairseq's log its level back, which our commands raise."""
-    heard = logging.getLogger("fairseq")
-    level = heard.level
+    """Give fairseq's log its level back, which our commands raise, in fixtures too."""
+    logging.getLogger("fairseq").setLevel(logging.NOTSET)
     yield
-    heard.setLevel(level)
 
 
 @pytest.fixture(scope="session")

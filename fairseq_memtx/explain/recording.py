@@ -6,7 +6,7 @@ attention to the source return their probabilities, which torch's hooks hear. No
 otherwise.
 
 Size legend: N rows, T target positions (subwords and the end symbol), S source positions, H heads,
-t entries of the past, L layers, K channels of a memory.
+t entries of the past, L layers.
 """
 
 from collections.abc import Callable, Iterator
@@ -55,8 +55,8 @@ class ForcedPass:
     Attributes:
         token_scores: T natural logarithms of the subwords' and the end symbol's probabilities.
         layers: L of them, whose tensors have one row.
-        mixtures: T of `(K, states)`, of which states the memory of a position was mixed; none for
-            a decoder that mixes no layers.
+        mixtures: T of `(channels, states)`, of which states the memory of a position was mixed;
+            none for a decoder that mixes no layers.
     """
 
     token_scores: list[float]
@@ -176,7 +176,7 @@ def _listen_to_fairseqs(attention: nn.Module, hear: Hear, stack: ExitStack) -> N
 
 @contextmanager
 def hearing_mixtures(decoder: Any) -> Iterator[list[Tensor]]:
-    """Hear of which states a Feedback decoder mixes the memory of each position `(K, states)`."""
+    """Hear of which states a Feedback decoder mixes a position's memory, `(channels, states)`."""
     found: list[Tensor] = []
 
     def hear(mixture: nn.Module, args: tuple[Any, ...]) -> None:

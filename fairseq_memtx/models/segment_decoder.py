@@ -47,8 +47,9 @@ class SegmentDecoder(SegmentSteps, MemoryDecoder):
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         """fairseq's hook: one layer."""
         sizes = layer_sizes(cfg, no_encoder_attn)
+        options = from_namespace(cfg, self.options_type)
         try:
-            return segment_layer(sizes, from_namespace(cfg, self.options_type))
+            return segment_layer(sizes, options)
         except ValueError as error:
             raise UserError(f"--decoder-embed-dim: {error}") from None
 

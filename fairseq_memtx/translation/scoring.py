@@ -1,6 +1,6 @@
 """The model's own score of given translations, for rerankers and filters.
 
-Size legend: B pairs, S source positions, T target positions.
+Size legend: B sentences, S source positions, T target positions.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ repairs.apply()
 def _fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Searches that find one hypothesis for every other sentence, where the beam has three."""
     for kind in (SequenceGenerator, FastGenerator):
-        search = vars(kind)["_generate"]
+        search = kind._generate
 
         def some(generator, *args, search=search, **how):
             found = search(generator, *args, **how)

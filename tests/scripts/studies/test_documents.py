@@ -1,6 +1,7 @@
 """The comparison of document memories: its data, its commands, a tiny run, and its table."""
 
 import json
+import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -162,8 +163,9 @@ def test_what_begins_from_others_is_trained_after_them() -> None:
 def words_of_the_demo() -> list[str]:
     """The flags of the study with which `make demo` ends."""
     shown = subprocess.run(
-        ["make", "--dry-run", "--assume-old=venv", "demo"],
+        ["make", "--dry-run", "--no-print-directory", "--assume-old=venv", "demo"],
         cwd=CHECKOUT,
+        env={name: value for name, value in os.environ.items() if name != "MAKEFLAGS"},
         capture_output=True,
         text=True,
         check=True,
