@@ -18,7 +18,7 @@ from fairseq_memtx.serving.metrics import Metrics
 from fairseq_memtx.translation.results import Translation
 from tests.fairseq_memtx.serving.running import Client, running
 
-LIMITS = Limits(lines=3, characters=20, body=500, waiting=4, seconds=1.0, window=0.0)
+LIMITS = Limits(lines=3, characters=20, body=500, waiting=4, seconds=2.5, window=0.0)
 
 
 class Model:
