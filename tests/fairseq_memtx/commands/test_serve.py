@@ -79,3 +79,12 @@ def test_what_is_not_installed_is_named(
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert serve.main(["m.pt"]) == 1
     assert "pip install 'fairseq-memtx[serve]'" in capsys.readouterr().err
+
+
+def test_answers_are_not_held_back_for_company() -> None:
+    """asyncio sends at once on sockets that name their protocol; others wait for 40 ms."""
+    with serve.bound("127.0.0.1", 0) as listening:
+        with socket.create_connection(listening.getsockname()):
+            accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP
