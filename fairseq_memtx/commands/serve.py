@@ -17,13 +17,10 @@ import logging
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fairseq_memtx.ground import command_line, cores
 from fairseq_memtx.ground.errors import UserError
-
-if TYPE_CHECKING:
-    from fairseq_memtx.serving.limits import Limits
+from fairseq_memtx.serving.limits import Limits
 
 logger = logging.getLogger(__name__)
 
@@ -110,15 +107,13 @@ def bound(host: str, port: int) -> socket.socket:
 
 def limits_of(args: argparse.Namespace) -> Limits:
     """The limits that the flags tell."""
-    from fairseq_memtx.serving.limits import Limits
-
     names = {field.name for field in dataclasses.fields(Limits)}
     return Limits(**{name: value for name, value in vars(args).items() if name in names})
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``memtx serve``."""
-    whole = command_line.positive_int
+    whole, most = command_line.positive_int, Limits()
     parser = argparse.ArgumentParser(prog="memtx serve", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("models", nargs="+", metavar="[NAME=]MODEL", help="checkpoints or model folders")
@@ -129,15 +124,45 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--int8", action="store_true", help="round the weights to eight bits")
     add("--threads", type=cores.thread_count, default=cores.default_threads(),
         help="default: OMP_NUM_THREADS, or what the process may use")  # fmt: skip
-    add("--lines", type=whole, default=100, help="of a request at most (default: 100)")
-    add("--characters", type=whole, default=2000, help="of a line at most (default: 2000)")
-    add("--beam", type=whole, default=20, help="the widest beam (default: 20)")
-    add("--waiting", type=whole, default=1000, help="lines that may wait (default: 1000)")
-    add("--batch", type=whole, default=64, help="lines searched together (default: 64)")
-    add("--window", type=float, default=0.005,
-        help="seconds that a request waits for company (default: 0.005)")  # fmt: skip
-    add("--seconds", type=float, default=60, help="until a request is given up (default: 60)")
-    add("--connections", type=whole, default=256, help="open at once (default: 256)")
+    add(
+        "--lines",
+        type=whole,
+        default=most.lines,
+        help="of a request at most (default: %(default)s)",
+    )
+    add(
+        "--characters",
+        type=whole,
+        default=most.characters,
+        help="of a line at most (default: %(default)s)",
+    )
+    add("--beam", type=whole, default=most.beam, help="the widest beam (default: %(default)s)")
+    add(
+        "--waiting",
+        type=whole,
+        default=most.waiting,
+        help="lines that may wait (default: %(default)s)",
+    )
+    add(
+        "--batch",
+        type=whole,
+        default=most.batch,
+        help="lines searched together (default: %(default)s)",
+    )
+    add("--window", type=float, default=most.window,
+        help="seconds that a request waits for company (default: %(default)s)")  # fmt: skip
+    add(
+        "--seconds",
+        type=float,
+        default=most.seconds,
+        help="until a request is given up (default: %(default)g)",
+    )
+    add(
+        "--connections",
+        type=whole,
+        default=most.connections,
+        help="open at once (default: %(default)s)",
+    )
     args = parser.parse_args(argv)
     if not 0 <= args.port < 65536:
         parser.error(f"argument --port: {args.port} is no port: it has to be from 0 to 65535")

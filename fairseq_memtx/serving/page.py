@@ -1,9 +1,8 @@
 """The page of a server: one file, which asks the server it comes from and nobody else."""
 
-from importlib import resources
 from string import Template
 
-from ..explain.page import hash_of_inline
+from ..ground.html import hash_of_inline, part_of_page
 
 
 class Page:
@@ -15,8 +14,10 @@ class Page:
     """
 
     def __init__(self) -> None:
-        script, style = _file("page.js"), _file("page.css")
-        self.html = Template(_file("page.html")).substitute(script=script, style=style)
+        script, style = part_of_page(__package__, "page.js"), part_of_page(__package__, "page.css")
+        self.html = Template(part_of_page(__package__, "page.html")).substitute(
+            script=script, style=style
+        )
         policy = [
             "default-src 'none'",
             f"script-src '{hash_of_inline(script)}'",
@@ -32,7 +33,3 @@ class Page:
             "x-content-type-options": "nosniff",
             "cache-control": "no-store",
         }
-
-
-def _file(name: str) -> str:
-    return (resources.files(__package__) / name).read_text(encoding="utf-8")
