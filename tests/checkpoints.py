@@ -1,5 +1,7 @@
 """A tiny, untrained model of each decoder, as the checkpoint that fairseq-train would leave."""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +89,22 @@ def write_scattered(checkpoint: Path, path: Path, spread: float = 0.3) -> Path:
         weight += spread * torch.randn(weight.shape, generator=generator)
     torch.save(state, path)
     return path
+
+
+def scattered_models(
+    data_bin: Path, folder: Path, spread_of: Callable[[str], float] = lambda decoder: 0.3
+) -> Callable[[str], Path]:
+    """What writes a tiny model with random weights when its decoder is first asked for.
+
+    Args:
+        data_bin: the data that it is for.
+        folder: to write to.
+        spread_of: see `write_scattered`, by the decoder's name.
+    """
+
+    @cache
+    def model(name: str) -> Path:
+        write_checkpoint(data_bin, folder / "plain.pt", name, 2)
+        return write_scattered(folder / "plain.pt", folder / f"{name}.pt", spread_of(name))
+
+    return model

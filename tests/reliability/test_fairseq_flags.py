@@ -19,7 +19,7 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 from scripts.experiment import commands
 from scripts.experiment.folders import Run
-from tests.checkpoints import TINY, write_checkpoint, write_language_model, write_scattered
+from tests.checkpoints import TINY, scattered_models, write_language_model
 from tests.reliability.fairseq_commands import Ran, run
 from tests.reliability.fairseq_flags import FLAGS, GROUPS, IDLE, Case, Place
 
@@ -115,15 +115,7 @@ def more(data_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(data_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A tiny model of a decoder, whose translations differ from sentence to sentence."""
     folder = tmp_path_factory.mktemp("models")
-
-    def model(name: str) -> Path:
-        path = folder / f"{name}.pt"
-        if not path.exists():
-            write_checkpoint(data_bin, folder / "plain.pt", name, 2)
-            write_scattered(folder / "plain.pt", path)
-        return path
-
-    return model
+    return scattered_models(data_bin, folder)
 
 
 @pytest.fixture(scope="module")

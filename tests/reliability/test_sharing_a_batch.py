@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_memtx.translator import SearchSettings, Translator
-from tests.checkpoints import write_checkpoint, write_scattered
+from tests.checkpoints import scattered_models
 from tests.reliability.drawn import SEED
 from tests.reliability.tally import Tally
 
@@ -30,15 +30,7 @@ WAYS = {
 def models(data_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A tiny model of a decoder, whose translations run into the limit."""
     folder = tmp_path_factory.mktemp("models")
-
-    def model(name: str) -> Path:
-        path = folder / f"{name}.pt"
-        if not path.exists():
-            write_checkpoint(data_bin, folder / "plain.pt", name, 2)
-            write_scattered(folder / "plain.pt", path, DECODERS[name])
-        return path
-
-    return model
+    return scattered_models(data_bin, folder, DECODERS.__getitem__)
 
 
 def text(count: int) -> list[str]:
