@@ -28,6 +28,7 @@ from scripts.experiment.stages.clock import read_ticks, seconds_at
 from scripts.experiment.stages.train import RunTraining, train_each
 from scripts.shared import benchmark
 from scripts.shared.benchmark import add_record, made_of, markdown, read_records, spread
+from scripts.studies import flags
 from scripts.studies.remedy_table import read_points
 
 if TYPE_CHECKING:
@@ -152,18 +153,10 @@ def write_table(out: Path) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.studies.precision``."""
-    parser = argparse.ArgumentParser(
-        prog=f"scripts.studies.{NAME}", description=(__doc__ or "").split("\n")[0]
-    )
-    add = parser.add_argument
-    add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
-    add("--max-epoch", type=command_line.positive_int, default=5, help="of each training")
-    add("--seeds", type=command_line.int_list, default=(1, 2))
-    add("--jobs", type=command_line.positive_int, default=1, help="trainings side by side")
-    add("--runs-dir", type=Path, default=Path("runs"))
-    add("--out", type=Path, default=OUT, help=f"folder; default: {OUT}")
-    add("--table-only", action="store_true", help="make the table from the records there are")
-    parser.set_defaults(threads=1)
+    parser = flags.recording(f"scripts.studies.{NAME}", __doc__, OUT, seeds=(1, 2))
+    whole = command_line.positive_int
+    parser.add_argument("--max-epoch", type=whole, default=5, help="of each training")
+    parser.add_argument("--jobs", type=whole, default=1, help="trainings side by side")
     return parser.parse_args(argv)
 
 

@@ -28,6 +28,7 @@ from fairseq_memtx.ground.files import write_bytes
 from scripts.experiment.folders import ExperimentFolder
 from scripts.shared import benchmark
 from scripts.shared.benchmark import add_record, markdown, read_records, spread
+from scripts.studies import flags
 from scripts.studies.characters import text
 from scripts.studies.characters.configs import DEPTH, EXPERIMENT, MODELS, TEXT, train_command
 
@@ -126,17 +127,9 @@ def write_table(out: Path) -> None:
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``python -m scripts.studies.stop_gradient``."""
-    parser = argparse.ArgumentParser(
-        prog="scripts.studies.stop_gradient", description=(__doc__ or "").split("\n")[0]
-    )
-    add = parser.add_argument
-    add("--corpora", type=Path, help="folder of text (default: $MEMTX_CORPORA)")
-    add("--updates", type=command_line.positive_int, default=250, help="of each training")
-    add("--seeds", type=command_line.int_list, default=(1, 2, 3))
-    add("--runs-dir", type=Path, default=Path("runs"))
-    add("--out", type=Path, default=OUT, help=f"folder; default: {OUT}")
-    add("--table-only", action="store_true", help="make the table from the records there are")
-    parser.set_defaults(threads=1)
+    parser = flags.recording("scripts.studies.stop_gradient", __doc__, OUT, seeds=(1, 2, 3))
+    whole = command_line.positive_int
+    parser.add_argument("--updates", type=whole, default=250, help="of each training")
     return parser.parse_args(argv)
 
 
