@@ -30,7 +30,7 @@ from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import sha256_of, write_bytes
 from scripts.shared import benchmark
-from scripts.shared.benchmark import add_record, markdown, read_records
+from scripts.shared.benchmark import add_record, markdown, memory_line, read_records
 from scripts.shared.publishing import check_checkout
 
 logger = logging.getLogger(__name__)
@@ -133,13 +133,6 @@ def free_port() -> int:
         return some.getsockname()[1]
 
 
-def resident(process: int) -> int:
-    """Bytes that a process holds in memory."""
-    lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").split("\n")
-    (kilobytes,) = (line.split()[1] for line in lines if line.startswith("VmRSS:"))
-    return 1024 * int(kilobytes)
-
-
 def bench(args: argparse.Namespace) -> None:
     """Measure each number of clients, and make the page."""
     check_checkout(args.out)
@@ -162,7 +155,7 @@ def bench(args: argparse.Namespace) -> None:
 
 def measured(load: Load, clients: int, requests: int, process: int) -> dict[str, Any]:
     """What a number of clients finds."""
-    before = resident(process)
+    before = memory_line("VmRSS", process)
     seconds = load.run(clients, requests)
     taken = sorted(load.seconds)
     return {
@@ -175,7 +168,7 @@ def measured(load: Load, clients: int, requests: int, process: int) -> dict[str,
             str(share): round(1000 * taken[min(len(taken) - 1, len(taken) * share // 100)], 2)
             for share in (50, 95, 99)
         },
-        "resident_bytes": [before, resident(process)],
+        "resident_bytes": [before, memory_line("VmRSS", process)],
     }
 
 

@@ -69,12 +69,12 @@ def peak_bytes(step: Step) -> int | None:
         return None
 
 
-def memory_line(name: str) -> int:
-    """A line of the process's status, in bytes."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
+def memory_line(name: str, process: int | str = "self") -> int:
+    """A line of a process's status, in bytes."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     found = re.search(rf"^{name}:\s+(\d+) kB", status, re.MULTILINE)
     if found is None:
-        raise OSError(f"{name} is not in /proc/self/status")
+        raise OSError(f"{name} is not in /proc/{process}/status")
     return 1024 * int(found[1])
 
 
