@@ -39,7 +39,9 @@ class SignalWatch:
     def stop(self) -> None:
         """Watch no more, since the signals are answered; to be called in the main thread, once."""
         self._answered.set()
-        os.write(self._writer, b"\0")  # the other end may not see it closed: children have copies
+        with contextlib.suppress(BrokenPipeError):  # the thread has seen two signals and is done
+            # Closing alone may not reach the other end: children have copies.
+            os.write(self._writer, b"\0")
         self.forget()
         os.close(self._writer)
 

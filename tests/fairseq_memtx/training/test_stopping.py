@@ -137,6 +137,7 @@ def test_after_training_nobody_is_ended(
     def send() -> None:
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)  # two that come at once may be delivered as one
 
     threading.Timer(0.1, send).start()
     started = time.monotonic()
