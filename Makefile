@@ -1,7 +1,7 @@
 # Two commands do everything: `make demo` and `make test`. Each makes .venv first where it is missing.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv peers demo test test-fast coverage sanitize docs lint clean
+.PHONY: help venv pins peers demo test test-fast coverage sanitize docs lint clean
 
 # One thread for each of pytest's two workers; more only get in each other's way.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -12,8 +12,11 @@ help:  ## say what can be made
 venv:  ## make or update .venv from the pinned requirements (PYTHON=... chooses the interpreter)
 	@requirements/make_venv.sh
 
+pins:  ## write the hashes of the pinned packages into requirements/ (needs uv)
+	@python3 requirements/hashes.py
+
 peers: venv  ## add the public code that tests and benchmarks compare with, where it is installed
-	@.venv/bin/python -m pip install --no-deps -r requirements/peers.txt
+	@.venv/bin/python -m pip install --require-hashes --no-deps -r requirements/peers.txt
 
 # What a memory is for: pronouns whose gender an earlier sentence tells, in documents of few words.
 DEMO_DOCUMENTS := --systems sentence,transformer-xl --contexts 0,all --jobs 2 \
@@ -48,7 +51,8 @@ sanitize: venv  ## the native engine's tests with AddressSanitizer and UBSan (g+
 	    ASAN_OPTIONS=detect_leaks=0 .venv/bin/python -m pytest --capture=sys tests/fairseq_memtx/native $(ARGS)
 
 docs: venv  ## the pages and a reference from the docstrings as a site in site/, links checked
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements/docs.txt
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	    -r requirements/docs.txt
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 lint: venv  ## style, formatting and types

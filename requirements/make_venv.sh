@@ -69,15 +69,19 @@ pip_install() { # CUDA_HOME would make fairseq build extensions whose sources it
   env -u CUDA_HOME "$VENV/bin/python" -m pip install --disable-pip-version-check --no-input "$@"
 }
 
+pip_install_hashed() { pip_install --require-hashes "$@"; }
+
 install_everything() {
-  say "1/4 torch and the build tools"
-  pip_install -r requirements/build.txt
-  say "2/4 fairseq and the libraries. Where no ready-made fairseq fits, it is compiled here: about"
+  say "1/5 the build tools"
+  pip_install_hashed -r requirements/build.txt
+  say "2/5 torch"
+  pip_install -r requirements/torch.txt
+  say "3/5 fairseq and the libraries. Where no ready-made fairseq fits, it is compiled here: about"
   say "    five minutes on two cores, with little output meanwhile. pip keeps the result for next time."
-  pip_install --no-build-isolation -r requirements/run.txt
-  say "3/4 tools for tests and checks"
-  pip_install -r requirements/dev.txt
-  say "4/4 this project, editable"
+  pip_install_hashed --no-build-isolation -r requirements/run.txt
+  say "4/5 tools for tests and checks"
+  pip_install_hashed -r requirements/dev.txt
+  say "5/5 this project, editable"
   pip_install --quiet --no-deps --no-build-isolation -e .
 }
 

@@ -1,4 +1,4 @@
-"""`make venv`: what it installs in which order, what it repairs, and what it says.
+"""`make venv`: what it installs in which order, what it repairs, what it says; and hashes.
 
 The interpreter is a stand-in that writes down how pip was called; the real installation is what
 `.ci/run` does first.
@@ -7,6 +7,7 @@ The interpreter is a stand-in that writes down how pip was called; the real inst
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -63,9 +64,10 @@ def checkout(tmp_path: Path) -> Checkout:
 
 
 EVERYTHING = [
-    "no CUDA_HOME: pip install -r requirements/build.txt",
-    "no CUDA_HOME: pip install --no-build-isolation -r requirements/run.txt",
-    "no CUDA_HOME: pip install -r requirements/dev.txt",
+    "no CUDA_HOME: pip install --require-hashes -r requirements/build.txt",
+    "no CUDA_HOME: pip install -r requirements/torch.txt",
+    "no CUDA_HOME: pip install --require-hashes --no-build-isolation -r requirements/run.txt",
+    "no CUDA_HOME: pip install --require-hashes -r requirements/dev.txt",
     "no CUDA_HOME: pip install --quiet --no-deps --no-build-isolation -e .",
     "no CUDA_HOME: pip check",
 ]
@@ -80,7 +82,7 @@ def test_torch_comes_first_then_fairseq_then_the_project(checkout: Checkout) -> 
 
 def test_cuda_home_is_not_seen_by_any_build(checkout: Checkout) -> None:
     assert checkout.make(CUDA_HOME="/opt/cuda").returncode == 0
-    assert checkout.calls()[:4] == EVERYTHING[:4]
+    assert checkout.calls()[:5] == EVERYTHING[:5]
 
 
 def test_a_second_time_does_nothing_quickly(checkout: Checkout) -> None:
@@ -104,7 +106,7 @@ def test_changed_requirements_are_installed_into_the_same_environment(checkout: 
     assert kept.exists()
 
 
-@pytest.mark.parametrize("step", ["build.txt", "run.txt", "-e .", "pip check"])
+@pytest.mark.parametrize("step", ["build.txt", "torch.txt", "run.txt", "-e .", "pip check"])
 def test_a_build_that_was_cut_short_is_started_anew(step: str, checkout: Checkout) -> None:
     fail = Path(f"{checkout.log}.fail")
     fail.write_text(step)
@@ -195,3 +197,48 @@ def test_no_compiler_ends_in_one_line(checkout: Checkout, bare_path: str) -> Non
     assert made.stderr.startswith("memtx: there is no C++ compiler on PATH")
     assert made.stderr.count("\n") == 1
     assert not (checkout.folder / ".venv").exists()
+
+
+def hashes_below(pins: Path) -> dict[str, list[str]]:
+    """The hashes that each pin of a file has."""
+    found: dict[str, list[str]] = {}
+    for line in pins.read_text().split("\n"):
+        if line.startswith("    --hash="):
+            found[list(found)[-1]].append(line.removesuffix("\\").strip())
+        elif line and not line.startswith("#"):
+            found[line.removesuffix("\\").strip()] = []
+    return found
+
+
+@pytest.mark.parametrize(
+    "pins", sorted((CHECKOUT / "requirements").glob("*.txt")), ids=lambda path: path.name
+)
+def test_each_pin_but_that_of_torch_has_its_hashes(pins: Path) -> None:
+    hashes = hashes_below(pins)
+    assert all("==" in pin for pin in hashes)
+    if pins.name == "torch.txt":
+        assert [pin.partition("==")[0] for pin in hashes] == ["torch"]
+        assert not any(hashes.values())
+    else:
+        assert all(hashes.values())
+        assert all(
+            len(one) == len("--hash=sha256:") + 64 for some in hashes.values() for one in some
+        )
+
+
+def test_a_package_that_does_not_have_its_hash_is_not_installed(tmp_path: Path) -> None:
+    """pip's own refusal, of a file with one wrong hash: what `--require-hashes` is for."""
+    package = tmp_path / "tiny"
+    package.mkdir()
+    (package / "setup.py").write_text(
+        "from setuptools import setup\nsetup(name='tiny', version='1')\n"
+    )
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "-w", tmp_path, package], check=True, capture_output=True)
+    pins = tmp_path / "pins.txt"
+    pins.write_text(f"tiny==1 --hash=sha256:{'0' * 64}\n")
+    install = [sys.executable, "-m", "pip", "install", "--require-hashes", "--no-index", "--target"]
+    command = [*install, tmp_path / "there", "--find-links", tmp_path, "-r", pins]
+    refused = subprocess.run(command, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "DO NOT MATCH THE HASHES" in refused.stderr
