@@ -12,6 +12,7 @@ pairs of projections, C model dimension, H heads, D = C / H, S source positions,
 kept are not left out by layer drop.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from ..modules.cross_attention import CrossMemory
 from ..modules.dropout import LayerMasks, PackedMasks
 from .gemm import packed_once
 from .interface import Engine, Recurrence, RecurrenceOutput, states_passed
+from .manual import no_autocast
 
 # Positions; in shorter pieces the work to begin one is no longer small beside the piece's own.
 MIN_PIECE = 8
@@ -117,8 +119,9 @@ class Pieces:
         """Run a piece that was cut."""
         with torch.autocast(**self.autocast):
             states, probs = self.inner(part)
-            # (G, t, B, H, D) -> (G, B, H, t, D)
-            keys, values = (x.permute(0, 2, 3, 1, 4) for x in self.r.memory(states))
+            with memory_precision(part.inputs):
+                # (G, t, B, H, D) -> (G, B, H, t, D)
+                keys, values = (x.permute(0, 2, 3, 1, 4) for x in self.r.memory(states))
         memory = CarriedMemory(keys, values, part.padding_mask)
         return PieceOutput([states[i + 1] for i in self.kept], probs, memory)
 
@@ -140,7 +143,7 @@ class _Recomputed(torch.autograd.Function):
     def backward(ctx, *grads):
         *tensors, keys, values = ctx.saved_tensors
         back = Backward(ctx.pieces, CarriedMemory(keys, values, ctx.hidden), grads)
-        with packed_once():
+        with packed_once(), no_autocast(tensors[0]):
             for piece in reversed(list(ctx.pieces.ranges())):
                 back.add(piece)
         found = back.gradients()
@@ -265,6 +268,11 @@ def entries(memory: CarriedMemory, positions: range) -> CarriedMemory:
     if hidden is not None:
         hidden = hidden[:, positions.start : positions.stop]
     return CarriedMemory(keys, values, hidden)
+
+
+def memory_precision(x: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """That in which the loop makes memories: on a CPU autocast is nothing for it."""
+    return no_autocast(x) if x.device.type == "cpu" else contextlib.nullcontext()
 
 
 def autocast_of(x: Tensor) -> dict[str, Any]:

@@ -117,9 +117,17 @@ def _mixture_weights(mixture: LayerMixture, numbers: list[int]) -> Iterator[tupl
 
 
 def _compute_dtype(r: Recurrence) -> torch.dtype:
-    """Of products: autocast's, else that of the inputs."""
-    kind = r.inputs.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else r.inputs.dtype
+    """Of products: autocast's, else that of the inputs.
+
+    On a CPU autocast's is not worth it here: oneDNN makes a kernel anew for the small products of
+    each number of rows and keys, which takes longer than the products in float32.
+    """
+    kind, given = r.inputs.device.type, r.inputs.dtype
+    if not torch.is_autocast_enabled(kind):
+        return given
+    if kind == "cpu":
+        return torch.promote_types(given, torch.float32)
+    return torch.get_autocast_dtype(kind)
 
 
 def no_autocast(x: Tensor) -> torch.autocast:
