@@ -25,8 +25,8 @@ def attention(
     with torch.autocast("cpu", enabled=False):
         if attn_mask is not None and attn_mask.is_floating_point():
             attn_mask = attn_mask.float()
-        wide = [x.float() for x in (query, key, value)]
-        return plain_attention(*wide, attn_mask, *args, **kwargs).bfloat16()
+        query, key, value = query.float(), key.float(), value.float()
+        return plain_attention(query, key, value, attn_mask, *args, **kwargs).bfloat16()
 
 
 def _cast_to_bfloat16(query: Tensor) -> bool:
