@@ -28,6 +28,9 @@ PIECE_BYTES = {"cpu": 24 * 2**20}
 PIECE_BYTES_ELSEWHERE = 512 * 2**20
 MIN_PIECE = 64
 
+# Probabilities below have lost digits, or all: their logarithms say little.
+SMALLEST_OF_USE = {dtype: 1e4 * torch.finfo(dtype).tiny for dtype in (torch.float32, torch.float64)}
+
 
 class TokenLoss(NamedTuple):
     """Sums over all tokens that are no padding.
@@ -130,6 +133,7 @@ class _Run:
         self.loss, self.nll = (features.new_zeros((), dtype=self.wide) for _ in range(2))
         self.correct = features.new_zeros((), dtype=torch.int64)
         self.all_words = self.weight.sum(0, dtype=self.wide) if self.share else None
+        self.all_tokens = features.new_zeros(features.size(1), dtype=self.wide)
         self.features_grad = torch.empty_like(self.features) if wants_features else None
         self.weight_grad: Tensor | None = None
         self.wants_weight = wants_weight
@@ -140,10 +144,8 @@ class _Run:
         logits = forward(x, self.weight).to(self.wide)
         if count_correct:
             self.correct += logits.argmax(1, keepdim=True).eq(target).sum()
-        of_target, most = logits.gather(1, target), logits.amax(1, keepdim=True)
-        probs = torch.softmax(logits, 1)
-        # The likeliest word's probability is at least 1 / V: its logarithm loses nothing.
-        normaliser = most - probs.amax(1, keepdim=True).log()
+        of_target, probs = logits.gather(1, target), torch.softmax(logits, 1)
+        normaliser = _normaliser(logits, probs, target, of_target)
         nll = (normaliser - of_target).sum()
         self.nll += nll
         self.loss += self.own * nll
@@ -155,15 +157,21 @@ class _Run:
             self._add_gradients(rows, x, probs, target)
 
     def _add_gradients(self, rows: slice, x: Tensor, probs: Tensor, target: Tensor) -> None:
-        """Turn probabilities `(n, V)` into the gradient of the logits, and that into the others."""
-        if self.share:
-            probs.sub_(self.share)
+        """Turn probabilities `(n, V)` into the gradient of the logits, and that into the others.
+
+        What all words share of it, -e', needs no product with `(n, V)`: it goes into the others by
+        the sums over words and over tokens.
+        """
         probs.scatter_add_(1, target, probs.new_full(target.shape, -self.own))
         grads = probs.to(self.weight.dtype)
         if self.features_grad is not None:
-            self.features_grad[rows] = input_gradient(grads, self.weight)
+            found = input_gradient(grads, self.weight)
+            if self.all_words is not None:
+                found = found.to(self.wide).sub_(self.all_words, alpha=self.share)
+            self.features_grad[rows] = found
         if not self.wants_weight:
             return
+        self.all_tokens += x.sum(0, dtype=self.wide)
         if self.weight_grad is None:
             self.weight_grad = weight_gradient(x, grads, self.weight).to(self.wide)
         elif grads.dtype == self.wide:
@@ -176,8 +184,23 @@ class _Run:
         weight_grad = self.weight_grad
         if self.wants_weight and weight_grad is None:  # no token
             weight_grad = torch.zeros_like(self.given[1])
+        elif weight_grad is not None and self.share:
+            weight_grad.sub_(self.all_tokens, alpha=self.share)
         both = (self.features_grad, weight_grad)
         return [None if x is None else x.to(y.dtype) for x, y in zip(both, self.given, strict=True)]
+
+
+def _normaliser(logits: Tensor, probs: Tensor, target: Tensor, of_target: Tensor) -> Tensor:
+    """The logarithm of the sum of exponentials of logits `(n, V)`, `(n, 1)`, from their softmax."""
+    if logits.device.type != "cpu":  # to look for rare targets an accelerator must be waited for
+        # The likeliest word's probability is at least 1 / V: its logarithm loses nothing.
+        return logits.amax(1, keepdim=True) - probs.amax(1, keepdim=True).log()
+    of_these = probs.gather(1, target)
+    found = of_target - of_these.log()
+    rare = (of_these < SMALLEST_OF_USE[probs.dtype]).any(1).nonzero().squeeze(1)
+    if len(rare):
+        found[rare] = logits[rare].logsumexp(1, keepdim=True)
+    return found
 
 
 def piece_rows(words: int, kind: str) -> int:

@@ -25,12 +25,14 @@ def made_up(tokens: int = 11, words: int = 7, dtype: torch.dtype = torch.float64
     return [features, weight, torch.randint(words, (tokens,))]
 
 
-def whole(features: Tensor, weight: Tensor, target: Tensor, smoothing: float) -> TokenLoss:
+def whole(
+    features: Tensor, weight: Tensor, target: Tensor, smoothing: float, padding_idx: int = PAD
+) -> TokenLoss:
     """fairseq's loss of all tokens at once."""
     logits = F.linear(features, weight)
     lprobs = F.log_softmax(logits, -1, dtype=logits.dtype)
-    loss, nll = label_smoothed_nll_loss(lprobs, target, smoothing, ignore_index=PAD)
-    real = target.ne(PAD)
+    loss, nll = label_smoothed_nll_loss(lprobs, target, smoothing, ignore_index=padding_idx)
+    real = target.ne(padding_idx)
     correct = logits.argmax(1).eq(target)[real].sum()
     return TokenLoss(loss, nll.detach(), correct, int(real.sum()))
 
@@ -95,6 +97,25 @@ def test_a_hopeless_target_has_a_finite_loss() -> None:
     features = torch.tensor([[200.0]])
     found = token_loss(features, torch.tensor([[1.0], [-1.0]]), torch.tensor([1]))
     assert float(found.loss) == 400.0
+
+
+@pytest.mark.parametrize("gap", [80.0, 87.0, 88.5, 95.0, 104.0, 120.0])
+def test_a_rare_target_loses_no_digits(gap: float) -> None:
+    """Where the probability is small, denormal or zero in float32, among others that are not."""
+    features = torch.tensor([[gap], [1.0], [0.0]]).requires_grad_()
+    weight = torch.tensor([[0.0], [-1.0], [-0.5]]).requires_grad_()
+    target = torch.tensor([1, 0, 2])
+    found = token_loss(features, weight, target, 0.1)
+    exact = [x.detach().double().requires_grad_() for x in (features, weight)]
+    wanted = whole(*exact, target, 0.1, padding_idx=-1)
+    torch.testing.assert_close(found.nll.double(), wanted.nll, rtol=3e-7, atol=0)
+    torch.testing.assert_close(
+        found.loss.detach().double(), wanted.loss.detach(), rtol=3e-7, atol=0
+    )
+    for got, want in zip(
+        gradients(found.loss, features, weight), gradients(wanted.loss, *exact), strict=True
+    ):
+        torch.testing.assert_close(got.double(), want, rtol=1e-6, atol=1e-7)
 
 
 def test_float32_is_as_near_to_float64_as_the_whole_is() -> None:
