@@ -93,6 +93,8 @@ def _add_programs(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, required=True, help="output folder")
     add("--variables", type=int, default=3, help="of each program, at most 9 (default: 3)")
     add("--statements", type=int, default=100, help="of each program (default: 100)")
+    shorter = "of those for training, where they are to be of another length"
+    add("--train-statements", type=int, metavar="N", help=shorter)
     sizes = "programs for training, validation and test (default: 10000 1000 1000)"
     add("--programs", type=int, nargs=3, default=[10_000, 1_000, 1_000], metavar="N", help=sizes)
     add("--seed", type=int, default=1)
@@ -255,18 +257,22 @@ def run_programs(args: argparse.Namespace) -> None:
 
     from .labelled import outputs, write_labelled
     from .pipeline import locked, stamps_of
-    from .programs import VERSION, write_split
+    from .programs import VALUES, VERSION, vocabulary, write_split
 
     check_programs(args)
-    names = ("variables", "statements", "programs", "seed")
+    names = ("variables", "statements", "train_statements", "programs", "seed")
     told = {"version": VERSION, **{name: getattr(args, name) for name in names}}
+    lengths = dict.fromkeys(SPLITS, args.statements)
+    lengths["train"] = args.train_statements or args.statements
 
     def work() -> dict[str, Any]:
         splits = {
-            split: write_split(split, count, args.variables, args.statements, args.seed)
+            split: write_split(split, count, args.variables, lengths[split], args.seed)
             for split, count in zip(SPLITS, args.programs, strict=True)
         }
-        return write_labelled(args.out, splits, {"programs": told})
+        return write_labelled(
+            args.out, splits, vocabulary(args.variables), VALUES, {"programs": told}
+        )
 
     with locked(args.out):
         files = [*outputs(args.out, SPLITS), args.out / "prepared.json"]
@@ -286,8 +292,11 @@ def check_programs(args: argparse.Namespace) -> None:
 
     if not 1 <= args.variables <= len(VARIABLES):
         raise UserError(f"`--variables {args.variables}` is not in 1..{len(VARIABLES)}")
-    if args.statements < 1 or min(args.programs) < 1:
-        raise UserError("`--statements` and each number of `--programs` is at least 1")
+    sizes = (args.statements, *args.programs)
+    if min(sizes) < 1 or (args.train_statements is not None and args.train_statements < 1):
+        raise UserError(
+            "`--statements`, `--train-statements` and each number of `--programs` is at least 1"
+        )
 
 
 def run_fetch(args: argparse.Namespace) -> None:

@@ -39,44 +39,46 @@ def _set_files(out: Path, name: str) -> list[Path]:
 
 
 def write_labelled(
-    out: Path, splits: Mapping[str, Sequence[Program]], told: dict[str, Any]
+    out: Path,
+    splits: Mapping[str, Sequence[Program]],
+    words: Sequence[str],
+    labels: Sequence[str],
+    told: dict[str, Any],
 ) -> dict:
-    """Write texts by their split; the dictionaries hold the words and labels of all.
+    """Write texts by their split.
 
     Args:
         out: the folder.
         splits: `train` and others.
+        words, labels: all that the texts may have. The dictionaries depend on them alone: texts of
+            another length are then a part of the same data, as in `fairseq-train SHORT:LONG`.
         told: what `prepared.json` says of their making.
 
     Returns:
         How many texts, words and labels each split has.
     """
-    every = [text for part in splits.values() for text in part]
-    words = _dictionary(text.words for text in every)
-    labels = _dictionary([label for label in text.labels if label != NO_LABEL] for text in every)
+    known, told_labels = _dictionary(words), _dictionary(labels)
     (out / "bin").mkdir(parents=True, exist_ok=True)
     with renamed_together(outputs(out, ())) as named:
-        words.save(str(named(out / "bin" / "dict.txt")))
-        labels.save(str(named(out / "bin" / f"dict.{LABELS}.txt")))
+        known.save(str(named(out / "bin" / "dict.txt")))
+        told_labels.save(str(named(out / "bin" / f"dict.{LABELS}.txt")))
     for split, texts in splits.items():
         _write_text(out, split, texts)
-        _write_set(_set_files(out, split), (text.words for text in texts), words, words.eos())
+        _write_set(_set_files(out, split), (text.words for text in texts), known, known.eos())
         marks = (text.labels for text in texts)
-        _write_set(_set_files(out, f"{split}.{LABELS}"), marks, labels, labels.pad())
+        _write_set(_set_files(out, f"{split}.{LABELS}"), marks, told_labels, told_labels.pad())
     counts = {split: _counts(texts) for split, texts in splits.items()}
     hashes = {path.relative_to(out).as_posix(): sha256_of(path) for path in outputs(out, splits)}
     write_json(out / "prepared.json", {**told, "counts": counts, "outputs": hashes})
     return counts
 
 
-def _dictionary(texts: Iterable[list[str]]) -> Dictionary:
+def _dictionary(words: Iterable[str]) -> Dictionary:
     from fairseq.data import Dictionary
 
     found = Dictionary()
-    for text in texts:
-        for word in text:
-            found.add_symbol(word)
-    found.finalize(padding_factor=1)
+    for word in words:
+        found.add_symbol(word)
     return found
 
 

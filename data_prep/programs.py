@@ -24,14 +24,20 @@ from typing import NamedTuple
 
 from .sample.dice import Dice
 
-#: Raised when other programs come of the same seed.
-VERSION = 1
+#: Raised when other programs, or other files, come of the same seed.
+VERSION = 2
 LOWEST, HIGHEST = 1, 10
 VARIABLES = "xyzprabcd"
 KINDS = ("=", "++", "--", "if", "print")
 NESTED = ("=", "++", "--")
+VALUES = tuple(str(value) for value in range(LOWEST, HIGHEST + 1))
 #: In the place of a label.
 NO_LABEL = "_"
+
+
+def vocabulary(variables: int) -> list[str]:
+    """Every word that programs over so many variables may have, in an order of its own."""
+    return [*VARIABLES[:variables], *VALUES, *KINDS, "<", ">", ":", ";", "END"]
 
 
 class Program(NamedTuple):

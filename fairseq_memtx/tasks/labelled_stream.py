@@ -15,17 +15,16 @@ import os
 
 from fairseq.data import Dictionary
 from fairseq.tasks import register_task
-from fairseq.tasks.language_modeling import LanguageModelingConfig
 from fairseq.utils import split_paths
 
 from ..ground.errors import UserError
-from .language_modeling import MemtxLanguageModelingTask, Text
+from .language_modeling import MemtxLanguageModelingConfig, MemtxLanguageModelingTask, Text
 
 #: The part of the files' names that tells labels from words.
 LABELS = "label"
 
 
-@register_task("memtx_labelled_stream", dataclass=LanguageModelingConfig)
+@register_task("memtx_labelled_stream", dataclass=MemtxLanguageModelingConfig)
 class MemtxLabelledStreamTask(MemtxLanguageModelingTask):
     """Streams whose targets are labels of the same positions, of a dictionary of their own."""
 

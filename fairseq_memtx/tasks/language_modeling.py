@@ -180,7 +180,8 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
         return super().valid_step(self._with_stream(sample, "valid"), model, criterion)
 
     def eval_lm_dataloader(self, dataset, batch_size=None, **settings):
-        """fairseq's hook: batches that carry their memory with them; one row unless told.
+        """fairseq's hook: batches that carry their memory with them, where the model has one; one
+        row unless told.
 
         Raises:
             UserError: for a context window, in place of which there is the memory.
@@ -188,7 +189,8 @@ class MemtxLanguageModelingTask(ComputingTask, LanguageModelingTask):
         if settings.pop("context_window", 0) > 0:
             raise UserError("--context-window has to be 0 with --task memtx_language_modeling")
         settings = {"max_sentences": batch_size or 1, **settings}
-        return _Streamed(self.get_batch_iterator(dataset, **settings).next_epoch_itr(shuffle=False))
+        batches = self.get_batch_iterator(dataset, **settings).next_epoch_itr(shuffle=False)
+        return _Streamed(batches) if self._carries_memory else batches
 
     def _with_stream(self, sample: dict[str, Any], name: str) -> dict[str, Any]:
         if "block" not in sample or not self._carries_memory:

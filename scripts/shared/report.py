@@ -30,6 +30,7 @@ KINDS = {
     "route": "scripts.studies.remedy_table",
     "evaluations": "scripts.studies.characters.table",
     "contexts": "scripts.studies.document_table",
+    "distances": "scripts.studies.programs.table",
 }
 RUNS = "scripts.grid.pages"
 

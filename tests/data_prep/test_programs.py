@@ -110,12 +110,30 @@ def test_the_command_writes_what_fairseq_reads(tmp_path: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in (out / "bin").iterdir()}
 
 
+def test_programs_of_other_lengths_have_the_same_dictionaries(tmp_path: Path) -> None:
+    """So that a training can begin with short ones: `fairseq-train SHORT:LONG`."""
+    for name, statements in (("short", "2"), ("long", "40")):
+        flags = ["--out", str(tmp_path / name), "--train-statements", statements]
+        assert main(["programs", *flags, "--programs", "3", "1", "1"]) == 0
+    for name in ("dict.txt", "dict.label.txt"):
+        short, long = ((tmp_path / one / "bin" / name).read_bytes() for one in ("short", "long"))
+        assert short == long
+    told = {one: (tmp_path / one / "text" / "train.words").read_text() for one in ("short", "long")}
+    assert [text.count(" ;") for text in told.values()] == [3 * 2, 3 * 40]
+    assert (tmp_path / "short" / "text" / "test.words").read_text().count(" ;") == 100
+    words = Dictionary.load(str(tmp_path / "long" / "bin" / "dict.txt"))
+    assert "unk" not in words.string(
+        load_indexed_dataset(str(tmp_path / "long/bin/train"), words)[0]
+    )
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--variables", "0"], "`--variables 0` is not in 1..9"),
         (["--variables", "10"], "`--variables 10` is not in 1..9"),
         (["--statements", "0"], "is at least 1"),
+        (["--train-statements", "0"], "is at least 1"),
         (["--programs", "1", "0", "1"], "is at least 1"),
     ],
 )

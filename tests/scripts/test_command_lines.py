@@ -41,6 +41,7 @@ SCRIPTS = {
     "studies.segment_decoding": "studies.segment_decoding",
     "studies.segment_training": "studies.segment_training",
     "studies.starting": "studies.starting",
+    "studies.state_tracking": "studies.state_tracking",
     "studies.stop_gradient": "studies.stop_gradient",
     "studies.sweep_error": "studies.sweep_error",
 }

@@ -142,3 +142,23 @@ def test_mistakes_are_told(data: Path, tmp_path: Path) -> None:
     (copy / "valid.label.bin").unlink()
     with pytest.raises(UserError, match=r"valid\.label\.bin` is missing"):
         task.load_dataset("valid")
+
+
+def test_it_is_computed_as_asked(data: Path, tmp_path: Path) -> None:
+    task, _ = task_of(data, tmp_path, "--memtx-cpu-math", "float32", "--memtx-loss", "whole")
+    assert task.compute_options.cpu_math == "float32"
+    assert not task.memtx_loss_in_pieces
+
+
+@pytest.mark.parametrize("name", ["transformer", "transformer-xl"])
+def test_a_split_is_read_with_memory_where_the_model_has_one(
+    name: str, data: Path, tmp_path: Path
+) -> None:
+    cfg = config_of(data, tmp_path, *MODELS[name].split())
+    task = tasks.setup_task(cfg.task)
+    model = task.build_model(cfg.model).eval()
+    task.load_dataset("test")
+    batches = task.eval_lm_dataloader(task.dataset("test"), batch_size=2)
+    shapes = [model(**batch["net_input"])[0].shape for batch in batches]
+    assert len(shapes) == len(batches) > 1
+    assert all(shape[-1] == len(task.output_dictionary) for shape in shapes)

@@ -1,0 +1,1 @@
+"""The experiment of state tracking: what is trained, how it is scored, its page."""
