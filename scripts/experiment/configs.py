@@ -259,7 +259,7 @@ _WMT14_MINI = Experiment(
         cpu_math="bfloat16",
     ),
     search=LearningSearch(lrs=(2e-3, 4e-3), warmups=(200,), updates=200),
-    decoding=Decoding(other_beams=(1,)),
+    decoding=Decoding(other_beams=(1,), speed_lines_single=60, speed_lines_batched=400),
     recipes=("curriculum",),
 )
 
