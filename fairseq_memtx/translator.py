@@ -22,16 +22,16 @@ from typing import Any
 
 import torch
 
-from .generation.document_text import DocumentText
-from .generation.documents import DocumentScorer, DocumentSearch, Reader, batches_in_lanes
+from .generation.documents import DocumentScorer, DocumentSearch, Reader
 from .generation.search import BatchSearch, batches_at_once
 from .ground import text
 from .ground.errors import UserError
 from .ground.text import TextSteps
-from .modules.lanes import BatchLimits
 from .translation import parts as batching
 from .translation import reading
 from .translation.document_scores import scored_documents
+from .translation.document_text import DocumentText
+from .translation.documents import translated_documents
 from .translation.loading import Wanted, load
 from .translation.parts import Numbers, Part
 from .translation.results import Translation, joined
@@ -200,25 +200,29 @@ class Translator:
                 what is no text, or `gold` of another shape; before any line is translated.
             FloatingPointError: where the model gives no numbers.
         """
+        found = self.nbest_documents(documents, gold, context, lanes, progress, first)
+        return [[translations[0].text for translations in lines] for lines in found]
+
+    def nbest_documents(
+        self,
+        documents: Iterable[Sequence[str]],
+        gold: Iterable[Sequence[str]] | None = None,
+        context: int = -1,
+        lanes: int = 0,
+        progress: Callable[[int], object] | None = None,
+        first: int = 0,
+    ) -> list[list[list[Translation]]]:
+        """As `translate_documents`: of each sentence its `nbest` translations, best first, and all
+        that is known of them.
+
+        Later sentences remember the best one. A blank line has a single empty one. Arguments and
+        errors are those of `translate_documents`.
+        """
         search = DocumentSearch(self.generator, self.models, self.reader(), context)
         texts = [checked_lines(lines) for lines in documents]
         wanted = None if gold is None else checked_gold(gold, texts)
-        whole = DocumentText(texts, wanted, self.encode, self.encode_target, first)
-        limits = BatchLimits(self.search.batch_size, self.search.max_tokens)
-        report = progress or (lambda count: None)
-        report(whole.num_blank)
-        for rows in batches_in_lanes(whole.documents, whole.lengths, limits, lanes):
-            parts = [whole.sources[row.sentence] for row in rows]
-            sample = self._sample(parts)
-            order = sample["id"].tolist()
-            ordered = [rows[number] for number in order]
-            with torch.inference_mode():
-                found = search.translate(
-                    sample["net_input"], ordered, [whole.gold[row.sentence] for row in ordered]
-                )
-            for row, hypotheses in zip(ordered, found, strict=True):
-                report(whole.add(row.sentence, self.decode(hypotheses[0]["tokens"])))
-        return whole.texts()
+        whole = DocumentText(texts, wanted, self._source_parts, self.encode_target, first)
+        return translated_documents(self, search, whole, lanes, progress or (lambda count: None))
 
     def score_documents(
         self,
@@ -360,7 +364,7 @@ class Translator:
         more = {}
         if self.search.constraints:
             more["constraints"] = batching.constraint_tokens(parts)
-        sample = self._sample([part.source.ids for part in parts], **more)
+        sample = self.sample([part.source.ids for part in parts], **more)
         order, device = sample["id"].tolist(), sample["id"].device
         pad = self.task.target_dictionary.pad()
         prefix = batching.prefix_tokens([parts[i] for i in order], pad)
@@ -371,10 +375,15 @@ class Translator:
                 self.generator, self.models, sample,
                 None if prefix is None else prefix.to(device), sample.get("constraints"),
             )  # fmt: skip
-        read = partial(self._read, order, found, sample["net_input"]["src_tokens"])
-        return [read(index, part) for index, part in enumerate(parts)]
+        row_of = {index: row for row, index in enumerate(order)}
+        rows = [row_of[index] for index in range(len(parts))]
+        sources = sample["net_input"]["src_tokens"]
+        return [
+            self.read(found[row], sources[row], part.source.pieces)
+            for row, part in zip(rows, parts, strict=True)
+        ]
 
-    def _sample(self, sources: Sequence[list[int]], **more: torch.Tensor) -> dict[str, Any]:
+    def sample(self, sources: Sequence[list[int]], **more: torch.Tensor) -> dict[str, Any]:
         """fairseq's batch of sources, on the models' device; "id" is the place of each."""
         eos = self.task.source_dictionary.eos()
         tokens = [torch.tensor([*source, eos]) for source in sources]
@@ -383,28 +392,21 @@ class Translator:
         device = next(self.models[0].parameters()).device
         return batching.moved(sample, device)
 
-    def _read(
-        self, order: list[int], found: list[list[dict[str, Any]]], src_tokens: torch.Tensor,
-        index: int, part: Part,
-    ) -> list[Translation]:  # fmt: skip
-        """The best of fairseq's hypotheses of one part of a batch.
+    def read(
+        self, hypotheses: Sequence[dict[str, Any]], source: torch.Tensor, pieces: Sequence[str]
+    ) -> list[Translation]:
+        """The best of fairseq's hypotheses of a sentence.
 
         Args:
-            order: the part's number of each row of the batch.
-            found: of each row its hypotheses.
-            src_tokens: `(B, S)`.
-            index: the part's number.
-            part: it.
+            hypotheses: best first.
+            source: `(S,)`, its row of the batch.
+            pieces: its subwords.
         """
-        row = order.index(index)
-        is_source = None
-        if self.search.alignment:
-            is_source = src_tokens[row].ne(self.task.source_dictionary.pad())
+        dictionary = self.task.target_dictionary
+        is_source = source.ne(self.task.source_dictionary.pad()) if self.search.alignment else None
         return [
-            reading.translation(
-                one, self.decode, self.task.target_dictionary, part.source.pieces, is_source
-            )
-            for one in found[row][: self.search.nbest]
+            reading.translation(one, self.decode, dictionary, pieces, is_source)
+            for one in hypotheses[: self.search.nbest]
         ]
 
 

@@ -37,8 +37,8 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
          f"there is no file `--target-prefix {args.target_prefix}`: name one, or `{IN_TABS}`"),
     )  # fmt: skip
     wishes = [name for name in ("target_prefix", "constraints", "workers") if getattr(args, name)]
-    if args.documents is not None and (wishes or not plain):
-        flag = f"--{wishes[0]}".replace("_", "-") if wishes else f"--format {args.format}"
+    if args.documents is not None and wishes:
+        flag = f"--{wishes[0]}".replace("_", "-")
         raise UserError(f"`--documents` and `{flag}` exclude each other: leave one out")
     for wrong, reason in reasons:
         if wrong:

@@ -15,6 +15,7 @@ from . import formats
 
 if TYPE_CHECKING:
     from ..translator import Translator
+    from .results import Translation
 
 IN_TABS = "tab"
 
@@ -53,24 +54,46 @@ class Telling:
             UserError: see `Translator.translate`; or there are fewer prefixes, or translations to
                 remember, than lines.
         """
-        args, translator = self.args, self.translator
-        if args.documents is not None:
-            gold = None
-            if self._gold is not None:
-                gold = [self._gold.take(len(document)) for document in block]
-            documents = translator.translate_documents(
-                block, gold, args.context, args.lanes, progress, first=first
-            )
-            return self._text(chain.from_iterable(documents))
+        if self.args.format == "text":
+            return self._text(self._texts(block, progress, first))
+        lines, found = self._found(block, progress, first)
+        self.words += sum(len(translations[0].text.split()) for translations in found)
+        if self.args.format == "columns":
+            return list(formats.column_lines(found, first))
+        return list(formats.json_lines(lines, found, first, self.args.attention))
+
+    def _texts(
+        self, block: Sequence[Document], progress: Callable[[int], object], first: int
+    ) -> Iterable[str]:
+        """The best translation of each line of a block."""
+        if self.args.documents is not None:
+            how = self._documents(block, progress, first)
+            return chain.from_iterable(self.translator.translate_documents(block, **how))
         (lines,) = block
         texts, wishes = self._taken_apart(lines)
-        if args.format == "text":
-            return self._text(translator.translate(texts, progress, first=first, **wishes))
-        found = translator.nbest(texts, progress, first=first, **wishes)
-        self.words += sum(len(translations[0].text.split()) for translations in found)
-        if args.format == "columns":
-            return list(formats.column_lines(found, first))
-        return list(formats.json_lines(texts, found, first, args.attention))
+        return self.translator.translate(texts, progress, first=first, **wishes)
+
+    def _found(
+        self, block: Sequence[Document], progress: Callable[[int], object], first: int
+    ) -> tuple[list[str], list[list[Translation]]]:
+        """The sentences of a block, and of each its translations, best first."""
+        if self.args.documents is not None:
+            how = self._documents(block, progress, first)
+            found = self.translator.nbest_documents(block, **how)
+            return list(chain.from_iterable(block)), list(chain.from_iterable(found))
+        (lines,) = block
+        texts, wishes = self._taken_apart(lines)
+        return texts, self.translator.nbest(texts, progress, first=first, **wishes)
+
+    def _documents(
+        self, block: Sequence[Document], progress: Callable[[int], object], first: int
+    ) -> dict[str, Any]:
+        """How the documents of a block are translated."""
+        gold = None
+        if self._gold is not None:
+            gold = [self._gold.take(len(document)) for document in block]
+        told = {"context": self.args.context, "lanes": self.args.lanes, "first": first}
+        return {"gold": gold, "progress": progress, **told}
 
     def _text(self, texts: Iterable[str]) -> list[str]:
         lines = list(formats.text_lines(texts))

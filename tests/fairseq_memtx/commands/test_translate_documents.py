@@ -2,13 +2,14 @@
 
 import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from fairseq_memtx.commands import translate
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.translator import SearchSettings, Translator
+from fairseq_memtx.translator import SearchSettings, Translation, Translator
 from tests.checkpoints import write_checkpoint, write_scattered
 
 DOCUMENTS = [
@@ -66,6 +67,38 @@ def test_without_context_it_is_the_translation_of_sentences(model: Path) -> None
     assert translator.translate_documents(DOCUMENTS, context=0) == alone
 
 
+def plain_values(found) -> list[list[dict]]:
+    return [[asdict(one) for one in some] for some in found]
+
+
+def test_all_that_is_known_without_context_is_that_of_sentences(model: Path) -> None:
+    settings = {"max_len_a": 0, "max_len_b": 12, "native": "off"}
+    search = SearchSettings(nbest=3, alignment=True, **settings)
+    translator = Translator.from_pretrained(model, search=search)
+    found = translator.nbest_documents(DOCUMENTS, context=0)
+    for lines, some in zip(DOCUMENTS, found, strict=True):
+        for got, want in zip(some, translator.nbest(lines), strict=True):
+            assert [one.text for one in got] == [one.text for one in want]
+            assert [one.word_alignment for one in got] == [one.word_alignment for one in want]
+            for a, b in zip(got, want, strict=True):
+                assert a.subword_scores == pytest.approx(b.subword_scores, abs=1e-5)
+                for row, other in zip(a.attention or (), b.attention or (), strict=True):
+                    assert row == pytest.approx(other, abs=1e-5)
+    with_memory = translator.nbest_documents(DOCUMENTS)
+    assert plain_values(with_memory[0])[0] == plain_values(found[0])[0]
+    assert [some[1][0].score for some in with_memory[:3]] != [
+        some[1][0].score for some in found[:3]
+    ]
+
+
+def test_the_best_translations_are_remembered(model: Path, translated: list[list[str]]) -> None:
+    translator = Translator.from_pretrained(model, search=SearchSettings(nbest=2, batch_size=2))
+    found = translator.nbest_documents([*DOCUMENTS, [""]])
+    assert [[some[0].text for some in lines] for lines in found[:-1]] == translated
+    assert all(len(some) == 2 for lines in found[:-1] for some in lines)
+    assert plain_values(found[-1]) == [[asdict(Translation("", 0.0))]]
+
+
 def test_a_line_in_parts_and_a_blank_one_are_lines(model: Path) -> None:
     translator = Translator.from_pretrained(model)
     translator.max_source = 6
@@ -113,6 +146,24 @@ def test_blank_lines_end_documents(model, translated, with_blank_lines) -> None:
     assert command(model, with_blank_lines, "--documents", "blank", "--context", 0) != found
 
 
+def test_the_formats_tell_the_same_of_documents(model, translated, with_blank_lines) -> None:
+    flags = ("--documents", "blank", "--block", 4)
+    more = ("--nbest", 2, "--alignment", "--format")
+    objects = [
+        json.loads(line) for line in command(model, with_blank_lines, *flags, *more, "jsonl")
+    ]
+    rows = [line.split("\t") for line in command(model, with_blank_lines, *flags, *more, "columns")]
+    sources = with_blank_lines.read_text(encoding="utf-8").split("\n")[:-1]
+    assert [one["source"] for one in objects] == sources
+    assert [one["line"] for one in objects] == list(range(1, len(sources) + 1))
+    texts = [one["translations"][0]["text"] for one in objects]
+    assert "\n".join(texts) == "\n\n".join("\n".join(lines) for lines in translated)
+    flat = [(one["line"], told) for one in objects for told in one["translations"]]
+    for row, (number, told) in zip(rows, flat, strict=True):
+        assert row[0] == str(number) and float(row[2]) == told["score"] and row[3] == told["text"]
+        assert row[6:] == ([told["alignment"], told["word_alignment"]] if told["text"] else [])
+
+
 def test_ids_tell_documents_apart(model, translated, tmp_path) -> None:
     text = tmp_path / "text.en"
     lines = [f"{name}\t{line}\n" for name, lines in enumerate(DOCUMENTS) for line in lines]
@@ -152,10 +203,11 @@ def test_gold_of_another_length_is_told(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["text", "columns"])
 def test_it_goes_on_after_the_last_whole_document(
-    model, with_blank_lines, caplog, monkeypatch
+    form, model, with_blank_lines, caplog, monkeypatch
 ) -> None:
-    flags = ("--documents", "blank", "--block", 4)
+    flags = ("--documents", "blank", "--block", 4, "--format", form)
     whole = command(model, with_blank_lines, *flags)
     output = with_blank_lines.with_suffix(".out")
     output.unlink()
@@ -171,7 +223,7 @@ def test_it_goes_on_after_the_last_whole_document(
     part = output.with_name(output.name + ".part")
     assert json.loads(output.with_name(output.name + ".part.json").read_bytes())
     with part.open("ab") as file:
-        file.write(b"half a document\nand half a")
+        file.write(b"half a document\nand half a" if form == "text" else b"5\t1\tx\n5\t2")
     caplog.set_level(logging.INFO)
     assert command(model, with_blank_lines, *flags) == whole
     assert "4 lines are translated already" in caplog.text

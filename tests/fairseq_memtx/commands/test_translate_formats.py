@@ -142,7 +142,7 @@ def test_constraints_after_tabs_and_workers(model: Path, tmp_path: Path) -> None
         ("--target-prefix no.txt", "there is no file `--target-prefix no.txt`"),
         ("--target-prefix tab --constraints ordered", "exclude each other: leave one out"),
         ("--workers 2 --threads 2", "`--threads 2` and `--workers` exclude each other"),
-        ("--documents blank --format jsonl", "`--documents` and `--format jsonl` exclude"),
+        ("--documents blank --nbest 2", "`--nbest 2` needs `--format columns`"),
         ("--documents blank --workers 2", "`--documents` and `--workers` exclude"),
         ("--documents blank --target-prefix tab", "`--documents` and `--target-prefix` exclude"),
     ],

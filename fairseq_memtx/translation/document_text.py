@@ -1,4 +1,4 @@
-"""The lines of documents as what is translated of them, and the translations as lines again.
+"""The lines of documents as what is translated of them, and what was found put into lines again.
 
 A blank line has nothing to translate and a long one is several parts, which follow each other like
 the sentences of the document.
@@ -10,6 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from ..modules.lanes import Documents
+from .parts import Numbers
+from .results import Translation, joined
 
 
 class DocumentText:
@@ -33,15 +35,15 @@ class DocumentText:
         self,
         texts: Sequence[Sequence[str]],
         gold: Sequence[Sequence[str]] | None,
-        encode: Callable[[str, int], list[list[int]]],
+        encode: Callable[[str, int], list[Numbers]],
         encode_gold: Callable[[str], Tensor],
         first: int = 0,
     ):
-        self.sources: list[list[int]] = []
+        self.sources: list[Numbers] = []
         self.gold: list[Tensor | None] = []
         self._place: list[tuple[int, int]] = []  # document and line of each part
         self._open: dict[tuple[int, int], int] = {}
-        self._found: dict[tuple[int, int], list[str]] = {}
+        self._found: dict[tuple[int, int], list[list[Translation]]] = {}
         self._sizes = list(map(len, texts))
         self.num_blank = 0
         sizes, number = [], first
@@ -57,7 +59,7 @@ class DocumentText:
     def _add_line(
         self,
         place: tuple[int, int],
-        parts: list[list[int]],
+        parts: list[Numbers],
         gold: str | None,
         encode_gold: Callable[[str], Tensor],
     ) -> None:
@@ -71,18 +73,20 @@ class DocumentText:
     @property
     def lengths(self) -> np.ndarray:
         """Subwords of each part, with the end symbol."""
-        return np.array([len(part) + 1 for part in self.sources], dtype=np.int64)
+        return np.array([len(part.ids) + 1 for part in self.sources], dtype=np.int64)
 
-    def add(self, part: int, text: str) -> int:
-        """Take the translation of a part, after those before it; how many lines that finishes."""
+    def add(self, part: int, found: list[Translation]) -> int:
+        """Take the translations of a part, best first, after those of the parts before it; how many
+        lines that finishes.
+        """
         place = self._place[part]
-        self._found[place].append(text)
+        self._found[place].append(found)
         self._open[place] -= 1
         return int(self._open[place] == 0)
 
-    def texts(self) -> list[list[str]]:
-        """The translated lines of each document."""
+    def translations(self) -> list[list[list[Translation]]]:
+        """Of each document and each of its lines the translations, best first."""
         return [
-            [" ".join(self._found[document, line]) for line in range(size)]
+            [joined(self._found[document, line]) for line in range(size)]
             for document, size in enumerate(self._sizes)
         ]
