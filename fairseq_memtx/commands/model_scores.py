@@ -102,8 +102,10 @@ def refuse_contradictions(args: argparse.Namespace, defaults: dict[str, Any]) ->
             if getattr(args, name) != default:
                 flag = "--" + name.replace("_", "-")
                 raise UserError(f"`{flag}` does nothing without `--model`: give both or neither")
+        if args.comet is not None and args.source is None:
+            raise UserError("`--comet` needs `--source`, the lines that were translated")
         return
-    for name in ("references", "baseline"):
+    for name in ("references", "baseline", "comet"):
         if getattr(args, name) is not None:
             raise UserError(f"`--{name}` and `--model` exclude each other: leave one out")
     if args.source is None:

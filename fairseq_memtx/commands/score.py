@@ -1,7 +1,8 @@
 """Scores of translations: BLEU and chrF, or with ``--model`` how likely a model finds each.
 
 ``memtx score --hypotheses H --references R``: computed by sacreBLEU (Post 2018), with its
-signatures; cased, 13a tokenisation.
+signatures; cased, 13a tokenisation. With ``--comet MODEL --source S`` also COMET, where it is
+installed.
 
 ``memtx score --model M --source S --hypotheses H``: a line for each pair, for rerankers.
 
@@ -15,7 +16,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from fairseq_memtx.commands import contrastive_scores, model_scores
+from fairseq_memtx.commands import comet_scores, contrastive_scores, model_scores
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.errors import UserError
@@ -69,6 +70,9 @@ def score_files(args: argparse.Namespace) -> dict:
     """Score the files named on the command line and print the result as JSON."""
     hypotheses, references = read_lines(args.hypotheses), read_lines(args.references)
     result = score(hypotheses, references)
+    if args.comet is not None:
+        sources = read_lines(args.source)
+        result["comet"] = comet_scores.comet(args.comet, sources, hypotheses, references)
     if args.source:
         result["copying_the_source"] = score(read_lines(args.source), references)["bleu"]["score"]
     if args.baseline:
@@ -87,6 +91,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="with --references: also score the source itself, as the translation of who copies;"
         " with --model: what was translated")  # fmt: skip
     add("--baseline", type=Path, help="also test the difference to these translations")
+    add("--comet", type=Path, metavar="MODEL",
+        help="also score by this COMET checkpoint, with --source; needs the package"
+        f" {comet_scores.PACKAGE}")  # fmt: skip
     defaults = model_scores.add_flags(parser)
     contrastive_scores.add_flags(parser)
     args = parser.parse_args(argv)

@@ -22,6 +22,7 @@ class Plan:
         threads: of each of them.
         place: where records, tables and plots go.
         command: the line that asked for it, for the records.
+        comet: the COMET checkpoint to score with besides; None for none.
     """
 
     experiment: Experiment
@@ -31,3 +32,4 @@ class Plan:
     threads: int = 1
     place: Path = Path("results")
     command: str = ""
+    comet: Path | None = None

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
+from fairseq_memtx.commands import comet_scores
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import command_line, shell
@@ -54,6 +55,7 @@ class Options:
     jobs: int = 1
     finished: bool = False  # leave out the runs that have no averaged model yet
     command: str = ""
+    comet: Path | None = None
 
 
 def run_experiment(experiment: Experiment, options: Options) -> None:
@@ -68,6 +70,7 @@ def run_experiment(experiment: Experiment, options: Options) -> None:
         threads=options.threads,
         place=results_folder(experiment, folder, options.results_dir),
         command=options.command,
+        comet=options.comet,
     )
     steps: dict[str, Callable[[Plan], None]] = {
         "prepare": lambda _: preparation.prepare(experiment, folder, options.corpora),
@@ -181,6 +184,8 @@ def at_widths(
 def resolve_options(args: argparse.Namespace, device: str = "cpu") -> Options:
     """How to run, from the command line; a GPU is given to one training at a time."""
     command_line.check_names("--stages", args.stages, (*STAGES, *OPTIONAL))
+    if args.comet is not None:
+        comet_scores.check(args.comet)
     cores = (os.cpu_count() or 1) if device == "cpu" else 1
     jobs = args.jobs or max(1, cores // args.threads)
     return Options(
@@ -191,6 +196,7 @@ def resolve_options(args: argparse.Namespace, device: str = "cpu") -> Options:
         threads=args.threads,
         jobs=jobs,
         finished=args.finished,
+        comet=args.comet,
         command=shell.shell_line(["python", "-m", "scripts.experiment", *sys.argv[1:]]),
     )
 
@@ -234,6 +240,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add("--max-epoch", type=whole, help="epochs of each training")
     add("--patience", type=whole, help="validations without a better loss that end a training")
     add("--average-last", type=whole, help="checkpoints to average")
+    add("--comet", type=Path, help="score with this COMET checkpoint too (unbabel-comet)")
     add("--train-args", nargs=argparse.REMAINDER, default=[], help="last: flags for fairseq-train")
 
 

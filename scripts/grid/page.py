@@ -16,7 +16,7 @@ from scripts.grid.groups import Group, Spread, batches_of, beams_of, groups_of
 from scripts.shared.tables import joined
 
 QUALITY = ("decoder", "layers", "width", "recipe", "seeds", "BLEU", "to Transformer")
-METRICS = {"chrf": "chrF", "chrf++": "chrF++"}
+METRICS = {"chrf": "chrF", "chrf++": "chrF++", "comet": "COMET"}
 SIZES = ("length", "state B/token", "parameters", "memory")
 TRAINING = (
     *("decoder", "layers", "width", "recipe", "seeds", "learning rate", "warm-up", "updates"),
@@ -70,7 +70,9 @@ def quality(groups: Sequence[Group], beam: int) -> str:
 
 
 def metrics_of(groups: Sequence[Group], beam: int) -> dict[str, str]:
-    """The metrics beside BLEU that all records have, and their names; old ones lack chrF++."""
+    """The metrics beside BLEU that all records have, and their names; old ones lack
+    chrF++, and COMET is there only where it was asked for.
+    """
     scores = [one["scores"] for group in groups for one in group.decodings(beam)]
     return {key: name for key, name in METRICS.items() if all(key in one for one in scores)}
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from fairseq_memtx.commands import comet_scores
 from fairseq_memtx.commands.hypotheses import LineCounter, extract, read_lines
 from fairseq_memtx.commands.score import score
 from fairseq_memtx.ground import processes, shell
@@ -49,7 +50,7 @@ def generate_all(plan: Plan) -> None:
     for generation in generations:
         done = jobs.get(generation.name)
         generation.finish(done.peak_memory if done else None)
-        generation.score()
+        generation.score(plan.comet)
 
 
 class Generation:
@@ -130,15 +131,23 @@ class Generation:
 
         Stamps(self.folder.path).run(self.stage, self.inputs(), [self.hypotheses], keep)
 
-    def score(self) -> None:
-        """Score the translations against the untouched references."""
+    def score(self, comet: Path | None = None) -> None:
+        """Score the translations against the untouched references.
+
+        Args:
+            comet: the COMET checkpoint to score with besides.
+        """
         files = {"hypotheses": self.hypotheses, "reference": self.reference}
+        files |= {} if comet is None else {"comet": comet}
         inputs = {name: sha256_of(path) for name, path in files.items()}
 
         def work() -> dict:
             references = read_lines(self.reference)
-            result = score(read_lines(self.hypotheses), references)
-            result["copy_bleu"] = score(read_lines(self.source), references)["bleu"]["score"]
+            hypotheses, sources = read_lines(self.hypotheses), read_lines(self.source)
+            result = score(hypotheses, references)
+            if comet is not None:
+                result["comet"] = comet_scores.comet(comet, sources, hypotheses, references)
+            result["copy_bleu"] = score(sources, references)["bleu"]["score"]
             write_json(self.scores, result)
             return {}
 

@@ -133,3 +133,13 @@ def test_chrf_with_words_has_a_column_where_every_record_knows_it() -> None:
     told = page.page(made)
     assert "| chrF | chrF++ | words/s, batch 1 |" in told
     assert "chrF++ `nw:2`" in told and "| 44.25 |" in told
+
+
+def test_comet_has_a_column_where_it_was_asked_for() -> None:
+    made = copy.deepcopy(MADE)
+    for record in made:
+        for one in record["decoding"]:
+            one["scores"]["comet"] = {"score": 83.21, "signature": "model:m.ckpt"}
+    told = page.page(made)
+    assert "| chrF | COMET | words/s, batch 1 |" in told
+    assert "COMET `model:m.ckpt`" in told and "| 83.21 |" in told

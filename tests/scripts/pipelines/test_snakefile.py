@@ -66,6 +66,14 @@ def test_an_unknown_value_is_refused(programs: Path, tmp_path: Path) -> None:
     assert "--config decoder is not known: choose among out, prepare" in done.stdout + done.stderr
 
 
+def test_comet_is_asked_for_where_a_model_is_named(programs: Path, tmp_path: Path) -> None:
+    done = run(programs, tmp_path / "out", "-n", "-p", depths="1", comet="model.ckpt")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [line for line in done.stdout.split("\n") if "memtx score" in line]
+    source = f"--comet model.ckpt --source {tmp_path / 'out'}/data/refs/test.en"
+    assert len(found) == 2 and all(source in line for line in found)
+
+
 @pytest.mark.slow
 def test_a_tiny_one_ends_with_a_table(programs: Path, tmp_path: Path) -> None:
     """On the sample; after a failure in the middle the training goes on where it was."""
