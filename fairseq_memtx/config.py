@@ -429,6 +429,11 @@ class DocumentOptions:
         "documents that are open at once on each rank, of which a batch takes those whose next"
         " sentences are about as long; 0 means eight for each sentence of a usual batch",
     )
+    unroll: int = option(
+        1,
+        "training: sentences of a document that gradients go back through, and by which it advances"
+        " in a batch; with 1 they end with the sentence",
+    )
     context: int = option(
         -1,
         "translating: sentences of its document before a sentence that its memory is made of, to"
@@ -440,6 +445,7 @@ class DocumentOptions:
 
     def __post_init__(self) -> None:
         _at_least(0, self, "lanes")
+        _at_least(1, self, "unroll")
         _at_least(-1, self, "context")
 
 

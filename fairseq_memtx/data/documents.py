@@ -21,6 +21,8 @@ from ..modules.lanes import (
     BatchLimits,
     Documents,
     Place,
+    Turns,
+    columns_of,
     plan_batches,
     words_per_slot,
 )
@@ -60,7 +62,8 @@ class DocumentDataset(BaseWrapperDataset):
     """fairseq's `LanguagePairDataset`, indexed by `Place`.
 
     A batch has under "lanes" a `LaneRow` of each of its rows, as plain lists, which fairseq's way
-    to a device leaves as they are.
+    to a device leaves as they are; and under "following", where lanes advance by several sentences,
+    the batches of their second, third, ... ones.
 
     Args:
         pairs: the sentences.
@@ -79,6 +82,15 @@ class DocumentDataset(BaseWrapperDataset):
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """fairseq's hook."""
+        places = [Place(sample["id"], sample["lane"][0]) for sample in samples]
+        by_number = {sample["id"]: sample for sample in samples}
+        first, *following = [
+            self._column([by_number[place.sentence] for place in column])
+            for column in columns_of(places)
+        ] or [self._column([])]
+        return {**first, "following": following} if following else first
+
+    def _column(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         batch = super().collater(samples)
         if batch:  # fairseq sorts the rows
             rows = {sample["id"]: sample["lane"] for sample in samples}
@@ -95,6 +107,12 @@ def lane_rows(batch: dict[str, Any]) -> list[LaneRow]:
     return [LaneRow(*row) for row in batch["lanes"]]
 
 
+def batch_columns(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    """The batches that a batch of `DocumentDataset` consists of, in order."""
+    first = {key: value for key, value in batch.items() if key != "following"}
+    return [first, *batch.get("following", [])]
+
+
 @dataclass(frozen=True)
 class LanePlan:
     """How documents are read.
@@ -104,16 +122,26 @@ class LanePlan:
         num_lanes: documents that are open at once, on each rank; 0 for as many as keep padding low.
         seed: of the order, which is another in each epoch; None for the order of the data.
         ranks: how many there are, and which one this is.
+        unroll: sentences by which a lane advances; the first ones of a document are as many or
+            fewer, by chance.
     """
 
     limits: BatchLimits
     num_lanes: int = 0
     seed: int | None = None
     ranks: tuple[int, int] = (1, 0)
+    unroll: int = 1
 
     def lanes_for(self, lengths: np.ndarray) -> int:
         """Lanes for sentences of these lengths."""
-        return self.num_lanes or LANES_A_ROW * self.limits.usual_rows(lengths)
+        return self.num_lanes or LANES_A_ROW * self.limits.usual_rows(lengths, self.unroll)
+
+    def turns(self, documents: int, epoch: int) -> Turns:
+        """By how many sentences the lanes advance in an epoch."""
+        if self.unroll == 1 or self.seed is None:
+            return Turns(self.unroll)
+        drawn = np.random.default_rng((self.seed, epoch, self.unroll))
+        return Turns(self.unroll, drawn.integers(1, self.unroll + 1, size=documents))
 
     def order(self, documents: int, epoch: int) -> np.ndarray:
         """The numbers of the documents in the order of an epoch."""
@@ -149,7 +177,8 @@ class DocumentBatchIterator(CarryingIterator):
         self._num_lanes = plan.lanes_for(self._longest[documents.sentences])
         shape = {
             "lanes": self._num_lanes,
-            "limits": [plan.limits.sentences, plan.limits.tokens],
+            "limits": [plan.limits.sentences, plan.limits.tokens]
+            + ([plan.unroll] if plan.unroll > 1 else []),
             "seed": plan.seed,
             "sentences": len(documents.sentences),
         }
@@ -176,8 +205,9 @@ class DocumentBatchIterator(CarryingIterator):
         """The batches of all ranks in turn."""
         documents: Documents = self.dataset.documents
         order = self._plan.order(len(documents), epoch)
+        turns = self._plan.turns(len(documents), epoch)
         by_rank = [
-            plan_batches(documents, own, self._longest, self._plan.limits, self._num_lanes)
+            plan_batches(documents, own, self._longest, self._plan.limits, self._num_lanes, turns)
             for own in documents.shared_out(order, self._plan.ranks[0])
         ]
         self._tell(documents, by_rank)

@@ -1,7 +1,8 @@
 """Feedback memories that outlive their text: the keys and values of the positions before it.
 
 Fan et al. 2020 (arXiv 2002.09402) train their language model on consecutive blocks of text, each of
-which reads the memories that the blocks before have left; gradients end there.
+which reads the memories that the blocks before have left; gradients end there. Over sentences of a
+document they can go back through several (`lane_memory`).
 
 Deviation from the authors' code, which keeps the memory vectors and projects them anew in every
 block: here keys and values are kept, as a search keeps them, so that the projections learn from the
@@ -24,7 +25,8 @@ class CarriedMemory:
     """The memories of P positions before a text, the position just before it last.
 
     Attributes:
-        keys, values: `(G, B, H, P, D)`, without gradient history.
+        keys, values: `(G, B, H, P, D)`; with a gradient history only where gradients go back
+            through several texts.
         hidden: `(B, P)`, True where an entry must not be read: a padding symbol, or a
             position of another text, where a row begins anew; None where all may be read.
     """
@@ -41,6 +43,11 @@ class CarriedMemory:
     def num_rows(self) -> int:
         """How many rows, B."""
         return self.keys.size(1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.keys.device
 
     def detach(self) -> "CarriedMemory":
         """The same memory without its gradient history: gradients end here."""

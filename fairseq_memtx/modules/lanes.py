@@ -7,6 +7,10 @@ More lanes are open than a batch has rows. A batch takes the lanes whose next se
 long, so that little of it is padding. It is built around the lane that has waited longest or, where
 one document may well outlast all others, around that, so that a pass does not end with many batches
 of a single row.
+
+In training a lane may advance by several sentences at once, its turn, for gradients to go back
+through them. The columns of a batch are then the first, second, ... sentences of its lanes' turns;
+each column is padded by itself.
 """
 
 import heapq
@@ -23,7 +27,10 @@ LANES_A_ROW = 8
 
 
 class Place(NamedTuple):
-    """A row of a batch: the number of its sentence, and the lane it stands in."""
+    """A row of a batch: the number of its sentence, and the lane it stands in.
+
+    A lane that advances by several sentences has as many places in a batch, one after the other.
+    """
 
     sentence: int
     lane: int
@@ -35,8 +42,8 @@ class BatchLimits:
 
     Attributes:
         sentences: rows at most, or None.
-        tokens: rows times the longest sentence at most, or None. A sentence that is longer has a
-            batch of its own.
+        tokens: rows times the longest sentence at most, or None; of several columns all together.
+            What is longer by itself has a batch of its own.
     """
 
     sentences: int | None = None
@@ -46,16 +53,16 @@ class BatchLimits:
         if self.sentences is None and self.tokens is None:
             raise ValueError("a batch needs a limit of sentences or of tokens")
 
-    def allow(self, rows: int, longest: int) -> bool:
-        """Whether a batch of more than one row may be like this."""
+    def allow(self, rows: int, slots: int) -> bool:
+        """Whether a batch of more than one row, and so many padded places, may be."""
         few = self.sentences is None or rows <= self.sentences
-        return few and (self.tokens is None or rows * longest <= self.tokens)
+        return few and (self.tokens is None or slots <= self.tokens)
 
-    def usual_rows(self, lengths: np.ndarray) -> int:
-        """Rows of a batch of sentences of mean length."""
+    def usual_rows(self, lengths: np.ndarray, unroll: int = 1) -> int:
+        """Rows of a batch of turns of `unroll` sentences of mean length."""
         by_tokens = None
         if self.tokens is not None and len(lengths) > 0:
-            by_tokens = max(1, int(self.tokens / max(1.0, float(lengths.mean()))))
+            by_tokens = max(1, int(self.tokens / max(1.0, unroll * float(lengths.mean()))))
         found = [rows for rows in (self.sentences, by_tokens) if rows is not None]
         return min(found, default=1)
 
@@ -124,16 +131,74 @@ class Documents:
         return [np.array(numbers, dtype=np.int64) for numbers in dealt]
 
 
+@dataclass(frozen=True)
+class Turns:
+    """How many sentences of its document a lane takes at once.
+
+    Attributes:
+        size: of a turn; fewer where the document ends.
+        first: `(documents,)`, the sizes of each document's first turn, from 1 to `size`; None for
+            `size`. Drawn anew in each epoch, they let every two neighbours be in one turn.
+    """
+
+    size: int = 1
+    first: np.ndarray | None = None
+
+    def first_of(self, document: int) -> int:
+        """The size of a document's first turn."""
+        return self.size if self.first is None else int(self.first[document])
+
+
+ONE_BY_ONE = Turns()
+
+
+class Columns(NamedTuple):
+    """Rows and longest sentence of each column of a batch."""
+
+    rows: tuple[int, ...] = ()
+    longest: tuple[int, ...] = ()
+
+    def with_turn(self, lengths: Sequence[int]) -> "Columns":
+        """The columns with one more lane, whose sentences are so long."""
+        rows, longest = list(self.rows), list(self.longest)
+        for column, length in enumerate(lengths):
+            if column == len(rows):
+                rows.append(0)
+                longest.append(0)
+            rows[column] += 1
+            longest[column] = max(longest[column], length)
+        return Columns(tuple(rows), tuple(longest))
+
+    @property
+    def slots(self) -> int:
+        """Padded places of all columns."""
+        return sum(rows * longest for rows, longest in zip(self.rows, self.longest, strict=True))
+
+
+def columns_of(places: Sequence[Place]) -> list[list[Place]]:
+    """The columns of a batch: the first, second, ... places of each lane."""
+    columns: list[list[Place]] = []
+    turns: dict[int, int] = {}
+    for place in places:
+        column = turns.get(place.lane, 0)
+        turns[place.lane] = column + 1
+        if column == len(columns):
+            columns.append([])
+        columns[column].append(place)
+    return columns
+
+
 def plan_batches(
     documents: Documents,
     order: np.ndarray,
     lengths: np.ndarray,
     limits: BatchLimits,
     num_lanes: int,
+    turns: Turns = ONE_BY_ONE,
 ) -> list[list[Place]]:
     """All batches of a pass over the documents, in order.
 
-    A batch has at most one sentence of a document, and after the batches with those before it.
+    A batch has at most one turn of a document, and after the batches with those before it.
 
     Args:
         documents: what is read.
@@ -141,28 +206,34 @@ def plan_batches(
         lengths: of each sentence, by its number.
         limits: of a batch.
         num_lanes: documents that are open at once, at least 1.
+        turns: sentences by which a lane advances.
     """
-    return list(_Lanes(documents, order, lengths, num_lanes).batches(limits))
+    return list(_Lanes(documents, order, lengths, num_lanes, turns).batches(limits))
 
 
 class _Lanes:
     """The open documents of a pass.
 
-    Of each lane: `_at` and `_end`, where it stands in its document and where that ends, and
-    `_turn`, the count of turns at which it got there. Queues hold turns beside lanes: an entry of
-    an earlier turn is out of date.
+    Of each lane: `_at`, `_until` and `_end`, where it stands in its document, where its turn and
+    where the document ends, and `_turn`, the count of turns at which it got there. Queues hold
+    turns beside lanes: an entry of an earlier turn is out of date.
     """
 
     def __init__(
-        self, documents: Documents, order: np.ndarray, lengths: np.ndarray, num_lanes: int
+        self,
+        documents: Documents,
+        order: np.ndarray,
+        lengths: np.ndarray,
+        num_lanes: int,
+        turns: Turns,
     ):
         self._sentences, self._bounds = documents.sentences, documents.bounds
-        self._coming, self._lengths = iter(order.tolist()), lengths
-        self._at, self._end = [0] * num_lanes, [0] * num_lanes
+        self._coming, self._lengths, self._sizes = iter(order.tolist()), lengths, turns
+        self._at, self._until, self._end = ([0] * num_lanes for _ in range(3))
         self._turn = [-1] * num_lanes
         self._turns = 0
         self._sentences_left = int(np.diff(documents.bounds)[order].sum())
-        self._by_length: list[tuple[int, int]] = []  # length of the next sentence, lane
+        self._by_length: list[tuple[int, int]] = []  # length of the lane's turn, lane
         self._by_rest: list[tuple[int, int, int]] = []  # heap: - sentences to come, turn, lane
         self._by_age: deque[tuple[int, int]] = deque()  # turn, lane
         for lane in range(num_lanes):
@@ -175,29 +246,37 @@ class _Lanes:
             # Half of the batches to come or more, where they are as large as those so far.
             outlasts = 2 * rest * (total - self._sentences_left) >= self._sentences_left * number
             lanes = self._around(furthest if outlasts else self._oldest(), limits)
-            yield [Place(int(self._sentences[self._at[lane]]), lane) for lane in lanes]
+            places = [Place(int(one), lane) for lane in lanes for one in self._next(lane)]
+            yield places
             for lane in lanes:
-                self._at[lane] += 1
+                self._at[lane] = self._until[lane]
                 self._advance(lane)
-            self._sentences_left -= len(lanes)
+            self._sentences_left -= len(places)
             number += 1
 
     def _advance(self, lane: int) -> None:
-        """Queue the lane for its next sentence, of the next document where this one has ended."""
+        """Queue the lane for its next turn, of the next document where this one has ended."""
+        size = self._sizes.size
         if self._at[lane] == self._end[lane]:
             number = next(self._coming, None)
             if number is None:
                 self._turn[lane] = -1
                 return
             self._at[lane], self._end[lane] = (int(x) for x in self._bounds[number : number + 2])
+            size = self._sizes.first_of(number)
+        self._until[lane] = min(self._at[lane] + size, self._end[lane])
         self._turn[lane] = turn = self._turns
         self._turns += 1
-        insort(self._by_length, (self._length(lane), lane))
+        insort(self._by_length, (sum(self._turn_lengths(lane)), lane))
         heapq.heappush(self._by_rest, (self._at[lane] - self._end[lane], turn, lane))
         self._by_age.append((turn, lane))
 
-    def _length(self, lane: int) -> int:
-        return int(self._lengths[self._sentences[self._at[lane]]])
+    def _next(self, lane: int) -> np.ndarray:
+        """The numbers of the sentences of its turn."""
+        return self._sentences[self._at[lane] : self._until[lane]]
+
+    def _turn_lengths(self, lane: int) -> list[int]:
+        return self._lengths[self._next(lane)].tolist()
 
     def _oldest(self) -> int:
         while True:
@@ -216,21 +295,22 @@ class _Lanes:
 
     def _around(self, anchor: int, limits: BatchLimits) -> list[int]:
         """Take the lane out of the queue with as many neighbours in length as a batch may have."""
-        queue, length = self._by_length, self._length(anchor)
+        queue, lengths = self._by_length, self._turn_lengths(anchor)
+        columns, length = Columns().with_turn(lengths), sum(lengths)
         low = bisect_left(queue, (length, anchor))
         high = low + 1
         while True:
-            rows, longest = high - low + 1, queue[high - 1][0]
-            shorter = low > 0 and limits.allow(rows, longest)
-            longer = high < len(queue) and limits.allow(rows, queue[high][0])
-            if shorter and longer:
-                shorter = length - queue[low - 1][0] <= queue[high][0] - length
-            if shorter:
-                low -= 1
-            elif longer:
-                high += 1
-            else:
+            allowed = {}
+            for i in (low - 1, high):
+                if 0 <= i < len(queue):
+                    joined = columns.with_turn(self._turn_lengths(queue[i][1]))
+                    if limits.allow(high - low + 1, joined.slots):
+                        allowed[i] = joined
+            if not allowed:
                 break
+            nearest = min(allowed, key=lambda i: abs(length - queue[i][0]))  # the shorter of two
+            columns = allowed[nearest]
+            low, high = min(low, nearest), max(high, nearest + 1)
         lanes = [lane for _, lane in queue[low:high]]
         del queue[low:high]
         return lanes
@@ -244,9 +324,9 @@ def words_per_slot(batches: Sequence[Sequence[Place]], *sides: np.ndarray) -> fl
         sides: the length of each sentence by its number, for each text that is padded.
     """
     words = slots = 0
-    for batch in batches:
-        numbers = [place.sentence for place in batch]
-        for lengths in sides if numbers else ():
+    for column in (column for batch in batches for column in columns_of(batch)):
+        numbers = [place.sentence for place in column]
+        for lengths in sides:
             here = lengths[numbers]
             words += int(here.sum())
             slots += len(numbers) * int(here.max())

@@ -158,13 +158,13 @@ class FeedbackMemory(nn.Module):
         distances = torch.arange(last, nearest - 1, -1, device=self.distance_keys.device)
         return key_of_distance(self.distance_keys, (distances - 1).clamp(min=0))
 
-    @torch.no_grad()
     def carry(
         self,
         states: Sequence[Tensor],
         padding_mask: Tensor | None,
         before: CarriedMemory | None,
         size: int,
+        unrolled: bool = False,
     ) -> CarriedMemory:
         """The last `size` memories after a text, or fewer where there are not so many.
 
@@ -175,13 +175,15 @@ class FeedbackMemory(nn.Module):
             padding_mask: `(B, T)`, True at padding, or None.
             before: the memories before the text, or None.
             size: how many.
+            unrolled: with their gradient history.
         """
         first = max(len(states[0]) - size, 0) if padding_mask is None else 0
-        # (G, T, B, H, D) -> (G, B, H, T, D)
-        keys, values = (x.permute(0, 2, 3, 1, 4) for x in self([x[first:] for x in states]))
-        new = CarriedMemory(keys, values, padding_mask)
-        joined = new if before is None else before.followed_by(new)
-        return joined.last_readable(size)
+        with torch.set_grad_enabled(unrolled and torch.is_grad_enabled()):
+            # (G, T, B, H, D) -> (G, B, H, T, D)
+            keys, values = (x.permute(0, 2, 3, 1, 4) for x in self([x[first:] for x in states]))
+            new = CarriedMemory(keys, values, padding_mask)
+            joined = new if before is None else before.followed_by(new)
+            return joined.last_readable(size)
 
     def views(
         self, keys: Tensor, values: Tensor, padding_mask: Tensor | None

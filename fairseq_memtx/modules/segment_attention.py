@@ -9,7 +9,8 @@ Gradients: the states of a memory stand behind a stop-gradient, after the layer'
 is one (`SegmentAttention.memory_teaches_norm`), while the same states as keys of their own segment
 do not. Both teach the projections. The
 compressed states stand behind a stop-gradient too, unless the main loss is to teach the compression
-(BPTT); the compression is always given its states detached.
+(BPTT); the compression is given its states detached. In a pass that is `unrolled` none of this is
+stopped, but for the compressed states of a function that learns from a loss of its own.
 
 Size legend: B sentences, T positions, segs segments of Q positions, W keys of a segment, C model
 dimension, H heads, D = C / H, blocks of n states, each compressed to m, M carried states.
@@ -51,12 +52,14 @@ class SegmentPass:
         num_words: `(B,)`, positions of each sentence, its padding following; None where all count.
         keep: the memory after the target is wanted.
         drop_probs: apply attention dropout.
+        unrolled: gradients go back through memories.
     """
 
     lengths: SegmentLengths
     num_words: Tensor | None = None
     keep: bool = False
     drop_probs: bool = False
+    unrolled: bool = False
 
 
 class SegmentsOutput(NamedTuple):
@@ -78,7 +81,7 @@ class Blocks(NamedTuple):
     """The states that fall out of the memory in one pass.
 
     Attributes:
-        old: `(B, blocks, n, C)`, detached; old_hidden `(B, blocks, n)` is True where one is absent.
+        old: `(B, blocks, n, C)`; old_hidden `(B, blocks, n)` is True where one is absent.
         new: `(B, blocks, m, C)`, compressed; new_hidden `(B, blocks, m)` likewise.
     """
 
@@ -181,8 +184,9 @@ class SegmentAttention(RelativeAttention):
     ) -> SegmentsOutput:
         """All segments in parallel; for most-used, x must be a single segment."""
         plan = SegmentPlan(
-            x.size(1), memory.recent.size(1), memory.compressed.size(1), how.lengths, how.keep
-        )
+            x.size(1), memory.recent.size(1), memory.compressed.size(1), how.lengths, how.keep,
+            how.unrolled,
+        )  # fmt: skip
         needs_usage = self.compression is not None and self.compression.uses_attention
         y = norm(x)
         query = segments(self.query(y), plan)
@@ -197,7 +201,7 @@ class SegmentAttention(RelativeAttention):
             memory = memory._replace(usage=add_usage(memory, probs.detach(), how.num_words, plan))
             blocks = self.compress(x, memory, how.num_words, plan)
         loss = self.loss(blocks, query, norm, how.num_words, plan)
-        after = remember(x, memory, self.taught(blocks), how) if how.keep else None
+        after = remember(x, memory, self.taught(blocks, plan), how) if how.keep else None
         return SegmentsOutput(self.out_proj(context), after, loss)
 
     def compress(
@@ -208,7 +212,8 @@ class SegmentAttention(RelativeAttention):
             return None
         lengths, count = plan.lengths, plan.num_blocks
         where = (plan.carried + plan.first_block_end, lengths.segment, lengths.segment, count)
-        old = windows(torch.cat([memory.recent, x], dim=1).detach(), *where)
+        states = torch.cat([memory.recent, x], dim=1)
+        old = windows(states if self.opens(plan) else states.detach(), *where)
         old_hidden = not_evicted(x, memory, num_words, plan, where)
         usage = None
         if memory.usage is not None:
@@ -221,9 +226,17 @@ class SegmentAttention(RelativeAttention):
         states, hidden = (x.unflatten(0, shape) for x in (new.states, new.hidden))
         return Blocks(old, old_hidden, states, hidden)
 
-    def taught(self, blocks: Blocks | None) -> Blocks | None:
-        """The blocks as attention sees them: behind a stop-gradient, except for BPTT."""
-        if blocks is None or self.compression_loss == "bptt":
+    def opens(self, plan: SegmentPlan) -> bool:
+        """Whether gradients go back through compressed states to those they were made of."""
+        return plan.unrolled and self.compression_loss in (None, "bptt")
+
+    def teaches(self, plan: SegmentPlan) -> bool:
+        """Whether the main loss's gradient reaches the compressed states."""
+        return self.compression_loss == "bptt" or self.opens(plan)
+
+    def taught(self, blocks: Blocks | None, plan: SegmentPlan) -> Blocks | None:
+        """The blocks as attention sees them: most often behind a stop-gradient."""
+        if blocks is None or self.teaches(plan):
             return blocks
         return blocks._replace(new=blocks.new.detach())
 
@@ -235,7 +248,7 @@ class SegmentAttention(RelativeAttention):
         Blocks before the first that holds a state have their places too: then window k always ends
         after the places of block k - 1.
         """
-        blocks = self.taught(blocks)
+        blocks = self.taught(blocks, plan)
         if blocks is None or plan.count == 1:
             return memory.compressed, memory.compressed_hidden
         empty = plan.first_block * plan.lengths.per_segment
@@ -258,14 +271,18 @@ class SegmentAttention(RelativeAttention):
         """
         result = []
         in_view = plan.recent > 0 and plan.carried > 0
-        carried = self.stopped(memory.recent, norm) if in_view else None
+        carried = None
+        if in_view:
+            carried = norm(memory.recent) if plan.unrolled else self.stopped(memory.recent, norm)
         if plan.compressed > 0:
-            taught = self.compression_loss == "bptt"
-            older = norm(older) if taught else self.stopped(older, norm)
+            older = norm(older) if self.teaches(plan) else self.stopped(older, norm)
         for proj in (self.k_proj, self.v_proj):
             parts, past = [], [] if carried is None else [proj(carried)]
             own = proj(y) if plan.recent == 0 or plan.count == 1 else None
-            if own is None and self.memory_teaches_norm:
+            if own is None and plan.unrolled:
+                own = proj(y)
+                past.append(own)
+            elif own is None and self.memory_teaches_norm:
                 own = proj(y)
                 past.append(proj(self.stopped(x, norm)))
             elif own is None:
@@ -432,7 +449,7 @@ def remember(
     padding = None
     if how.num_words is not None:
         padding = torch.arange(x.size(1), device=x.device) >= how.num_words[:, None]
-    both = (memory.recent, x.detach())
+    both = (memory.recent, x if how.unrolled else x.detach())
     hidden = join_hidden(memory.recent_hidden, padding, both)
     recent, recent_hidden, order = last_entries(torch.cat(both, dim=1), hidden, how.lengths.memory)
     usage = memory.usage

@@ -125,6 +125,11 @@ class SegmentMemory:
         """How many rows, B."""
         return self.layers[0].recent.size(0)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return self.layers[0].recent.device
+
     def detach(self) -> "SegmentMemory":
         """The same memory without its gradient history: gradients end here."""
         return self._map(torch.Tensor.detach)

@@ -32,6 +32,7 @@ class SegmentPlan:
         carried, carried_compressed: M and Z.
         lengths: what the options ask for.
         keep: the memory after the target is wanted.
+        unrolled: gradients go back through memories.
     """
 
     target: int
@@ -39,6 +40,7 @@ class SegmentPlan:
     carried_compressed: int
     lengths: SegmentLengths
     keep: bool
+    unrolled: bool = False
 
     @property
     def count(self) -> int:

@@ -22,9 +22,10 @@ from .memory_steps import LayersOutput, MemorySteps
 class FeedbackSteps(MemorySteps):
     """Layers that read memories of the past positions, mixtures of all layers' states.
 
-    Beyond the contract, `forward` takes two options, with or without which nothing is kept on the
-    module: `memory`, a `CarriedMemory` of the text before (also at the start of a search), and
-    `keep_memory`, to find the memory after the target under "memory" beside the features.
+    Beyond the contract, `forward` takes three options, with or without which nothing is kept on the
+    module: `memory`, a `CarriedMemory` of the text before (also at the start of a search);
+    `keep_memory`, to find the memory after the target under "memory" beside the features; and
+    `unrolled`, for that to have a gradient history.
     """
 
     options: FeedbackOptions
@@ -51,7 +52,9 @@ class FeedbackSteps(MemorySteps):
             f" {flag('memory_span')} or {flag('carry_len')})"
         )
 
-    def run_layers(self, x, source, padding_mask, align, memory=None, keep_memory=False):
+    def run_layers(
+        self, x, source, padding_mask, align, memory=None, keep_memory=False, unrolled=False
+    ):
         source_len = 0 if source is None else source.encoder_out.size(0)
         past = self.in_reach(memory)
         masks = self.draw_masks(x, source_len, memory_len=num_past(past) + x.size(0))
@@ -70,7 +73,8 @@ class FeedbackSteps(MemorySteps):
             states[-1] = states[-1] + 0.0 * sum(p.sum() for p in self.memory.parameters())
         if not keep_memory:
             return LayersOutput(states, cross_probs)
-        kept = self.memory.carry(states, padding_mask, past, self.carry_len(x.size(0)))
+        size = self.carry_len(x.size(0))
+        kept = self.memory.carry(states, padding_mask, past, size, unrolled)
         return LayersOutput(states, cross_probs, {"memory": kept})
 
     def run_recurrence(self, r: Recurrence, masks: Iterator[LayerMasks]) -> RecurrenceOutput:

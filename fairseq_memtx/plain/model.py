@@ -104,6 +104,8 @@ def in_lanes(
         src_tokens, src_lengths=src_lengths, return_all_hiddens=return_all_hiddens
     )
     options.update(memory=lanes.read(id(model), src_tokens), keep_memory=True)
+    if lanes.unrolled:
+        options["unrolled"] = True
     logits, extra = model.decoder(
         prev_output_tokens, encoder_out=encoder_out, src_lengths=src_lengths, **options
     )

@@ -32,10 +32,11 @@ from .memory_steps import EncoderOutput, LayersOutput, MemorySteps
 class SegmentSteps(MemorySteps):
     """A target processed in segments, each seeing a bounded memory of those before.
 
-    Beyond the contract, `forward` takes two options, with or without which nothing is kept on the
-    module: `memory`, a `SegmentMemory` of the text before (also at the start of a search), and
-    `keep_memory`, to find the memory after the target under "memory" beside the features; each
-    row's ends with its own last word. The loss of the compression functions, if they have one, is
+    Beyond the contract, `forward` takes three options, with or without which nothing is kept on the
+    module: `memory`, a `SegmentMemory` of the text before (also at the start of a search);
+    `keep_memory`, to find the memory after the target under "memory" beside the features, where
+    each row's ends with its own last word; and `unrolled`, for gradients to go back through
+    memories. The loss of the compression functions, if they have one, is
     under "compression_loss", a scalar.
     """
 
@@ -62,7 +63,9 @@ class SegmentSteps(MemorySteps):
             options.same_length,
         )
 
-    def run_layers(self, x, source, padding_mask, align, memory=None, keep_memory=False):
+    def run_layers(
+        self, x, source, padding_mask, align, memory=None, keep_memory=False, unrolled=False
+    ):
         turned = None if padding_mask is None else turn_left(padding_mask)
         # (T, B, C) -> (B, T, C), the layout of the layers
         x = turn(x.transpose(0, 1), turned)
@@ -75,7 +78,7 @@ class SegmentSteps(MemorySteps):
                 memories.append(LayerMemory.empty(x) if before is None else before)
                 states.append(x)
                 continue
-            how = SegmentPass(self.lengths(layer), num_words, keep_memory, dropout)
+            how = SegmentPass(self.lengths(layer), num_words, keep_memory, dropout, unrolled)
             out = self.run_layer(layer, x, how, source, before, dropout)
             x = out.x
             states.append(x)

@@ -3,8 +3,10 @@
 `--task memtx_document_translation` takes the data and the flags of `memtx_translation` and, beside
 the data, `SPLIT.docid`. `--batch-size` or `--max-tokens` limit a batch as ever; its rows are lanes,
 each a document that advances sentence by sentence (`modules.lanes`). A sentence is given the memory
-that the one before it in its document has left, gradients end there, and a document begins with an
-empty one. The memory lives here, not on the model: training and validation have their own. A
+that the one before it in its document has left, and a document begins with an empty one. Gradients
+end with the sentence or, where lanes advance by several (`--memtx-unroll`), with those of a batch:
+each is read with the memory of the one before in the graph, all losses are added up, and there is
+one backward. The memory lives here, not on the model: training and validation have their own. A
 checkpoint within an epoch holds those of all ranks, so that a training goes on exactly.
 """
 
@@ -15,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from fairseq import utils
+from fairseq.criterions import FairseqCriterion
 from fairseq.tasks import register_task
 from fairseq.trainer import Trainer
+from torch import Tensor
 
 from ..config import DocumentOptions, flag, from_namespace
 from ..data.carrying import State
@@ -25,12 +30,13 @@ from ..data.documents import (
     DocumentBatchIterator,
     DocumentDataset,
     LanePlan,
+    batch_columns,
     lane_rows,
     read_documents,
 )
 from ..generation.documents import DocumentSearch, Reader, refuse_without_memory
 from ..ground.errors import UserError
-from ..modules.lane_memory import LaneBatch, LaneMemories
+from ..modules.lane_memory import LaneBatch, LaneColumns, LaneMemories
 from ..modules.lanes import BatchLimits, Documents
 from ..training.told_tasks import TrainingState, gathered
 from .fields import fairseq_fields
@@ -130,6 +136,7 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
             self.document_options.lanes,
             None if training is None else seed,
             (shard["num_shards"], shard["shard_id"]),
+            self._unroll(split),
         )
         documents = self._kept(split, max_positions, ignore_invalid_inputs)
         return DocumentBatchIterator(
@@ -140,6 +147,11 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
             num_workers=num_workers,
             buffer_size=data_buffer_size,
         )
+
+    def _unroll(self, split: str) -> int:
+        """Sentences by which lanes advance."""
+        in_training = self.memtx_training is not None and split == self.cfg.train_subset
+        return self.document_options.unroll if in_training else 1
 
     def _kept(self, split: str, max_positions: Any, ignore: bool) -> Documents:
         """The documents of a split without the sentences that the model cannot take."""
@@ -162,7 +174,11 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         """fairseq's hook; a dummy batch (`ignore_grad`) has no memory to read or to spoil."""
-        sample = self._with_memory(sample, None if ignore_grad else "train")
+        name = None if ignore_grad else "train"
+        if self.document_options.unroll > 1:
+            criterion = Unrolled(criterion, self._memories_of(name))
+        else:
+            sample = self._with_memory(sample, name)
         return super().train_step(sample, model, criterion, optimizer, update_num, ignore_grad)
 
     def valid_step(self, sample, model, criterion):
@@ -201,11 +217,40 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
 
     def _with_memory(self, sample: dict[str, Any], name: str | None) -> dict[str, Any]:
         """The batch with its lanes among the model's arguments."""
-        memories = (
-            LaneMemories() if name is None else self._memories.setdefault(name, LaneMemories())
-        )
-        lanes = LaneBatch(memories, lane_rows(sample))
-        return {**sample, "net_input": {**sample["net_input"], "lanes": lanes}}
+        return with_lanes(sample, LaneBatch(self._memories_of(name), lane_rows(sample)))
+
+    def _memories_of(self, name: str | None) -> LaneMemories:
+        """Those of training or of validation; None for new ones."""
+        return LaneMemories() if name is None else self._memories.setdefault(name, LaneMemories())
+
+
+def with_lanes(batch: dict[str, Any], lanes: LaneBatch) -> dict[str, Any]:
+    """The batch with its lanes among the model's arguments."""
+    return {**batch, "net_input": {**batch["net_input"], "lanes": lanes}}
+
+
+class Unrolled:
+    """A criterion over the columns of a batch, gradients going back through their memories.
+
+    Args:
+        criterion: of one column.
+        memories: of the lanes.
+    """
+
+    def __init__(self, criterion: FairseqCriterion, memories: LaneMemories):
+        self.criterion, self.memories = criterion, memories
+
+    def __call__(self, model: Any, sample: dict[str, Any]) -> tuple[Tensor, Any, dict[str, Any]]:
+        """The sums over columns of the loss, of the sample size, and of what is logged."""
+        columns = batch_columns(sample)
+        lanes = LaneColumns(self.memories, [lane_rows(column) for column in columns])
+        found = [
+            self.criterion(model, with_lanes(column, one))
+            for column, one in zip(columns, lanes.batches(), strict=True)
+        ]
+        losses, sizes, logs = zip(*found, strict=True)
+        logged = {name: sum(log[name] for log in logs) for name in logs[0]}
+        return torch.stack(losses).sum(), sum(sizes), logged
 
 
 def refuse_other_orders(training: TrainingState) -> None:

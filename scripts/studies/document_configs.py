@@ -58,6 +58,8 @@ class Sizes:
         lanes: documents that are open at once in training; few more than a batch has rows, so that
             a memory is not many updates old.
         cpu_math: of `--memtx-cpu-math`.
+        unroll: sentences that gradients go back through.
+        lr: learning rate.
     """
 
     documents: int = 3000
@@ -71,6 +73,8 @@ class Sizes:
     vocab: int = 1800
     lanes: int = 300
     cpu_math: str = "float32"
+    unroll: int = 3
+    lr: str = "4e-3"
 
     def updates(self, parts: str) -> int:
         """Updates of a training."""
@@ -108,9 +112,17 @@ TRAININGS: Mapping[str, Training] = {
     "feedback-first": Training("feedback", SENTENCES, "first", _FEEDBACK),
     "feedback": Training("feedback", DOCUMENTS, "second", _FEEDBACK, begins_from="feedback-first"),
     "concatenated-2": Training("transformer", SENTENCES, "both", concatenated=2),
+    "concatenated-3": Training("transformer", SENTENCES, "both", concatenated=3),
 }
 #: What is evaluated, in the order of the table.
-SYSTEMS = ("sentence", "concatenated-2", "transformer-xl", "compressive", "feedback")
+SYSTEMS = (
+    "sentence",
+    "concatenated-2",
+    "concatenated-3",
+    "transformer-xl",
+    "compressive",
+    "feedback",
+)
 
 
 def needed(systems: tuple[str, ...]) -> list[str]:
@@ -141,7 +153,8 @@ def train_command(name: str, sizes: Sizes, seed: int, data: Path, folder: Path) 
     words = ["fairseq-train", str(data), "--user-dir", str(shell.USER_DIR)]
     words += ["--task", training.task, "--arch", DECODERS[training.decoder].architecture]
     words += ["--save-dir", str(folder / name), *training.flags, "--share-all-embeddings"]
-    words += ["--memtx-lanes", str(sizes.lanes)] if training.task == DOCUMENTS else []
+    if training.task == DOCUMENTS:
+        words += ["--memtx-lanes", str(sizes.lanes), "--memtx-unroll", str(sizes.unroll)]
     for side in ("encoder", "decoder"):
         words += [f"--{side}-layers", str(sizes.layers), f"--{side}-embed-dim", dim]
         words += [f"--{side}-ffn-embed-dim", str(2 * sizes.dim), f"--{side}-attention-heads", heads]
@@ -151,7 +164,7 @@ def train_command(name: str, sizes: Sizes, seed: int, data: Path, folder: Path) 
     updates = sizes.updates(training.parts)
     words += ["--dropout", "0", "--criterion", "label_smoothed_cross_entropy"]
     words += ["--label-smoothing", "0", "--optimizer", "adam", "--adam-betas", "(0.9, 0.98)"]
-    words += ["--clip-norm", "1.0", "--lr", "4e-3", *schedule(training.parts, updates)]
+    words += ["--clip-norm", "1.0", "--lr", sizes.lr, *schedule(training.parts, updates)]
     words += ["--max-tokens", str(sizes.max_tokens), "--required-batch-size-multiple", "1"]
     words += ["--max-update", str(updates), "--seed", str(seed)]
     words += ["--no-epoch-checkpoints", "--no-progress-bar", "--log-format", "json", "--cpu"]

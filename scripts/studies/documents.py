@@ -75,6 +75,8 @@ class Study:
             dim=args.dim,
             vocab=args.vocab_size,
             cpu_math=args.cpu_math,
+            unroll=args.unroll,
+            lr=args.lr,
         )
         self.seed, self.beam, self.systems = args.seed, args.beam, args.systems
         self.contexts, self.jobs = args.contexts, args.jobs
@@ -361,6 +363,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--vocab-size", type=whole_number, default=sizes.vocab, help="subwords")
     add("--dim", type=whole_number, default=sizes.dim, help="of the models")
     add("--cpu-math", choices=("torch", "float32", "bfloat16"), default=sizes.cpu_math)
+    add("--unroll", type=whole_number, default=sizes.unroll, help="sentences of a gradient")
+    add("--lr", default=sizes.lr, help="learning rate")
     add("--first-updates", type=whole_number, default=sizes.first, help="on single sentences")
     add("--second-updates", type=whole_number, default=sizes.second, help="after these")
     add("--contexts", type=contexts, default=CONTEXTS, help="sentences of memory: 0,1,all")
