@@ -73,7 +73,7 @@ class Sizes:
     vocab: int = 1800
     lanes: int = 300
     cpu_math: str = "float32"
-    unroll: int = 3
+    unroll: int = 1
     lr: str = "4e-3"
 
     def updates(self, parts: str) -> int:

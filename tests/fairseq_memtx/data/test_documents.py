@@ -1,5 +1,6 @@
 """Documents of a binarised set, and fairseq's iterator over their lanes."""
 
+import itertools
 import logging
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from fairseq_memtx.data.documents import (
     DocumentBatchIterator,
     DocumentDataset,
     LanePlan,
+    batch_columns,
     lane_rows,
     read_documents,
 )
@@ -23,11 +25,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_documents(tmp_path_factory.mktemp("documents"))
 
 
-def iterator_of(data: Path, ranks: tuple[int, int] = (1, 0), seed: int | None = 1, **settings):
+def iterator_of(
+    data: Path, ranks: tuple[int, int] = (1, 0), seed: int | None = 1, unroll: int = 1, **settings
+):
     task, _ = task_and_model(data, "transformer-xl")
     task.load_dataset("train")
     documents = read_documents(data / "train.docid", sum(TRAIN))
-    plan = LanePlan(BatchLimits(3), 5, seed, ranks)
+    plan = LanePlan(BatchLimits(3), 5, seed, ranks, unroll)
     dataset = DocumentDataset(task.dataset("train"), documents)
     return DocumentBatchIterator(dataset, plan, lambda state: None, **settings)
 
@@ -71,6 +75,28 @@ def test_each_epoch_has_an_order_of_its_own_that_never_changes(data) -> None:
     assert rows_of(iterator_of(data, seed=2)) != first
     in_order = iterator_of(data, seed=None)
     assert rows_of(in_order) == rows_of(in_order)
+
+
+def test_lanes_that_advance_by_several_sentences_come_in_columns(data) -> None:
+    iterator, read = iterator_of(data, unroll=3), []
+    epochs: list[dict[int, int]] = []
+    for _ in range(2):
+        first_turns: dict[int, int] = {}
+        for batch in iterator.next_epoch_itr():
+            columns = [lane_rows(column) for column in batch_columns(batch)]
+            assert 1 <= len(columns) <= 3
+            assert [row.sentence for row in columns[0]] == batch["id"].tolist()
+            for before, column in itertools.pairwise(columns):
+                last = {row.lane: row.sentence for row in before}
+                assert all(last[row.lane] == row.previous for row in column)
+            read += [row.sentence for column in columns for row in column]
+            for row in columns[0]:
+                if row.previous < 0:
+                    turn = [other for column in columns for other in column]
+                    first_turns[row.sentence] = [other.lane for other in turn].count(row.lane)
+        epochs.append(first_turns)
+    assert sorted(read) == sorted(2 * list(range(sum(TRAIN))))
+    assert epochs[0].keys() == epochs[1].keys() and epochs[0] != epochs[1]
 
 
 def test_workers_change_nothing(data) -> None:

@@ -7,7 +7,12 @@ import torch
 from torch import Tensor
 
 from fairseq_memtx.modules.carried_memory import CarriedMemory
-from fairseq_memtx.modules.lane_memory import LaneMemories, LaneRow, join_memories
+from fairseq_memtx.modules.lane_memory import (
+    LaneColumns,
+    LaneMemories,
+    LaneRow,
+    join_memories,
+)
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentMemory
 from fairseq_memtx.modules.stream_memory import Memory
 
@@ -125,6 +130,33 @@ def test_gradients_end_in_what_is_kept(make) -> None:
     kept = memories.read("m", [LaneRow(0, 2, 1)])
     found = kept.keys if make is carried else kept.layers[0].recent
     assert not found.requires_grad
+
+
+def entries_of(memory: Memory) -> Tensor:
+    return memory.keys if isinstance(memory, CarriedMemory) else memory.layers[0].recent
+
+
+@KINDS
+def test_gradients_go_back_over_the_columns_of_a_batch_and_end_there(make) -> None:
+    memories = LaneMemories()
+    memories.write("m", [LaneRow(0, 1, -1), LaneRow(1, 5, -1)], make([1, 2]))
+    columns = [[LaneRow(1, 6, 5), LaneRow(0, 2, 1)], [LaneRow(0, 3, 2)]]
+    for _ in range(2):  # a batch that comes again finds what it found
+        first, second = LaneColumns(memories, columns).batches()
+        given = first.read("m", torch.zeros(()))
+        assert values_of(given) == [[101, 102], [1]]
+        after = make([3, 2], 1000.0)
+        entries_of(after).requires_grad_()
+        first.write("m", after)
+        between = second.read("m", torch.zeros(()))
+        assert values_of(between) == [[1101, 1102]]
+        entries_of(between).sum().backward()
+        grad = entries_of(after).grad
+        assert grad is not None and set(grad.unique().tolist()) == {0.0, 1.0}
+        second.write("m", make([2], 2000.0))
+        kept = memories.read("m", [LaneRow(0, 4, 3), LaneRow(1, 7, 6)])
+        assert values_of(kept) == [[2001, 2002], [1001, 1002, 1003]]
+        assert not entries_of(kept).requires_grad
 
 
 @KINDS

@@ -7,6 +7,8 @@ from fairseq_memtx.modules.lanes import (
     BatchLimits,
     Documents,
     Place,
+    Turns,
+    columns_of,
     plan_batches,
     words_per_slot,
 )
@@ -43,6 +45,37 @@ def test_every_document_is_read_in_order_in_one_lane(limits: BatchLimits, lanes:
             assert before[following] in (-1, one)
 
 
+@pytest.mark.parametrize("limits", [BatchLimits(4), BatchLimits(None, 260)])
+def test_a_lane_advances_by_turns(limits: BatchLimits) -> None:
+    documents, lengths = random_documents()
+    first = np.random.randint(1, 4, size=len(documents))
+    batches = plan_batches(
+        documents, np.random.permutation(60), lengths, limits, 9, Turns(3, first)
+    )
+    turns: dict[int, list[list[int]]] = {}
+    for batch in batches:
+        columns = columns_of(batch)
+        slots = sum(len(c) * max(lengths[place.sentence] for place in c) for c in columns)
+        assert len(columns[0]) == 1 or limits.allow(len(columns[0]), int(slots))
+        for lane in (place.lane for place in columns[0]):
+            turn = [place.sentence for place in batch if place.lane == lane]
+            document = int(np.searchsorted(documents.bounds, turn[0], "right")) - 1
+            turns.setdefault(document, []).append(turn)
+    for document, own in turns.items():
+        begin, end = documents.bounds[document : document + 2].tolist()
+        assert [n for turn in own for n in turn] == list(range(begin, end))
+        sizes = [len(turn) for turn in own]
+        assert sizes[0] == min(int(first[document]), end - begin)
+        assert all(size == 3 for size in sizes[1:-1]) and sizes[-1] <= 3
+
+
+def test_columns_are_the_sentences_of_the_lanes_in_turn() -> None:
+    places = [Place(7, 2), Place(8, 2), Place(3, 0), Place(9, 2), Place(5, 1), Place(6, 1)]
+    sentences = [[place.sentence for place in column] for column in columns_of(places)]
+    assert sentences == [[7, 3, 5], [8, 6], [9]]
+    assert columns_of([]) == []
+
+
 def test_the_same_order_gives_the_same_batches_and_another_one_others() -> None:
     documents, lengths = random_documents()
     orders = [np.arange(60), np.arange(60), np.arange(60)[::-1]]
@@ -64,6 +97,8 @@ def test_a_slot_with_a_word_counts_for_each_side() -> None:
     batches = [[Place(0, 0), Place(1, 1)], [Place(2, 0)], []]
     source, target = np.array([1, 3, 5]), np.array([2, 2, 1])
     assert words_per_slot(batches, source, target) == 14 / (6 + 4 + 5 + 1)
+    two_columns = [[Place(0, 0), Place(2, 0), Place(1, 1)]]
+    assert words_per_slot(two_columns, source, target) == 14 / (6 + 5 + 4 + 1)
 
 
 def test_a_long_document_is_not_left_over_at_the_end() -> None:
@@ -101,4 +136,5 @@ def test_a_batch_has_to_have_a_limit() -> None:
     with pytest.raises(ValueError, match="a limit of sentences or of tokens"):
         BatchLimits()
     assert BatchLimits(None, 100).usual_rows(np.array([10, 30])) == 5
+    assert BatchLimits(None, 100).usual_rows(np.array([10, 30]), unroll=2) == 2
     assert BatchLimits(3, 100).usual_rows(np.array([10, 30])) == 3

@@ -1,5 +1,6 @@
 """Documents in training: what reaches a sentence, what does not, and trainings that are resumed."""
 
+import copy
 import functools
 import logging
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from fairseq_memtx.generation.documents import DocumentSearch
 from fairseq_memtx.generation.generator import FastGenerator
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.lane_memory import LaneMemories
+from fairseq_memtx.tasks.document_translation import Unrolled
 from tests.fairseq_memtx.document_training import (
     MODELS,
     VALID,
@@ -132,6 +134,69 @@ def test_gradients_end_with_the_sentence(name, data) -> None:
     assert grad[sorted(words)].abs().max() > 0.0
 
 
+class Likelihood:
+    """A criterion in the model's own precision."""
+
+    def __init__(self, padding: int):
+        self.padding = padding
+
+    def __call__(self, model, sample):
+        logits, _ = model(**sample["net_input"])
+        target = sample["target"]
+        found = -logits.log_softmax(dim=-1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+        loss = found[target.ne(self.padding)].sum()
+        return loss, sample["ntokens"], {"loss": loss.data, "ntokens": sample["ntokens"]}
+
+
+def unrolled_batches(task, unroll: int) -> list:
+    task._unroll = lambda split: unroll
+    return batches_of(task)
+
+
+@every_model
+def test_unrolled_losses_are_those_of_single_sentences(name, data) -> None:
+    """The memory before a sentence is the same, however many are in a batch."""
+    task, model = task_and_model(data, name)
+    criterion, found = Likelihood(task.target_dictionary.pad()), []
+    for unroll in (1, 3):
+        memories = LaneMemories()
+        told = [Unrolled(criterion, memories)(model, x) for x in unrolled_batches(task, unroll)]
+        losses, sizes, logs = zip(*told, strict=True)
+        assert sum(sizes) == sum(log["ntokens"] for log in logs)
+        found.append((sum(losses), sum(sizes), sum(log["loss"] for log in logs)))
+    torch.testing.assert_close(found[0], found[1], **EXACT)
+
+
+@every_model
+def test_the_gradient_is_that_of_the_unrolled_sentences(name, data) -> None:
+    """By finite differences, the memory before the batch being given."""
+    bptt = ["--memtx-compression-loss", "bptt"] if name == "compressive" else []
+    task, model = task_and_model(data, name, *bptt)
+    first, second, *_ = unrolled_batches(task, 3)
+    assert len(second["following"]) == 2
+    criterion, before = Likelihood(task.target_dictionary.pad()), LaneMemories()
+    Unrolled(criterion, before)(model, first)
+
+    def loss() -> Tensor:
+        return Unrolled(criterion, copy.deepcopy(before))(model, second)[0]
+
+    parameters = list(model.parameters())
+    grads = torch.autograd.grad(loss(), parameters, allow_unused=True)
+    torch.manual_seed(1)
+    steps = [1e-6 * torch.randn_like(p) for p in parameters]
+    ends = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            for parameter, step in zip(parameters, steps, strict=True):
+                parameter.add_(sign * step)
+            ends.append(loss())
+            for parameter, step in zip(parameters, steps, strict=True):
+                parameter.sub_(sign * step)
+    products = [(g * step).sum() for g, step in zip(grads, steps, strict=True) if g is not None]
+    expected = torch.stack(products).sum()
+    torch.testing.assert_close((ends[0] - ends[1]) / 2, expected, rtol=1e-6, atol=1e-12)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The folder of a whole training with these flags, made once."""
@@ -168,6 +233,13 @@ def at_update(folder: Path, updates: int) -> Path:
         ("transformer-xl", "--update-freq 2"),
         ("compressive", ""),
         pytest.param("transformer-xl", "--num-workers 2", marks=pytest.mark.slow),
+        ("feedback", "--memtx-unroll 2 --batch-size 2 --update-freq 2"),
+        pytest.param("compressive", "--memtx-unroll 3", marks=pytest.mark.slow),
+        pytest.param(
+            "feedback",
+            "--memtx-unroll 2 --batch-size 2 --checkpoint-activations",
+            marks=pytest.mark.slow,
+        ),
         ("most-used", ""),
     ],
 )
@@ -178,7 +250,7 @@ def test_resuming_within_documents_changes_nothing(
     whole = uninterrupted(flags)
     state = load(at_update(whole, 12))["extra_state"]["train_iterator"]
     (saved,) = state["memtx"]["memories"]
-    assert len(saved["lanes"]) == 5
+    assert 4 <= len(saved["lanes"]) <= 5
     again = resumed(data, at_update(whole, 12), tmp_path / "again", flags)
     assert_same_end(whole, again)
 
@@ -197,8 +269,9 @@ def test_without_the_memory_it_would_end_elsewhere(data, uninterrupted, tmp_path
     assert "goes on with empty memories: lanes, limits of a batch, seed" in caplog.text
 
 
-def test_two_ranks_resume_exactly(data, uninterrupted, tmp_path) -> None:
-    flags = MODELS["transformer-xl"]
+@pytest.mark.parametrize("more", ["", pytest.param("--memtx-unroll 2", marks=pytest.mark.slow)])
+def test_two_ranks_resume_exactly(more, data, uninterrupted, tmp_path) -> None:
+    flags = f"{MODELS['transformer-xl']} {more}".strip()
     whole = uninterrupted(flags, run_two_ranks)
     memories = load(at_update(whole, 4))["extra_state"]["train_iterator"]["memtx"]["memories"]
     assert len(memories) == 2 and memories[0]["sentences"] != memories[1]["sentences"]
@@ -247,6 +320,10 @@ def test_bleu_in_validation_is_that_of_documents(data, tmp_path, caplog, monkeyp
         (
             f"{MODELS['transformer-xl']} --memtx-lanes -1",
             "--memtx-lanes is -1: it has to be at least 0",
+        ),
+        (
+            f"{MODELS['transformer-xl']} --memtx-unroll 0",
+            "--memtx-unroll is 0: it has to be at least 1",
         ),
     ],
 )
