@@ -9,7 +9,7 @@ from the documents of OpenSubtitles, which its script extracts, where their fold
 tab-separated form of Post and Junczys-Dowmunt (2023, arXiv 2304.12959) a line is the place of the
 sentence that counts, the antecedent's distance, `correct` or `contrastive`, the pronoun, and
 source and translation with their context, `<eos>` between the sentences; the wrong variants of a
-line follow it.
+line follow it. Suites of ctxpro, in which a form is expected, are for `expected_forms`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fairseq_memtx.commands import model_scores
+from fairseq_memtx.commands import expected_forms, model_scores
+from fairseq_memtx.commands.expected_forms import BREAK, letters
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.ground.errors import UserError
 
 #: Of a row in the packed form.
 KINDS = ("correct", "contrastive")
-#: Between its sentences.
-BREAK = "<eos>"
 
 
 class Entry(NamedTuple):
@@ -54,6 +53,14 @@ def print_accuracy(args: argparse.Namespace) -> None:
     Raises:
         UserError: where a file or the model cannot be used, or the model gives no numbers.
     """
+    if args.contrastive.suffix == ".json":
+        entries = _load_json(args.contrastive)
+        if expected_forms.is_suite(entries):
+            refuse_documents(args)
+            expected_forms.print_accuracy(args, entries)
+            return
+    if args.contrastive_inputs is not None:
+        raise UserError("`--contrastive-inputs` is for a suite in ctxpro's JSON: leave it out")
     documents = read_suite(args.contrastive, args.contrastive_documents, args.context)
     try:
         found = model_scores.load(args).score_documents(
@@ -128,8 +135,8 @@ def _packed(path: Path, rows: Sequence[list[str]]) -> Iterator[Line]:
 
 def _of_json(path: Path, folder: Path | None, most: int) -> Iterator[list[Line]]:
     """Each entry as a document of its own: sentences of the document it is from, and its own."""
+    entries = _load_json(path)
     try:
-        entries = json.loads(path.read_bytes())
         wanted = [
             Entry(
                 one["document id"],
@@ -139,7 +146,7 @@ def _of_json(path: Path, folder: Path | None, most: int) -> Iterator[list[Line]]
             )
             for one in entries
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"`{path}` is no suite in ContraPro's JSON: {error!r}") from error
     places = {} if folder is None else {one.name: one for one in folder.rglob("*")}
     for number, entry in enumerate(wanted):
@@ -151,6 +158,13 @@ def _of_json(path: Path, folder: Path | None, most: int) -> Iterator[list[Line]]
         ]
 
 
+def _load_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"`{path}` is no suite in JSON: {error!r}") from error
+
+
 def _before(folder: Path, places: Mapping[str, Path], entry: Entry) -> list[tuple[str, str]]:
     """The pairs before an entry in its document, of which its id is the target's file name."""
     found = places.get(entry.document)
@@ -160,14 +174,9 @@ def _before(folder: Path, places: Mapping[str, Path], entry: Entry) -> list[tupl
     if len(sources) != 1:
         raise UserError(f"`{found}` has {len(sources)} other languages beside it: one is needed")
     pairs = list(zip(read_lines(sources[0]), read_lines(found), strict=False))
-    if len(pairs) < entry.line or _letters(pairs[entry.line - 1][0]) != _letters(entry.source):
+    if len(pairs) < entry.line or letters(pairs[entry.line - 1][0]) != letters(entry.source):
         raise UserError(f"line {entry.line} of `{sources[0]}` is not the suite's: {entry.source}")
     return pairs[: entry.line - 1]
-
-
-def _letters(text: str) -> str:
-    """A text without what tokenisers change."""
-    return "".join(c for c in text if c.isalnum())
 
 
 def accuracy(scores: Sequence[Sequence[float]]) -> dict[str, Any]:
@@ -197,14 +206,17 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
         for name, given in (
             ("context", args.context != -1),
             ("contrastive-documents", args.contrastive_documents is not None),
+            ("contrastive-inputs", args.contrastive_inputs is not None),
         ):
             if given:
                 raise UserError(
                     f"`--{name}` does nothing without `--contrastive`: give both or neither"
                 )
         return
-    if args.contrastive_documents is not None and args.contrastive.suffix != ".json":
-        raise UserError("`--contrastive-documents` is for a suite in JSON: leave it out")
+    for name in ("documents", "inputs"):
+        given = getattr(args, f"contrastive_{name}") is not None
+        if given and args.contrastive.suffix != ".json":
+            raise UserError(f"`--contrastive-{name}` is for a suite in JSON: leave it out")
     for name in ("hypotheses", "references", "source", "baseline"):
         if getattr(args, name) is not None:
             raise UserError(f"`--{name}` and `--contrastive` exclude each other: leave one out")
@@ -218,13 +230,28 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
         )
 
 
+def refuse_documents(args: argparse.Namespace) -> None:
+    """Refuse the folder of another suite's documents.
+
+    Raises:
+        UserError: where it is given.
+    """
+    if args.contrastive_documents is not None:
+        raise UserError(
+            "`--contrastive-documents` is for ContraPro's JSON: ctxpro's has `--contrastive-inputs`"
+        )
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of contrastive scores."""
     add = parser.add_argument_group("references against wrong variants, with --model").add_argument
     add("--contrastive", type=Path, metavar="SUITE",
         help="tab-separated: document's id, source, reference, wrong variants; or ContraPro's JSON"
-        " or packed form")  # fmt: skip
+        " or packed form; or ctxpro's JSON: forms that translations have to have")  # fmt: skip
     add("--contrastive-documents", type=Path, metavar="DIR",
-        help="documents that a suite in JSON is from (default: no context)")  # fmt: skip
+        help="documents that ContraPro's JSON is from (default: no context)")  # fmt: skip
+    add("--contrastive-inputs", type=Path, metavar="FILE",
+        help="of ctxpro's JSON: a line for each entry, context and source, <eos> between them"
+        " (default: no context)")  # fmt: skip
     add("--context", type=int, default=-1, metavar="N",
         help="sentences before a sentence that its memory is made of (default: all)")  # fmt: skip

@@ -102,7 +102,8 @@ def conditions(records: Sequence[dict], told: str) -> list[str]:
         f" references themselves wrong, of whose pronouns that need context {ceiling} are right.",
         f"`sentence` is a Transformer-XL that sees single sentences, `concatenated-2`"
         " fairseq's Transformer on two sentences as one; the others carry their memory from"
-        f" sentence to sentence{unrolled(sizes)}. {sizes['layers']} layers of dimension {sizes['dim']},"
+        f" sentence to sentence{unrolled(sizes)}."
+        f" {sizes['layers']} layers of dimension {sizes['dim']},"
         f" {sizes['first']} updates on single sentences and {sizes['second']} after that, of at"
         f" most {sizes['max_tokens']:,} tokens; `concatenated-2` from the start. One seed.",
         "Likelier: by log-probability, after the references of the sentences before; lines, by"
