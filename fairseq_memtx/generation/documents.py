@@ -55,6 +55,9 @@ class Context(Protocol):
     def skip(self, row: LaneRow) -> None:
         """To be told of a sentence that has no words."""
 
+    def size_bytes(self) -> int:
+        """Bytes that are held for the sentences to come."""
+
 
 class Reader:
     """Lets models read pairs.
@@ -126,6 +129,9 @@ class WholeDocument:
         for model in self._reader.models:
             self.memories.keep(id(model), row)
 
+    def size_bytes(self) -> int:
+        return self.memories.size_bytes()
+
 
 class LastSentences:
     """A number of sentences before: the memory is made anew from them for each sentence.
@@ -169,6 +175,10 @@ class LastSentences:
 
     def skip(self, row: LaneRow) -> None:
         self._last[row.lane] = row.sentence, deque(self._pairs(row), maxlen=self._number)
+
+    def size_bytes(self) -> int:
+        texts = (x for _, pairs in self._last.values() for pair in pairs for x in pair)
+        return sum(x.numel() * x.element_size() for x in texts)
 
 
 class DocumentSearch:
@@ -223,6 +233,10 @@ class DocumentSearch:
             if length <= 1:
                 self._context.skip(rows[number])
         return found
+
+    def size_bytes(self) -> int:
+        """Bytes that are held for the sentences to come."""
+        return self._context.size_bytes()
 
     def _read_sentences(self, full, sources, rows, found, gold) -> Sentences:
         """What is remembered of the sentences `full`."""

@@ -75,7 +75,7 @@ class System:
         self.model = self.models[0].eval()
         self.model.prepare_for_inference_(self.cfg)
 
-    def generator(self, words: int) -> Any:
+    def generator(self, words: int, beam: int = BEAM) -> Any:
         """The fast generator by PyTorch, whose translations have exactly so many words."""
         from omegaconf import open_dict
 
@@ -84,7 +84,7 @@ class System:
         from fairseq_memtx.generation.search import own_settings
 
         with open_dict(self.cfg.generation):
-            self.cfg.generation.update(beam=BEAM, max_len_a=0, max_len_b=words, min_len=words)
+            self.cfg.generation.update(beam=beam, max_len_a=0, max_len_b=words, min_len=words)
         dictionaries = self.task.source_dictionary, self.task.target_dictionary
         own = own_settings(GeneratorOptions("fast", native="off"), *dictionaries)
         return self.task.build_generator(self.models, self.cfg.generation, FastGenerator, own)

@@ -35,6 +35,7 @@ SCRIPTS = {
     "studies.compare_engines": "studies.compare_engines",
     "studies.document_lengths": "studies.document_lengths",
     "studies.documents": "studies.documents",
+    "studies.long_document": "studies.long_document",
     "studies.precision": "studies.precision",
     "studies.reliability": "studies.reliability",
     "studies.remedies": "studies.remedies",

@@ -13,7 +13,6 @@ from fairseq_memtx.generation.documents import (
     DocumentSearch,
     Reader,
     Sentences,
-    WholeDocument,
 )
 from fairseq_memtx.generation.generator import FastGenerator
 from fairseq_memtx.ground.errors import UserError
@@ -221,15 +220,13 @@ def test_a_sentence_without_words_stays_so_and_leaves_no_memory(data) -> None:
 def test_memory_stays_as_it_is_however_long_a_document(data) -> None:
     task, model = task_and_model(data, "compressive")
     reader = Reader([model], task.source_dictionary.pad())
-    context = WholeDocument(reader)
     search = DocumentSearch(generator_for(task, model), [model], reader)
-    search._context = context
     sizes = []
     for number in range(60):
         tokens = torch.tensor([[4 + number % 8, 5, 6, 7, 2]])
         net_input = {"src_tokens": tokens, "src_lengths": torch.tensor([5])}
         search.translate(net_input, [LaneRow(0, number, number - 1)])
-        sizes.append(context.memories.size_bytes())
+        sizes.append(search.size_bytes())
     assert sizes[0] < sizes[10]
     assert set(sizes[20:]) == {max(sizes)}
 
