@@ -282,10 +282,14 @@ def lines_of(path: Path) -> list[str]:
 
 def scores_of(found: Texts, references: Texts, records: Records) -> dict:
     """BLEU by sentences and by documents, and the pronouns that are right, by distance."""
+    return {**bleu_of(found, references), "pronouns": pronouns.accuracy(flat(found), records)}
+
+
+def bleu_of(found: Texts, references: Texts) -> dict:
+    """BLEU by sentences and by documents."""
     return {
         "bleu": score(flat(found), flat(references))["bleu"],
         "document_bleu": score(whole(found), whole(references))["bleu"],
-        "pronouns": pronouns.accuracy(flat(found), records),
     }
 
 

@@ -37,6 +37,7 @@ SCRIPTS = {
     "studies.documents": "studies.documents",
     "studies.long_document": "studies.long_document",
     "studies.precision": "studies.precision",
+    "studies.real_documents": "studies.real_documents",
     "studies.reliability": "studies.reliability",
     "studies.remedies": "studies.remedies",
     "studies.segment_decoding": "studies.segment_decoding",
