@@ -121,16 +121,21 @@ class FeedbackOptions:
         "sweeps over each block that the parallel engine's gradient goes through, the last ones; 0"
         " means all",
     )
+    sweep_groups: int = option(
+        1,
+        "groups into which a sweep of the parallel engine takes a block apart, positions this far"
+        " apart in one; each group reads what those before it have just made, so that a sweep"
+        " settles as many positions as there are groups",
+    )
 
     def __post_init__(self) -> None:
         _one_of_choices(self, "memory_kv", "engine")
         _at_least(0, self, "memory_span", "relative_positions", "sweep_block", "sweep_grads")
         _at_least(-1, self, "carry_len")
-        _at_least(1, self, "sweeps", "memory_channels")
+        _at_least(1, self, "sweeps", "sweep_groups", "memory_channels")
         if self.engine != "parallel":
-            _left_out(
-                self, f"without {flag('engine')} parallel", "sweeps", "sweep_block", "sweep_grads"
-            )
+            names = ("sweeps", "sweep_block", "sweep_grads", "sweep_groups")
+            _left_out(self, f"without {flag('engine')} parallel", *names)
         if self.sweep_grads > self.sweeps:
             raise ValueError(
                 f"{flag('sweep_grads')} is {self.sweep_grads}: it has to be at most"

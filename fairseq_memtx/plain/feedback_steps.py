@@ -109,6 +109,7 @@ class FeedbackSteps(MemorySteps):
                 sweeps=options.sweeps,
                 block=options.sweep_block,
                 grads=options.sweep_grads,
+                groups=options.sweep_groups,
             )
         return engine
 

@@ -40,21 +40,27 @@ logger = logging.getLogger(__name__)
 SCHEMA = 1
 OUT = Path("results/sweeps")
 EXACT = "manual"
-MANUAL = {"engine": EXACT, "sweeps": 8, "sweep_block": 0, "sweep_grads": 0}
+MANUAL = {"engine": EXACT, "sweeps": 8, "sweep_block": 0, "sweep_grads": 0, "sweep_groups": 1}
 RUNS_BESIDE_ROUNDS = 3  # for the errors, to warm up, and to weigh
 
 
 def settings(
-    sweeps: Sequence[int], blocks: Sequence[int], grads: Sequence[int], length: int
+    sweeps: Sequence[int],
+    blocks: Sequence[int],
+    grads: Sequence[int],
+    groups: Sequence[int],
+    length: int,
 ) -> Iterator[dict[str, Any]]:
     """The engine's options for all combinations that differ; `length` is the longest target's."""
-    for block, through, number in product(blocks, grads, sweeps):
-        if number <= min(block or length, length) and through < number:
+    for block, strided, through, number in product(blocks, groups, grads, sweeps):
+        positions = min(block or length, length)
+        if number <= -(-positions // strided) and strided <= positions and through < number:
             yield {
                 "engine": "parallel",
                 "sweeps": number,
                 "sweep_block": 0 if block >= length else block,
                 "sweep_grads": through,
+                "sweep_groups": strided,
             }
 
 
@@ -62,7 +68,8 @@ def name_of(options: dict[str, Any]) -> str:
     """A setting's key in a record."""
     if options["engine"] == EXACT:
         return EXACT
-    return f"{options['sweep_block']}/{options['sweeps']}/{options['sweep_grads']}"
+    names = ("sweep_block", "sweep_groups", "sweeps", "sweep_grads")
+    return "/".join(str(options[name]) for name in names)
 
 
 def bench(subject: Subject, chosen: Sequence[dict[str, Any]], rounds: int, threads: int) -> dict:
@@ -134,7 +141,7 @@ def subject_name(facts: dict[str, Any]) -> str:
 
 
 HEADER = (
-    "block", "sweeps", "with gradient", "states, mean", "states, max", "bits a token",
+    "block", "groups", "sweeps", "with gradient", "states, mean", "states, max", "bits a token",
     "gradient", "cosine", "seconds", "of manual's", "peak MiB",
 )  # fmt: skip
 
@@ -149,10 +156,12 @@ def table(found: Sequence[dict]) -> str:
 
 EXPLANATION = (
     "Relative errors against the exact engine, whose loss stands in the first row of a section;",
-    "below it the differences. block: positions that are computed at once. with gradient: sweeps",
-    "over a block that the gradient goes through, the last ones. Seconds: the decoder forward and",
-    "backward, median (least-most) of rounds in which all settings take turns. peak: by how much a",
-    "step raises the memory of the process. More says `scripts/sweep_error.py`.",
+    "below it the differences. block: positions that are swept over until they are done. groups:",
+    "into which a sweep takes them apart, positions g apart in one, group after group; with 1 all",
+    "are computed at once. with gradient: sweeps over a block that the gradient goes through, the",
+    "last ones. Seconds: the decoder forward and backward, median (least-most) of rounds in which",
+    "all settings take turns. peak: by how much a step raises the memory of the process. More says",
+    "`scripts/studies/sweep_error.py`.",
 )
 
 
@@ -160,7 +169,7 @@ def section(record: dict) -> list[str]:
     """A subject's rows, and what they rest on."""
     exact, baseline = record["exact"], median(record["exact"]["seconds"])
     loss = f"{exact['bits']:.4f}"
-    rows = [[EXACT, *["-"] * 4, loss, "-", "-", *cost_cells(exact, baseline)]]
+    rows = [[EXACT, *["-"] * 5, loss, "-", "-", *cost_cells(exact, baseline)]]
     rows += [[*setting_cells(one), *cost_cells(one, baseline)] for one in record["settings"]]
     return [*benchmark.markdown(HEADER, rows, words=0), "", f"{benchmark.conditions(record)}."]
 
@@ -170,6 +179,7 @@ def setting_cells(one: dict) -> tuple[str, ...]:
     errors = one["errors"]
     return (
         str(one["sweep_block"] or "all"),
+        str(one.get("sweep_groups", 1)),  # older records know no groups
         str(one["sweeps"]),
         str(one["sweep_grads"] or "all"),
         f"{errors['state_mean']:.1e}",
@@ -196,7 +206,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("give both `--checkpoint` and `--data-bin`, or neither")
     subject = load_subject(args)
     length = max(length for _, length in subject.facts["shapes"])
-    chosen = list(settings(args.sweeps, args.blocks, args.grads, length))
+    chosen = list(settings(args.sweeps, args.blocks, args.grads, args.groups, length))
     record = bench(subject, chosen, args.rounds, args.threads)
     add_record(args.out / "records.jsonl", record, "name")
     write_table(args.out)
@@ -241,6 +251,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=command_line.int_or_zero_list,
         default=(0, 2),
         help="last sweeps with a gradient; 0: all; default: 0,2",
+    )
+    engine.add_argument(
+        "--groups", type=numbers, default=(1, 4), help="strided groups of a sweep; default: 1,4"
     )
     random = parser.add_argument_group("random weights")
     for name, default in (("layers", 2), ("dim", 256), ("batch", 8), ("length", 32)):

@@ -32,10 +32,24 @@ def test_any_options_together_are_exact_after_enough_sweeps(seed):
     check_equal(case, Sweeps(block or case.length, block))
 
 
-@pytest.mark.parametrize("block", [0, 1, 3])
-def test_more_sweeps_change_nothing(block):
+@pytest.mark.parametrize("groups", [2, 3, 9])
+@pytest.mark.parametrize("name", CASES)
+def test_of_several_groups_each_sweep_settles_as_many_positions(name, groups):
+    case = replace(CASES[name], dropout=0.3)
+    check_equal(case, Sweeps(-(-case.length // groups), 0, 0, groups))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_any_options_together_are_exact_after_enough_sweeps_in_groups(seed):
+    block, groups = seed % 6, seed % 3 + 2
+    case = random_case(seed)
+    check_equal(case, Sweeps(-(-(block or case.length) // groups), block, 0, groups))
+
+
+@pytest.mark.parametrize("block, groups", [(0, 1), (1, 1), (3, 1), (0, 4), (4, 3)])
+def test_more_sweeps_change_nothing(block, groups):
     stack = Stack(Case(length=6))
-    enough, more = (Sweeps(n, block)(stack.recurrence()) for n in (block or 6, 50))
+    enough, more = (Sweeps(n, block, 0, groups)(stack.recurrence()) for n in (block or 6, 50))
     for a, b in zip(enough.states, more.states, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
@@ -47,12 +61,12 @@ def state_errors(engine, stack):
     return (got - want).flatten(1).norm(dim=1)
 
 
-@pytest.mark.parametrize("sweeps", [1, 2, 5])
-def test_each_sweep_settles_one_position_more(sweeps):
+@pytest.mark.parametrize("sweeps, groups", [(1, 1), (2, 1), (5, 1), (1, 4), (2, 3)])
+def test_each_sweep_settles_one_position_of_each_group_more(sweeps, groups):
     """Also the negative control: the others are not exact."""
-    errors = state_errors(Sweeps(sweeps), Stack(Case(length=9)))
-    assert errors[:sweeps].max() < 1e-12
-    assert errors[sweeps:].min() > 1e-9
+    errors = state_errors(Sweeps(sweeps, 0, 0, groups), Stack(Case(length=9)))
+    assert errors[: sweeps * groups].max() < 1e-12
+    assert errors[sweeps * groups :].min() > 1e-9
 
 
 @pytest.mark.parametrize("block, sweeps", [(3, 1), (3, 2), (4, 1)])
@@ -84,32 +98,39 @@ def test_gradients_through_the_last_sweeps_only_leave_the_values_alone():
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-def by_hand(stack, sweeps, grads):
-    """Jacobi sweeps as the reference would do them: each position a step from given memories."""
+def by_hand(stack, sweeps, grads, groups):
+    """Sweeps as the reference would do them: each position a step from given memories."""
     r = stack.recurrence()
     states = [[x] * (len(r.layers) + 1) for x in r.inputs]
+    memories = [r.memory(old) for old in states]
     for number in range(sweeps):
         if number == sweeps - grads > 0:
             states = [[old[0], *(x.detach() for x in old[1:])] for old in states]
-        memories = [r.memory(old) for old in states]
-        states = []
-        for t, x in enumerate(r.inputs):
-            past = MemoryTrace(r.memory, x)
-            for s, memory in enumerate(memories[:t]):
-                past.add_memory(*memory, r.padding_mask[:, s])
-            padding = r.padding_mask[:, t]
-            states.append(feedback_step(r.layers, r.memory, x, past, r.sources, padding).states)
+            memories = [r.memory(old) for old in states]
+        for group in range(groups):
+            found = memories.copy()
+            for t in range(group, len(r.inputs), groups):
+                x, past = r.inputs[t], MemoryTrace(r.memory, r.inputs[t])
+                for s, memory in enumerate(memories[:t]):
+                    past.add_memory(*memory, r.padding_mask[:, s])
+                padding = r.padding_mask[:, t]
+                states[t] = feedback_step(r.layers, r.memory, x, past, r.sources, padding).states
+                found[t] = r.memory(states[t])
+            memories = found
     return states
 
 
+@pytest.mark.parametrize("groups", [1, 2, 3])
 @pytest.mark.parametrize("sweeps, grads", [(1, 1), (3, 1), (3, 2), (3, 3), (4, 2)])
-def test_sweeps_and_their_gradients_are_those_done_by_hand(sweeps, grads):
-    stack = Stack(Case(length=6, probs_layer=None))
-    weights = torch.randn(6, 3, 8, dtype=torch.float64)
-    got = gradients(
-        (Sweeps(sweeps, 0, grads)(stack.recurrence()).states[-1] * weights).sum(), stack
-    )
-    last = torch.stack([states[-1] for states in by_hand(stack, sweeps, grads)])
+def test_sweeps_and_their_gradients_are_those_done_by_hand(sweeps, grads, groups):
+    memory = {"span": 4, "num_distances": 3}
+    stack = Stack(Case(length=9, probs_layer=None, memory=memory if groups == 2 else {}))
+    if sweeps * groups > 9:
+        pytest.skip("exact, so that fewer sweeps are made")
+    weights = torch.randn(9, 3, 8, dtype=torch.float64)
+    engine = Sweeps(sweeps, 0, grads, groups)
+    got = gradients((engine(stack.recurrence()).states[-1] * weights).sum(), stack)
+    last = torch.stack([states[-1] for states in by_hand(stack, sweeps, grads, groups)])
     want = gradients((last * weights).sum(), stack)
     for name, grad in want.items():
         torch.testing.assert_close(got[name], grad, rtol=1e-9, atol=1e-10, msg=name)
@@ -177,9 +198,9 @@ def test_it_runs_under_autocast(dtype):
 
 def test_the_flags_have_the_engines_defaults():
     defaults = {item.name: item.default for item in dataclasses.fields(FeedbackOptions)}
-    names = {"sweeps": "sweeps", "block": "sweep_block", "grads": "sweep_grads"}
     for item in dataclasses.fields(Sweeps):
-        assert item.default == defaults[names[item.name]]
+        name = item.name if item.name == "sweeps" else f"sweep_{item.name}"
+        assert item.default == defaults[name]
 
 
 @pytest.mark.parametrize(
@@ -187,6 +208,7 @@ def test_the_flags_have_the_engines_defaults():
     [
         ({"sweeps": 0}, "--memtx-sweeps is 0: it has to be at least 1"),
         ({"sweep_block": -1}, "--memtx-sweep-block is -1: it has to be at least 0"),
+        ({"sweep_groups": 0}, "--memtx-sweep-groups is 0: it has to be at least 1"),
         (
             {"sweeps": 3, "sweep_grads": 4},
             "--memtx-sweep-grads is .* it has to be at most --memtx-sweeps 3",
@@ -198,12 +220,12 @@ def test_impossible_sweeps_are_refused(given, message):
         FeedbackOptions(engine="parallel", **given)
 
 
-@pytest.mark.parametrize("name", ["sweeps", "sweep_block", "sweep_grads"])
+@pytest.mark.parametrize("name", ["sweeps", "sweep_block", "sweep_grads", "sweep_groups"])
 @pytest.mark.parametrize("engine", ["manual", "reference"])
 def test_sweeps_of_another_engine_are_refused(engine, name):
     message = f"--memtx-{name.replace('_', '-')} is .* leave it out without --memtx-engine parallel"
     with pytest.raises(ValueError, match=message):
-        FeedbackOptions(engine=engine, **{name: 1})
+        FeedbackOptions(engine=engine, **{name: 2})
 
 
 def test_a_model_sweeps_in_training_and_is_exact_outside_of_it():
@@ -223,7 +245,8 @@ def test_a_model_sweeps_in_training_and_is_exact_outside_of_it():
     assert (features["swept", True] - features["exact", True]).abs().max() > 1e-6
 
 
-def test_a_model_takes_all_three_settings():
-    settings = {"memtx_sweeps": 5, "memtx_sweep_block": 3, "memtx_sweep_grads": 2}
-    decoder = build_model(memtx_engine="parallel", **settings).decoder.train()
-    assert decoder.engine() == Sweeps(5, 3, 2)
+def test_a_model_takes_all_four_settings():
+    settings = {"sweeps": 5, "sweep_block": 3, "sweep_grads": 2, "sweep_groups": 4}
+    named = {f"memtx_{name}": value for name, value in settings.items()}
+    decoder = build_model(memtx_engine="parallel", **named).decoder.train()
+    assert decoder.engine() == Sweeps(5, 3, 2, 4)

@@ -10,7 +10,7 @@ from scripts.shared.benchmark import read_records
 from scripts.studies import sweep_error
 
 TINY = ["--layers", "2", "--dim", "64", "--batch", "2", "--length", "6", "--rounds", "2"]
-CHOSEN = ["--sweeps", "1,3,6", "--blocks", "0,2,1", "--grads", "0,1"]
+CHOSEN = ["--sweeps", "1,3,6", "--blocks", "0,2,1", "--grads", "0,1", "--groups", "1,2"]
 
 
 @pytest.fixture(scope="module")
@@ -23,22 +23,26 @@ def record(tmp_path_factory) -> dict:
     return found
 
 
-def errors(record: dict, block: int, sweeps: int, grads: int = 0) -> dict:
+def errors(record: dict, block: int, sweeps: int, grads: int = 0, groups: int = 1) -> dict:
     """Of one setting."""
-    wanted = {"sweep_block": block, "sweeps": sweeps, "sweep_grads": grads}
+    wanted = {"sweep_block": block, "sweeps": sweeps, "sweep_grads": grads, "sweep_groups": groups}
     (one,) = (x for x in record["settings"] if all(x[k] == v for k, v in wanted.items()))
     return one["errors"]
 
 
 def test_only_settings_that_differ_are_measured(record) -> None:
-    found = [(x["sweep_block"], x["sweeps"], x["sweep_grads"]) for x in record["settings"]]
-    assert found == [(0, 1, 0), (0, 3, 0), (0, 6, 0), (0, 3, 1), (0, 6, 1), (2, 1, 0), (1, 1, 0)]
+    names = ("sweep_block", "sweep_groups", "sweeps", "sweep_grads")
+    found = [tuple(x[name] for name in names) for x in record["settings"]]
+    whole = [(0, 1, 1, 0), (0, 1, 3, 0), (0, 1, 6, 0), (0, 1, 3, 1), (0, 1, 6, 1)]
+    whole += [(0, 2, 1, 0), (0, 2, 3, 0), (0, 2, 3, 1)]
+    assert found == [*whole, (2, 1, 1, 0), (2, 2, 1, 0), (1, 1, 1, 0)]
     for one in (record["exact"], *record["settings"]):
         assert len(one["seconds"]) == 2 and min(one["seconds"]) > 0
 
 
 def test_a_block_longer_than_the_target_is_the_whole_target() -> None:
-    assert [x["sweep_block"] for x in sweep_error.settings([1], [8, 7], [0], length=8)] == [0, 7]
+    found = sweep_error.settings([1], [8, 7], [0], [1], length=8)
+    assert [x["sweep_block"] for x in found] == [0, 7]
 
 
 def test_errors_fall_with_the_sweeps_and_end(record) -> None:
@@ -51,8 +55,9 @@ def test_errors_fall_with_the_sweeps_and_end(record) -> None:
     assert few["cosine"] < more["cosine"] < all_of_them["cosine"] == pytest.approx(1.0)
 
 
-def test_single_positions_are_exact_at_once(record) -> None:
-    found = errors(record, 1, 1)
+@pytest.mark.parametrize("block, sweeps, groups", [(1, 1, 1), (2, 1, 2), (0, 3, 2)])
+def test_what_has_settled_all_positions_is_exact(record, block, sweeps, groups) -> None:
+    found = errors(record, block, sweeps, groups=groups)
     assert found["state_max"] < 1e-5 and found["gradient"] < 1e-5
 
 
@@ -79,6 +84,7 @@ def test_a_trained_model_is_measured_on_its_own_data(
     argv = ["--checkpoint", str(tiny_checkpoints["feedback"])]
     argv += ["--data-bin", str(prepared_sample / "bin"), "--max-tokens", "60", "--batches", "2"]
     chosen = ["--sweeps", "1,2", "--blocks", "0,2", "--grads", "0", "--rounds", "1"]
+    chosen += ["--groups", "1"]
     assert sweep_error.main([*argv, *chosen, "--out", str(tmp_path)]) == 0
     (found,) = read_records(tmp_path / "records.jsonl")
     assert found["subject"]["layers"] == 2 and len(found["subject"]["shapes"]) == 2
@@ -144,4 +150,4 @@ def test_the_table_is_the_same_for_the_same_records(record, tmp_path) -> None:
         assert sweep_error.main(["--table-only", "--out", str(tmp_path)]) == 0
         pages.append((tmp_path / "table.md").read_bytes())
     assert pages[0] == pages[1]
-    assert pages[0].count(b"\n| all |") == 5
+    assert pages[0].count(b"\n| all |") == 8
