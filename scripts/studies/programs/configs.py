@@ -15,7 +15,7 @@ from fairseq_memtx.ground import shell
 from scripts.experiment.configs import Data, Experiment, Model, Training
 
 TASK = "memtx_labelled_stream"
-BLOCK, ROWS, SPAN = 64, 32, 100
+BLOCK, ROWS, SPAN = 64, 16, 48
 STATEMENTS = 100
 #: Programs for validation and test.
 HELD_OUT = (100, 1000)
@@ -38,7 +38,7 @@ class Stage:
 
 WHOLE = Stage(STATEMENTS, 10_000)
 #: What comes before the whole programs, by recipe.
-SHORT_FIRST = {PLAIN: (), CURRICULUM: (Stage(5, 20_000), Stage(20, 6_000))}
+SHORT_FIRST = {PLAIN: (), CURRICULUM: (Stage(4, 25_000), Stage(10, 10_000), Stage(30, 3_333))}
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ SYSTEMS = {
         " keys of distances: the authors' Transformer",
         (
             *("--memtx-segment-len", str(BLOCK), "--memtx-mem-len", str(SPAN)),
-            *("--memtx-position-keys", "learned", "--memtx-max-distance", str(SPAN)),
+            *("--memtx-position-keys", "learned", "--memtx-max-distance", str(BLOCK + SPAN)),
         ),
     ),
     "transformer-xl": System(
@@ -76,10 +76,10 @@ SYSTEMS = {
     ),
     "compressive": System(
         "compressive",
-        f"its segment of {BLOCK // 2}, {BLOCK} positions before it, 16 states compressed from 64"
-        " more",
+        f"its segment of {BLOCK // 2}, {SPAN - 16} positions before it, 16 states compressed from"
+        " 64 more",
         (
-            *("--memtx-segment-len", str(BLOCK // 2), "--memtx-mem-len", str(BLOCK)),
+            *("--memtx-segment-len", str(BLOCK // 2), "--memtx-mem-len", str(SPAN - 16)),
             *("--memtx-cmem-len", "16", "--memtx-compression-rate", "4"),
         ),
     ),
@@ -100,12 +100,12 @@ def experiment_of(variables: int) -> Experiment:
         name=f"state-tracking-{variables}",
         summary=f"printed values of programs over {variables} variables",
         data=Data("programs", vocab_size=0),
-        model=Model(encoder_layers=0, embed_dim=64, ffn_dim=256, heads=4, dropout=0.0),
+        model=Model(encoder_layers=0, embed_dim=64, ffn_dim=128, heads=2, dropout=0.0),
         training=Training(
             max_tokens=BLOCK * ROWS,
-            lr=2e-3,
-            warmup_updates=200,
-            max_update=4000,
+            lr=3e-3,
+            warmup_updates=100,
+            max_update=3000,
             clip_norm=0.5,
             label_smoothing=0.0,
             save_interval_updates=500,

@@ -37,10 +37,10 @@ def test_a_curriculum_ends_with_whole_programs(tmp_path: Path) -> None:
         )
         training = state_tracking.trainings(args)[0]
         names = [folder.name for folder in training.data]
-        assert names[:3] == ["programs-5", "programs-20", "programs-100"]
-        assert set(names[3:]) <= {"programs-100"}
-        # 4.2 words a statement or more: a pass over whole programs takes at least 2,000 updates.
-        assert (len(names) - 2) * 2_000 >= updates
+        assert names[:4] == [f"programs-{count}" for count in (4, 10, 30, 100)]
+        assert set(names[4:]) <= {"programs-100"}
+        # 4.2 words a statement or more: a pass over whole programs takes at least 4,000 updates.
+        assert (len(names) - 3) * 4_000 >= updates
         told = training.told_command()[1]
         assert all(part.startswith("runs/state-tracking-3/programs-") for part in told.split(":"))
 
