@@ -38,8 +38,11 @@ def shell_line(command: list[str]) -> str:
 
 def relative(word: str) -> str:
     """``word`` without this machine's folders: a path below it is told from there on,
-    another one by its last name.
+    another one by its last name; of several joined by colons each.
     """
+    several = word.split(":")
+    if len(several) > 1 and all(Path(part).is_absolute() for part in several):
+        return ":".join(map(relative, several))
     name, equals, value = word.partition("=")  # such as NAME=CHECKPOINT
     if equals and Path(value).is_absolute():
         return f"{name}={relative(value)}"

@@ -71,8 +71,9 @@ def test_published_lines_name_no_folder_of_the_machine() -> None:
     inside = shell.ROOT / "runs" / "x"
     line = shell.shell_line(
         ["tool", str(inside), f"name={inside}", "/mnt/me/data", "../x/text", "a b"]
+        + [f"{inside}:{inside}/y", "a:b", f"n={inside}:{inside}"]
     )
-    assert line == "tool runs/x name=runs/x data text 'a b'"
+    assert line == "tool runs/x name=runs/x data text 'a b' runs/x:runs/x/y a:b n=runs/x:runs/x"
 
 
 def test_without_removes_a_flag_and_its_value() -> None:
