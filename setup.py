@@ -3,8 +3,24 @@
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
+NAME_FOR_FAIRSEQ = """\
+An editable install. fairseq looks here for something of the name after `--user-dir` before it
+imports it; Python takes no notice of this file and finds the package in its checkout.
+"""
+
+
+class BuildWithName(build_py):
+    """With `pip install -e`, a file of our name beside fairseq, so that the bare name is found."""
+
+    def run(self) -> None:
+        """Build as usual, or write the file."""
+        super().run()
+        if self.editable_mode:
+            site_packages = Path(self.get_finalized_command("install").install_lib)
+            (site_packages / "fairseq_memtx").write_text(NAME_FOR_FAIRSEQ, encoding="utf-8")
 
 
 def read_version() -> str:
@@ -39,6 +55,7 @@ setup(
         "fairseq_memtx.serving": ["page.html", "page.css", "page.js"],
         "fairseq_memtx.native": ["src/*.h", "src/*.cpp", "built/*.so"],
     },
+    cmdclass={"build_py": BuildWithName},
     entry_points={"console_scripts": ["memtx = fairseq_memtx.commands.main:main"]},
     python_requires=">=3.11",
     # fairseq is left out on purpose: two distributions (fairseq and fairseq-fixed) install the

@@ -57,10 +57,15 @@ def site_packages(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     site = tmp_path_factory.mktemp("site_packages")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+    put_fairseq(site)
+    return site
+
+
+def put_fairseq(site: Path) -> None:
+    """fairseq as a folder of its own, beside which it looks for a user-dir; its files are links."""
     ignored = shutil.ignore_patterns("__pycache__", "examples")
     installed = Path(fairseq.__file__).parent
     shutil.copytree(installed, site / "fairseq", copy_function=os.symlink, ignore=ignored)
-    return site
 
 
 @pytest.fixture
@@ -154,19 +159,45 @@ def test_the_four_commands_find_the_package(
     assert "valid on 'valid' subset | loss" in out
 
 
-def test_the_bare_name_is_not_enough_for_an_editable_install(job: Job, tmp_path: Path) -> None:
-    """Python finds the package from any folder, as after `pip install -e .`; fairseq looks for a
-    folder of that name before it imports anything. The place that `memtx` tells is one
-    that serves (`test_the_four_commands_find_the_package`).
-    """
-    place = Place(tmp_path, "fairseq_memtx", str(CHECKOUT))
-    told = place.run("python", "-m", "fairseq_memtx", "user-dir").strip()
-    assert Path(told) == CHECKOUT / "fairseq_memtx"
-    process = place.start(*job.train())
-    err = process.communicate()[1]
-    assert process.returncode != 0
-    assert err.rstrip().split("\n")[-1] == f"FileNotFoundError: {tmp_path / 'fairseq_memtx'}"
-    assert not job.save_dir.exists()
+# What fairseq's commands do about `--user-dir`, and what is registered then.
+BY_ITS_NAME = """
+import argparse
+from fairseq import models, tasks, utils
+utils.import_user_module(argparse.Namespace(user_dir="fairseq_memtx"))
+import fairseq_memtx, fairseq_memtx.data_prep
+print("memtx_feedback" in models.ARCH_MODEL_REGISTRY, "memtx_translation" in tasks.TASK_REGISTRY)
+print(fairseq_memtx.__file__)
+"""
+EDITABLE = "import sys, setuptools.build_meta as build; build.build_editable(sys.argv[1])"
+
+
+@pytest.fixture
+def editable(wheel: Path, tmp_path: Path) -> Path:
+    """A folder with fairseq and what `pip install -e` of the sources beside our wheel leaves."""
+    made = subprocess.run(
+        [sys.executable, "-c", EDITABLE, tmp_path],
+        cwd=wheel.parent / "sources",
+        capture_output=True,
+        text=True,
+    )
+    assert made.returncode == 0, made.stderr
+    (path,), site = tmp_path.glob("*.whl"), tmp_path / "site"
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(site)
+    put_fairseq(site)
+    follow = f"import site; site.addsitedir({str(site)!r})\n"  # `.pth` files, as of a true one
+    (site / "sitecustomize.py").write_text(follow, encoding="utf-8")
+    return site
+
+
+def test_the_bare_name_is_found_after_an_editable_install(
+    wheel: Path, editable: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "away").mkdir()
+    place = Place(tmp_path / "away", "fairseq_memtx", str(editable))
+    known, found = place.run("python", "-c", BY_ITS_NAME).splitlines()
+    assert known == "True True"
+    assert Path(found) == wheel.parent / "sources" / "fairseq_memtx" / "__init__.py"
 
 
 def test_user_errors_end_in_one_line(
