@@ -6,12 +6,16 @@ name, so that a model of some thousand weights learns in a few updates what can 
 """
 
 import importlib.metadata
+import json
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,20 +54,25 @@ class Installed:
 
     def both_outputs(self, line: str, stdin: str = "", **variables: str) -> tuple[str, str]:
         """What it writes to its standard output and error, with other environment variables."""
+        process = self.start(line, **variables)
+        out, err = process.communicate(stdin)
+        assert process.returncode == 0, f"{line}\n{out}{err}"
+        return out, err
+
+    def start(self, line: str, **variables: str) -> subprocess.Popen[str]:
+        """The process of a command, which sees nothing of the checkout."""
         command, *words = line.split()
-        found = self.environment / "bin" / command
         ours = ("PYTHON", "VIRTUAL_ENV", "PYTEST")
         kept = {name: x for name, x in os.environ.items() if not name.startswith(ours)}
-        ran = subprocess.run(
-            [found, *words],
+        return subprocess.Popen(
+            [self.environment / "bin" / command, *words],
             cwd=self.folder,
             env={**kept, **variables},
-            input=stdin,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
-        assert ran.returncode == 0, f"{line}\n{ran.stdout}{ran.stderr}"
-        return ran.stdout, ran.stderr
 
     def lines(self, name: str) -> list[str]:
         return (self.folder / name).read_text(encoding="utf-8").removesuffix("\n").split("\n")
@@ -222,6 +231,66 @@ def test_a_page_explains_a_translation(trained: Installed) -> None:
     page = (trained.folder / "page.html").read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     assert "addEventListener" in page and "color-scheme" in page
+
+
+@pytest.mark.slow
+def test_a_model_goes_away_as_a_folder_and_comes_back(trained: Installed) -> None:
+    trained.run("memtx export run/checkpoint_last.pt --out taken")
+    found = trained.translated("taken")
+    assert found == trained.translated("run/checkpoint_last.pt")
+    trained.run("memtx import taken --out back/model.pt")
+    assert trained.translated("back/model.pt") == found
+
+
+@pytest.mark.slow
+def test_a_server_translates_and_has_its_page(trained: Installed) -> None:
+    with ExitStack() as stack:
+        server = stack.enter_context(trained.start("memtx serve run/checkpoint_last.pt --port 0"))
+        stack.callback(server.kill)
+        assert server.stderr is not None
+        lines = (
+            re.search(r"open (http://127\.0\.0\.1:\d+/) in a browser", x) for x in server.stderr
+        )
+        address = next(found[1] for found in lines if found)
+        with urllib.request.urlopen(address, timeout=60) as page:
+            assert "addEventListener" in page.read().decode()
+        body = json.dumps({"lines": trained.lines("test.en"), "beam": 1}).encode()
+        request = urllib.request.Request(
+            f"{address}v1/translate", body, {"content-type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found = json.load(answer)["translations"]
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=60)
+    assert trained.right([best["text"] for best, *_ in found]) >= ENOUGH
+
+
+@pytest.mark.slow
+def test_a_model_takes_the_words_of_other_data(trained: Installed) -> None:
+    """With German for English and English for German, a training goes on from it."""
+    trained.run(
+        "memtx prepare parallel --train train --valid valid --test test --out turned"
+        " --source-lang de --target-lang en --vocab-size 60 --duplicates keep --workers 1"
+    )
+    trained.run("memtx adapt run/checkpoint_last.pt --data turned/bin --out adapted.pt")
+    trained.run(
+        f"fairseq-train turned/bin --arch memtx_feedback_tiny {SIZES} {LEARNING} --save-dir other"
+        " --user-dir fairseq_memtx --task memtx_translation --max-epoch 1"
+        " --finetune-from-model adapted.pt"
+    )
+    trained.run("memtx translate other/checkpoint_last.pt --input test.de --output turned.en")
+    assert len(trained.lines("turned.en")) == LINES["test"]
+
+
+@pytest.mark.slow
+def test_all_commands_answer_for_their_help(trained: Installed) -> None:
+    listed = trained.run("memtx --help")
+    names = re.findall(r"^  ([a-z][a-z-]+)  ", listed, re.MULTILINE)
+    assert {"prepare", "translate", "explain", "serve", "export", "import", "adapt"} < set(names)
+    for name in names:
+        shown = trained.run(f"memtx {name}{'' if name == 'user-dir' else ' --help'}")
+        assert shown.strip()
+    assert "memtx_feedback" in trained.run("memtx decoders feedback")
 
 
 @pytest.mark.slow
