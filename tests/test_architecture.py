@@ -1,12 +1,17 @@
 """The arrows of the design point one way: who may import whom, read from the source itself."""
 
 import ast
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.checkout import CHECKOUT
 from tests.imports import imported_modules
+
+#: Lines of a function at most.
+SCREEN = 46
 
 
 def files_of(part: str) -> list[Path]:
@@ -173,3 +178,32 @@ def test_one_module_opens_files_for_writing() -> None:
 def test_a_second_way_to_write_would_be_seen(line: str) -> None:
     assert any(map(writes, ast.walk(ast.parse(line))))
     assert not any(map(writes, ast.walk(ast.parse("p.open('rb'); open(p); write_bytes(p, b)"))))
+
+
+#: Decoders have a name each, with fairseq and without it.
+ON_BOTH_SIDES = {"FeedbackDecoder", "TransformerXLDecoder", "CompressiveDecoder"}
+
+
+def definitions(folder: str, *kinds: type[ast.stmt]) -> list[tuple[Path, Any]]:
+    return [
+        (path, node)
+        for path in files_of(folder)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, kinds)
+    ]
+
+
+def test_a_class_of_the_library_has_a_name_of_its_own() -> None:
+    count = Counter(node.name for _, node in definitions("fairseq_memtx", ast.ClassDef))
+    assert len(count) > 100
+    assert {name for name, times in count.items() if times > 1} == ON_BOTH_SIDES
+
+
+@pytest.mark.parametrize("folder", ["fairseq_memtx", "data_prep", "scripts"])
+def test_a_function_fits_on_a_screen(folder: str) -> None:
+    functions = definitions(folder, ast.FunctionDef, ast.AsyncFunctionDef)
+    assert len(functions) > 100
+    lines = {
+        f"{path.name}: {node.name}": node.end_lineno - node.lineno + 1 for path, node in functions
+    }
+    assert {name: number for name, number in lines.items() if number > SCREEN} == {}

@@ -97,7 +97,11 @@ class _Machine:
         self.called = CALLED | _added()
 
     def run(self, source: bytes | BinaryIO) -> None:
-        """See `check`."""
+        """Follow the instructions of a pickle to its end, calling nothing.
+
+        Raises:
+            Refused: for an instruction that does more than rebuild values, or too many.
+        """
         for operation, argument, position in pickletools.genops(source):
             if position is not None and position > MOST_BYTES and self.parts is None:
                 raise Refused("has too many instructions")

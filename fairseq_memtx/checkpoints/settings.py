@@ -47,7 +47,7 @@ class _Copy:
         self.values = self.characters = 0
 
     def of(self, value: Any, depth: int) -> Any:
-        """See `plain`."""
+        """The copy of a value that lies `depth` values deep."""
         self.values += 1
         self.characters += len(value) if isinstance(value, str) else 0
         if self.values > MOST_VALUES or self.characters > MOST_CHARACTERS or depth > DEEPEST:

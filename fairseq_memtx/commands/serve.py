@@ -20,7 +20,7 @@ from pathlib import Path
 
 from fairseq_memtx.ground import command_line, cores
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.serving.limits import Limits
+from fairseq_memtx.serving.limits import RequestLimits
 
 logger = logging.getLogger(__name__)
 
@@ -105,15 +105,14 @@ def bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-def limits_of(args: argparse.Namespace) -> Limits:
+def limits_of(args: argparse.Namespace) -> RequestLimits:
     """The limits that the flags tell."""
-    names = {field.name for field in dataclasses.fields(Limits)}
-    return Limits(**{name: value for name, value in vars(args).items() if name in names})
+    names = {field.name for field in dataclasses.fields(RequestLimits)}
+    return RequestLimits(**{name: value for name, value in vars(args).items() if name in names})
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``memtx serve``."""
-    whole, most = command_line.positive_int, Limits()
     parser = argparse.ArgumentParser(prog="memtx serve", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("models", nargs="+", metavar="[NAME=]MODEL", help="checkpoints or model folders")
@@ -124,45 +123,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--int8", action="store_true", help="round the weights to eight bits")
     add("--threads", type=cores.thread_count, default=cores.default_threads(),
         help="default: OMP_NUM_THREADS, or what the process may use")  # fmt: skip
-    add(
-        "--lines",
-        type=whole,
-        default=most.lines,
-        help="of a request at most (default: %(default)s)",
-    )
-    add(
-        "--characters",
-        type=whole,
-        default=most.characters,
-        help="of a line at most (default: %(default)s)",
-    )
-    add("--beam", type=whole, default=most.beam, help="the widest beam (default: %(default)s)")
-    add(
-        "--waiting",
-        type=whole,
-        default=most.waiting,
-        help="lines that may wait (default: %(default)s)",
-    )
-    add(
-        "--batch",
-        type=whole,
-        default=most.batch,
-        help="lines searched together (default: %(default)s)",
-    )
-    add("--window", type=float, default=most.window,
-        help="seconds that a request waits for company (default: %(default)s)")  # fmt: skip
-    add(
-        "--seconds",
-        type=float,
-        default=most.seconds,
-        help="until a request is given up (default: %(default)g)",
-    )
-    add(
-        "--connections",
-        type=whole,
-        default=most.connections,
-        help="open at once (default: %(default)s)",
-    )
+    _add_limits(parser)
     args = parser.parse_args(argv)
     if not 0 <= args.port < 65536:
         parser.error(f"argument --port: {args.port} is no port: it has to be from 0 to 65535")
@@ -171,6 +132,30 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if not 0 < args.seconds <= 86400:
         parser.error(f"argument --seconds: {args.seconds} has to be above 0, at most a day")
     return args
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """A flag for each of a server's bounds, whose default is that of `RequestLimits`."""
+    whole, most = command_line.positive_int, RequestLimits()
+    add = parser.add_argument_group("bounds").add_argument
+    for name, what in {
+        "lines": "of a request at most",
+        "characters": "of a line at most",
+        "beam": "the widest beam",
+        "waiting": "lines that may wait",
+        "batch": "lines searched together",
+        "connections": "open at once",
+    }.items():
+        add(
+            f"--{name}",
+            type=whole,
+            default=getattr(most, name),
+            help=f"{what} (default: %(default)s)",
+        )
+    add("--window", type=float, default=most.window,
+        help="seconds that a request waits for company (default: %(default)s)")  # fmt: skip
+    add("--seconds", type=float, default=most.seconds,
+        help="until a request is given up (default: %(default)g)")  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:

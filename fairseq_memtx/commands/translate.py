@@ -395,23 +395,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         " memory is worth")  # fmt: skip
     add("--tokenizer", choices=("none", "moses"), help="default: as the data was prepared")
     add("--device", default="cpu", help="cpu or cuda")
-    add(
-        "--generator",
-        choices=("fast", "cuda-graphs", "fairseq"),
-        default="fast",
-        help="how it is searched; all find the same; fairseq has other searches too, see below",
-    )
+    add("--generator", choices=("fast", "cuda-graphs", "fairseq"), default="fast",
+        help="how it is searched; all find the same; fairseq has more, see below")  # fmt: skip
     add("--int8", action="store_true", help="weights in eight bits; CPU only")
-    add(
-        "--shortlist",
-        help="file of `memtx shortlist`: look only at likely words (default: a folder's own)",
-    )
-    add(
-        "--native",
-        choices=("on", "off"),
-        default="on",
-        help="search by the native engine where it can, on a CPU",
-    )
+    add("--shortlist",
+        help="file of `memtx shortlist`: likely words alone (default: a folder's)")  # fmt: skip
+    add("--native", choices=("on", "off"), default="on",
+        help="search by the native engine where it can, on a CPU")  # fmt: skip
     add("--half", action="store_true", help="half precision")
     add("--threads", type=cores.thread_count,
         help="default: OMP_NUM_THREADS, or what the process may use")  # fmt: skip

@@ -81,7 +81,7 @@ class DocumentDataset(BaseWrapperDataset):
         return {**self.dataset[sentence], "lane": list(row)}
 
     def collater(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """fairseq's hook."""
+        """fairseq's hook: a batch that knows the lane of each of its rows."""
         places = [Place(sample["id"], sample["lane"][0]) for sample in samples]
         by_number = {sample["id"]: sample for sample in samples}
         first, *following = [

@@ -61,7 +61,7 @@ class AnyActivation:
         self.inputs, self.outputs = (tape.slots(*like.shape, like=like) for _ in range(2))
 
     def __call__(self, t: int, x: Tensor) -> Tensor:
-        """x `(B, F)`."""
+        """The function of x `(B, F)` at position t, after dropout."""
         self.inputs[t].copy_(x)
         out = self.outputs[t].copy_(self.function(x))
         return out if self.drop is None else out.mul_(self.drop[t])

@@ -228,7 +228,7 @@ class Backward:
         return [(x, grad) for x, grad in pairs if x.requires_grad]
 
     def gradients(self) -> dict[str, Tensor]:
-        """By the names of `leaves`."""
+        """The gradients that were asked for, by the names of `leaves`."""
         carried = num_past(self.pieces.r.past)
         past = {name: of_positions(x, range(carried)) for name, x in self.memory_grads.items()}
         return {"inputs": self.inputs_grad, **past, **self.sums}
@@ -252,7 +252,7 @@ def leaves(r: Recurrence) -> dict[str, Tensor]:
 
 
 def keys_and_values(memory: CarriedMemory) -> tuple[Tensor, Tensor]:
-    """Each `(G, B, H, P, D)`."""
+    """The tensors of a memory, each `(G, B, H, P, D)`."""
     return memory.keys, memory.values
 
 

@@ -15,7 +15,7 @@ from .sublayers import Residual, Sublayer
 from .tape import Slots, Tape
 
 
-class Part(NamedTuple):
+class PlacedSublayer(NamedTuple):
     """A sublayer in its place.
 
     Attributes:
@@ -58,7 +58,7 @@ class LayerRun:
         )
         present = [(norm, prefix, f) for norm, prefix, f in functions if f is not None]
         self.parts = [
-            Part(norm_name, prefix, frame, function)
+            PlacedSublayer(norm_name, prefix, frame, function)
             for (norm_name, prefix, function), frame in zip(present, frames, strict=True)
         ]
 
@@ -108,7 +108,7 @@ class LayerRun:
             part.function.add_gradients(chunk, entered.flatten(0, 1), sums.under(part.prefix))
             part.frame.norm.add_gradients(sums.under(f"{part.norm_name}."))
 
-    def _asked(self, part: Part) -> bool:
+    def _asked(self, part: PlacedSublayer) -> bool:
         return part.function is self.memory and self.memory.asked
 
     def _entered(self, chunk: range) -> list[Tensor]:

@@ -102,10 +102,10 @@ class SameMixture(MixtureRun):
                 memory.addcmul_(x, weight)
 
     def start_backward(self, tape: Tape) -> None:
-        """There are none."""
+        """Prepare nothing: the shares have no gradient."""
 
     def no_gradient(self, t: int) -> None:
-        """Nothing is written."""
+        """Write nothing: the shares have no gradient."""
 
     def back(self, t: int, grad: Tensor, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
         found = list(grads)

@@ -26,7 +26,7 @@ class Norm:
         self.shape = tuple(weight.shape)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x `(..., C)`."""
+        """x `(..., C)`, normalised."""
         return torch.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
 
     def start_backward(self, tape: Tape) -> None:

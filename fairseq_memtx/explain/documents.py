@@ -68,7 +68,7 @@ class _Walk:
         self._number, self._read = -1, list[list[str | None]]()
 
     def begin(self) -> None:
-        """A document begins."""
+        """Forget the sentences of the document before."""
         self._read = []
 
     @torch.inference_mode()

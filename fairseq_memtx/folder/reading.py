@@ -12,7 +12,7 @@ from ..ground.files import sha256_of
 from ..ground.layout import SUBWORD_MODEL
 from ..modules.int8 import round_linears
 from ..modules.rounding import KEEP
-from ..plain.model import Model
+from ..plain.model import PlainModel
 from ..plain.shapes import ModelShape
 from ..plain.unfilled import Unfilled
 from . import names
@@ -70,11 +70,11 @@ class Opened(NamedTuple):
             made = self._build().state_dict()
         return {**made, **{name: torch.empty(1, device="meta") for name in VERSIONS}}
 
-    def _build(self) -> Model:
+    def _build(self) -> PlainModel:
         shape: ModelShape = self.config.model
         try:
             with Unfilled():
-                model = Model(shape)
+                model = PlainModel(shape)
             if self.config.precision == "int8":
                 round_linears(model, KEEP)
         except (ValueError, RuntimeError) as error:
@@ -82,7 +82,7 @@ class Opened(NamedTuple):
             raise UserError(f"`{self.folder / names.CONFIG}` cannot be used: {reason}") from None
         return model
 
-    def model(self) -> Model:
+    def model(self) -> PlainModel:
         """The model, in evaluation.
 
         Raises:

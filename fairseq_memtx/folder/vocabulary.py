@@ -57,7 +57,7 @@ class Vocabulary:
         return self.symbols[number] if number < len(self.symbols) else self.symbols[self.unk()]
 
     def index(self, symbol: str) -> int:
-        """A word's number."""
+        """The number of a word, or that of what is unknown."""
         return self._numbers.get(symbol, self.unk())
 
     def string(self, tokens: Iterable[int]) -> str:
@@ -70,15 +70,15 @@ class Vocabulary:
         return self.special["bos"]
 
     def pad(self) -> int:
-        """That of padding."""
+        """The number of the padding symbol."""
         return self.special["pad"]
 
     def eos(self) -> int:
-        """That of the end symbol."""
+        """The end symbol's number."""
         return self.special["eos"]
 
     def unk(self) -> int:
-        """That of what is unknown."""
+        """The number of all words that have none."""
         return self.special["unk"]
 
 

@@ -110,7 +110,7 @@ class Frozen(LaneBatch):
     """Memories that are read and stay as they are."""
 
     def write(self, reader: Any, memory: Any) -> None:
-        """Nothing is written."""
+        """Leave the memories as they are: what a search finds here is not remembered."""
 
 
 class WholeDocument:
@@ -196,7 +196,7 @@ class DocumentSearch:
 
     def __init__(self, generator: Any, models: Sequence[Any], reader: Reader, context: int = -1):
         if not isinstance(generator, BatchSearch):
-            raise UserError(f"{flag('generator')} must be fast to translate documents")
+            raise UserError(f"only {flag('generator')} fast translates documents")
         for model in models:
             refuse_without_memory(model)
         self.generator, self.models, self._reader = generator, models, reader
@@ -309,7 +309,7 @@ def refuse_without_memory(model: Any) -> None:
     else:
         reason = f"a {type(model).__name__} has no memory"
     if reason is not None:
-        raise UserError(f"the decoder's memory must outlive a sentence of a document: {reason}")
+        raise UserError(f"documents need a decoder whose memory outlives a sentence: {reason}")
 
 
 def batches_in_lanes(

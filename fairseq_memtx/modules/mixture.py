@@ -173,7 +173,12 @@ class RoutedMixture(LayerMixture):
 
     @torch.no_grad()
     def mean_shares(self, states: Sequence[Tensor], padding_mask: Tensor | None) -> Tensor:
-        """See `LayerMixture`."""
+        """The mean weights `(channels, L + 1)` of a batch, padding left out.
+
+        Args:
+            states: of each layer, `(T, B, C)`.
+            padding_mask: `(B, T)`, True at padding; None for none.
+        """
         shares = self.shares(self.all_states(states)).float()  # (T, B, channels, L + 1)
         if padding_mask is None:
             return shares.mean(dim=(0, 1))

@@ -5,8 +5,8 @@ Two kinds, one interface. `SinusoidalPositions` is Transformer-XL's (Dai et al. 
 
     A_ij = q_i.k_j + q_i.(W_r R_{i-j}) + u.k_j + v.(W_r R_{i-j})
 
-`LearnedPositions` has a learned key for each distance instead, and neither u nor v (Shaw et al.
-2018, arXiv 1803.02155, keys only): A_ij = q_i.k_j + q_i.p_{i-j}.
+`LearnedRelativePositions` has a learned key for each distance instead, and neither u nor v (Shaw et
+al. 2018, arXiv 1803.02155, keys only): A_ij = q_i.k_j + q_i.p_{i-j}.
 
 Size legend: K keys, Q queries, H heads, D head dimension, C = H * D.
 """
@@ -105,7 +105,7 @@ class SinusoidalPositions(RelativePositions):
         return keys.unflatten(1, (self.num_heads, -1)).transpose(0, 1)
 
 
-class LearnedPositions(RelativePositions):
+class LearnedRelativePositions(RelativePositions):
     """A learned key for each of the distances 0 .. max_distance, shared by the heads.
 
     Larger distances use the last one.

@@ -95,7 +95,7 @@ def compiler() -> list[str]:
     try:
         given = [shlex.split(named)] if named else [["g++"], ["clang++"], ["c++"]]
     except ValueError as error:
-        raise BuildError(f"`$CXX` must be a command, but is {named!r} ({error})") from None
+        raise BuildError(f"`$CXX` is {named!r}, which is no command ({error})") from None
     for name, *flags in given:
         found = shutil.which(name)
         if found:
@@ -136,7 +136,7 @@ def shipped_library() -> Path | None:
 
 
 def shipped_name() -> str:
-    """Its name."""
+    """The name of a library that comes with the package: of which sources, for which machine."""
     return f"memtx-{sources_key()}-{platform.system()}-{platform.machine()}.so".lower()
 
 

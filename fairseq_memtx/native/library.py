@@ -58,7 +58,7 @@ class _Result(ctypes.Structure):
     ]
 
 
-class Found(NamedTuple):
+class NativeResult(NamedTuple):
     """All hypotheses of a batch, those of a sentence in the order in which they were found.
 
     Attributes:
@@ -152,7 +152,7 @@ def checked(x: Any, dtype: torch.dtype, dims: int) -> Tensor:
         ValueError: where it is no tensor of that kind.
     """
     if not isinstance(x, Tensor) or x.dtype != dtype or x.dim() != dims or x.device.type != "cpu":
-        raise ValueError(f"an argument must be a tensor of {dims} dimensions of {dtype} on a CPU")
+        raise ValueError(f"an argument has to be a tensor of {dims} dimensions of {dtype} on a CPU")
     return x.detach().contiguous()
 
 
@@ -165,7 +165,7 @@ class Parts:
         library.call("parts_new", level.encode(), ctypes.byref(self._handle))
 
     def number(self, name: str, value: float) -> None:
-        """Set a number."""
+        """Set a part that is one number."""
         self.library.call("set_number", self._handle, name.encode(), float(value))
 
     def floats(self, name: str, values: Tensor) -> None:
@@ -184,7 +184,7 @@ class Parts:
         bias: Tensor | None,
         as_rows: bool = False,
     ) -> None:
-        """Set a map.
+        """Set a linear map.
 
         Args:
             name: of it.
@@ -196,7 +196,7 @@ class Parts:
         weight = checked(weight, torch.float32 if scale is None else torch.int8, 2)
         vectors = [None if x is None else checked(x, torch.float32, 1) for x in (scale, bias)]
         if any(x is not None and len(x) != len(weight) for x in vectors):
-            raise ValueError(f"`{name}` must have a scale and a bias for each of its outputs")
+            raise ValueError(f"`{name}` has to have a scale and a bias for each of its outputs")
         if as_rows:
             self.kept += [weight, *(x for x in vectors if x is not None)]
         pointers = [None if x is None else x.data_ptr() for x in vectors]
@@ -211,7 +211,7 @@ class Parts:
             self._handle = _pointer()
 
 
-class Model:
+class NativeModel:
     """A model in the engine.
 
     Args:
@@ -254,7 +254,7 @@ class Request(NamedTuple):
     threads: int = 1
 
 
-def translate(models: Sequence[Model], request: Request) -> Found:
+def translate(models: Sequence[NativeModel], request: Request) -> NativeResult:
     """All hypotheses of a batch; several models are an ensemble.
 
     Raises:
@@ -294,7 +294,7 @@ def _batch(request: Request) -> tuple[_Batch, list[Tensor]]:
             continue
         kept.append(checked(tensor, torch.int64, dims))
         if name != "words" and len(tensor) != len(source):
-            raise ValueError(f"`{name}` must have a row for each sentence")
+            raise ValueError(f"`{name}` has to have a row for each sentence")
         pointers[name] = kept[-1].data_ptr()
     prefix, words = request.limits.prefix, request.words
     return _Batch(
@@ -304,9 +304,9 @@ def _batch(request: Request) -> tuple[_Batch, list[Tensor]]:
     ), kept
 
 
-def _found(result: _Result) -> Found:
+def _found(result: _Result) -> NativeResult:
     hypotheses, words = result.hypotheses, result.num_words
-    return Found(
+    return NativeResult(
         _copied(result.sentence, hypotheses, torch.int32),
         _copied(result.length, hypotheses, torch.int32),
         _copied(result.total, hypotheses, torch.float32),

@@ -11,7 +11,16 @@ from torch import Tensor
 from ..decoding.history import Hypothesis
 from ..decoding.search_options import Limits, SearchOptions
 from ..generation.steppers import HowToStep, Prepared, PreparedModel, is_final
-from .library import Found, Library, Model, Parts, Request, UnusableError, loaded, translate
+from .library import (
+    Library,
+    NativeModel,
+    NativeResult,
+    Parts,
+    Request,
+    UnusableError,
+    loaded,
+    translate,
+)
 from .weights import Writer, why_not_native
 
 logger = logging.getLogger(__name__)
@@ -128,19 +137,19 @@ class Member:
         self._how: tuple[Library, str, bool] | None = None
         self._prepared = Prepared(self._make, model, model)
 
-    def get(self, library: Library, level: str, by_rows: bool) -> Model:
+    def get(self, library: Library, level: str, by_rows: bool) -> NativeModel:
         """The model as its weights are now."""
         if self._how != (library, level, by_rows):
             self._how = library, level, by_rows
             self._prepared = Prepared(self._make, self._prepared.model, self._prepared.model)
         return self._prepared.get()
 
-    def _make(self, model: Any) -> Model:
+    def _make(self, model: Any) -> NativeModel:
         assert self._how is not None
         library, level, by_rows = self._how
         parts = Parts(library, level)
         Writer(parts, by_rows).model(model)
-        return Model(parts)
+        return NativeModel(parts)
 
 
 def why_not_batch(
@@ -159,7 +168,7 @@ def why_not_batch(
     return None
 
 
-def hypotheses(found: Found, source: Tensor, padding: int | None) -> list[Hypothesis]:
+def hypotheses(found: NativeResult, source: Tensor, padding: int | None) -> list[Hypothesis]:
     """What the engine found, in the search's form.
 
     Args:
@@ -178,7 +187,7 @@ def hypotheses(found: Found, source: Tensor, padding: int | None) -> list[Hypoth
     return [Hypothesis(*of_one) for of_one in parts]
 
 
-def _attentions(found: Found, source: Tensor, padding: int):
+def _attentions(found: NativeResult, source: Tensor, padding: int):
     """Each hypothesis' attention `(S, t)`, none of it to padding."""
     real, first = source.ne(padding), 0
     probs = torch.from_numpy(found.attention)

@@ -113,12 +113,12 @@ class Writer:
 
     @torch.no_grad()
     def model(self, model: Any) -> None:
-        """All of it."""
+        """Hand over the encoder and the decoder."""
         self.encoder(model.encoder)
         self.decoder(model.decoder)
 
     def encoder(self, encoder: Any) -> None:
-        """fairseq's encoder."""
+        """Hand over fairseq's Transformer encoder."""
         self.embedding("source", encoder, encoder.max_positions())
         self.parts.number("source.pad", encoder.padding_idx)
         self.stack("encoder", encoder.layers, encoder.layers[0].self_attn.num_heads)
@@ -218,7 +218,7 @@ class Writer:
         self.parts.linear(name, conv.weight.transpose(1, 2).flatten(1), None, conv.bias)
 
     def memory(self, memory: Any, num_layers: int) -> None:
-        """The Feedback decoder's."""
+        """Hand over the Feedback memory: its pairs of projections, in the order of its channels."""
         by_channel = memory.wiring.by_channel()
         order = [pair for pairs in by_channel for pair in pairs]
         self.parts.number("memory.groups", len(order))

@@ -66,7 +66,7 @@ class Decoder(MemorySteps):
         self.prepare_steps(reads_source=True)
 
     def new_layer(self, sizes: LayerSizes) -> nn.Module:
-        """One of its layers."""
+        """A decoder layer of these sizes, as the subclass has them."""
         raise NotImplementedError
 
     def plain_output(self, features: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class Decoder(MemorySteps):
         return state.get(name)
 
     def set_incremental_state(self, state: IncrementalState, name: str, value: Any) -> None:
-        """Keep it there."""
+        """Keep `value` for the search under the name."""
         state[name] = value
 
     def reorder_incremental_state_scripting(
@@ -98,12 +98,12 @@ class Decoder(MemorySteps):
         self._beam_size = beam_size
 
     def layer_dropout_active(self) -> bool:
-        """Never."""
+        """Whether layers may be left out at random: never, these models only translate."""
         return False
 
 
 class TransformerDecoder(TransformerSteps, Decoder):
-    """fairseq's own."""
+    """fairseq's Transformer decoder."""
 
     runs_native = True
 
@@ -127,7 +127,7 @@ class FeedbackDecoder(FeedbackSteps, Decoder):
 
 
 class TransformerXLDecoder(SegmentSteps, Decoder):
-    """Of segments with memories."""
+    """Transformer-XL: segments that see the states of those before."""
 
     runs_native = True
     options_type: Callable[..., Any] = SegmentOptions

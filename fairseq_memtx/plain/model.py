@@ -17,7 +17,7 @@ from .shapes import ModelShape
 Output = tuple[Tensor, dict[str, Any]]
 
 
-class Model(nn.Module):
+class PlainModel(nn.Module):
     """Encoder and decoder.
 
     Args:

@@ -18,7 +18,7 @@ from ..modules.cache import DecodingState
 from ..modules.compression import COMPRESSIONS, Compression
 from ..modules.layer import LayerSizes
 from ..modules.relative_positions import (
-    LearnedPositions,
+    LearnedRelativePositions,
     RelativePositions,
     SinusoidalPositions,
 )
@@ -168,7 +168,7 @@ def without_memory(layer: SegmentLayer, has_memory: bool) -> None:
 def positions(options: SegmentOptions, embed_dim: int, num_heads: int) -> RelativePositions:
     """How a layer counts distances."""
     if options.position_keys == "learned":
-        return LearnedPositions(embed_dim // num_heads, options.max_distance)
+        return LearnedRelativePositions(embed_dim // num_heads, options.max_distance)
     return SinusoidalPositions(embed_dim, num_heads, options.clamp_len)
 
 
@@ -195,5 +195,5 @@ def turn(x: Tensor, by: Tensor | None) -> Tensor:
 
 
 def turn_back(x: Tensor, by: Tensor | None) -> Tensor:
-    """Undo `turn`."""
+    """x `(B, T, ...)` before `turn` by the same `by`."""
     return x if by is None else turn(x, -by)

@@ -31,7 +31,7 @@ class SelfAttention(nn.Module):
         self.out_proj = output_linear(dim, dim)
 
     def entries(self, x: Tensor) -> Entries:
-        """Those of x `(B, K, C)`."""
+        """Keys and values of x `(B, K, C)`."""
         keys, values = (
             split_heads(linear(x), self.num_heads).transpose(1, 2)
             for linear in (self.k_proj, self.v_proj)

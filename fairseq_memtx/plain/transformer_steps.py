@@ -27,7 +27,7 @@ class TransformerLayer(DecoderLayer):
 
     @property
     def activation_fn(self) -> Callable[[Tensor], Tensor]:
-        """fairseq's name for it."""
+        """`activation`, by fairseq's name."""
         return self.activation
 
     def look_back(self, x: Tensor, seen: Callable[[Entries], Entries], hidden: Tensor | None):

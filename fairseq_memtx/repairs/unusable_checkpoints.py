@@ -32,7 +32,7 @@ class _TorchThatChecks:
     """torch, whose `load` reads only checkpoints, and with care."""
 
     def load(self, stream: Any, **how: Any) -> dict[str, Any]:
-        """See `checkpoints.read`."""
+        """The checkpoint in an open file, read as data (`checkpoints.read`)."""
         return checkpoints.read(stream, stream.name)
 
     def __getattr__(self, name: str) -> Any:

@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from ..ground.errors import UserError
 from .batching import BusyError, ClosedError, SharedBatches
-from .limits import Limits
+from .limits import RequestLimits
 from .metrics import Metrics
 from .page import Page
 from .requests import Asked, RefusedError, asked, checked_lines, invalid, told, wish
@@ -59,7 +59,9 @@ class Server:
         metrics: that are counted.
     """
 
-    def __init__(self, models: Mapping[str, Served], limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self, models: Mapping[str, Served], limits: RequestLimits, metrics: Metrics
+    ) -> None:
         self.models, self.limits, self.metrics = models, limits, metrics
         self.page = Page()
 
@@ -106,7 +108,7 @@ class Server:
         return counting
 
     async def home(self, request: Request) -> Response:
-        """The page."""
+        """The page to type into."""
         return HTMLResponse(self.page.html, headers=self.page.headers)
 
     async def list_models(self, request: Request) -> Response:
@@ -122,11 +124,11 @@ class Server:
         return JSONResponse(status, 503 if ended else 200)
 
     async def tell_metrics(self, request: Request) -> Response:
-        """The counters."""
+        """What was counted, as Prometheus reads it."""
         return Response(self.metrics.text(), headers={"content-type": self.metrics.content_type})
 
     async def translate(self, request: Request) -> Response:
-        """Translations of lines."""
+        """The translations of the lines of a request."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise RefusedError(415, "type", "the body's type has to be application/json")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..translation.results import Translation
-from .limits import Limits
+from .limits import RequestLimits
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ClosedError(Exception):
 
 
 @dataclass
-class Job:
+class WaitingRequest:
     """A request that waits: lines for the search, or work of another kind."""
 
     wish: Wish | None
@@ -61,10 +61,10 @@ class SharedBatches:
         observe: called with the number of lines of each batch that was searched.
     """
 
-    def __init__(self, search: Search, limits: Limits) -> None:
+    def __init__(self, search: Search, limits: RequestLimits) -> None:
         self._search, self._limits = search, limits
         self.observe: Callable[[int], object] = lambda lines: None
-        self._waiting: deque[Job] = deque()
+        self._waiting: deque[WaitingRequest] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="memtx-search", daemon=True)
@@ -77,7 +77,7 @@ class SharedBatches:
 
     @property
     def waiting(self) -> int:
-        """Lines that wait."""
+        """How many lines wait."""
         with self._changed:
             return self._count()
 
@@ -91,7 +91,7 @@ class SharedBatches:
             BusyError: where too much waits already.
             ClosedError: after `close`.
         """
-        return self._add(Job(wish, lines))
+        return self._add(WaitingRequest(wish, lines))
 
     def alone(self, work: Callable[[], Any]) -> Future[Any]:
         """Do other work of the model in its turn.
@@ -99,7 +99,7 @@ class SharedBatches:
         Raises:
             BusyError, ClosedError: see `translate`.
         """
-        return self._add(Job(None, [""], work))
+        return self._add(WaitingRequest(None, [""], work))
 
     def close(self) -> None:
         """Take nothing any more, finish what waits, and end the thread."""
@@ -111,7 +111,7 @@ class SharedBatches:
     def _count(self) -> int:
         return sum(len(job.lines) for job in self._waiting if not job.future.cancelled())
 
-    def _add(self, job: Job) -> Future:
+    def _add(self, job: WaitingRequest) -> Future:
         with self._changed:
             if self._closed:
                 raise ClosedError
@@ -125,7 +125,7 @@ class SharedBatches:
         while jobs := self._next():
             self._run(jobs)
 
-    def _next(self) -> list[Job]:
+    def _next(self) -> list[WaitingRequest]:
         """The jobs of the next batch; none once all is done and nothing comes any more."""
         while True:
             with self._changed:
@@ -138,7 +138,7 @@ class SharedBatches:
             if jobs := [job for job in taken if job.future.set_running_or_notify_cancel()]:
                 return jobs
 
-    def _take(self) -> list[Job]:
+    def _take(self) -> list[WaitingRequest]:
         """The first that waits, and those after it that ask for the same, as far as they fit."""
         first = self._waiting.popleft()
         taken, kept, lines = [first], [], len(first.lines)
@@ -153,7 +153,7 @@ class SharedBatches:
         self._waiting.extendleft(reversed(kept))
         return taken
 
-    def _run(self, jobs: Sequence[Job]) -> None:
+    def _run(self, jobs: Sequence[WaitingRequest]) -> None:
         """Search for several jobs at once; where that fails, for each alone."""
         try:
             found = self._found(jobs)
@@ -167,7 +167,7 @@ class SharedBatches:
         for job, result in zip(jobs, found, strict=True):
             job.future.set_result(result)
 
-    def _found(self, jobs: Sequence[Job]) -> list[Any]:
+    def _found(self, jobs: Sequence[WaitingRequest]) -> list[Any]:
         """The result of each job."""
         (first, *_) = jobs
         if first.work is not None:

@@ -49,5 +49,5 @@ class Metrics:
         return searched
 
     def text(self) -> bytes:
-        """All of them."""
+        """All counters, as Prometheus reads them."""
         return generate_latest(self._registry)

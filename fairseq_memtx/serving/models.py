@@ -14,11 +14,11 @@ from ..translation.results import Translation
 from ..translator import SearchSettings, Translator
 from .app import Served, Server
 from .batching import SharedBatches, Wish
-from .limits import Limits
+from .limits import RequestLimits
 from .metrics import Metrics
 
 
-class Model:
+class ServedModel:
     """One model, for its thread alone.
 
     Args:
@@ -61,7 +61,7 @@ class Model:
         return html_of(explained(translator, [line], self.path.name))
 
 
-def load_server(models: Mapping[str, Path], limits: Limits, int8: bool = False) -> Server:
+def load_server(models: Mapping[str, Path], limits: RequestLimits, int8: bool = False) -> Server:
     """A server of these models, by name.
 
     Raises:
@@ -69,7 +69,7 @@ def load_server(models: Mapping[str, Path], limits: Limits, int8: bool = False) 
     """
     metrics, served = Metrics(), {}
     for name, path in models.items():
-        model = Model(path, int8, limits.batch)
+        model = ServedModel(path, int8, limits.batch)
         batches = SharedBatches(model.search, limits)
         batches.observe = metrics.watch(name, partial(getattr, batches, "waiting"))
         served[name] = Served(model.about(), batches, model.explain)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..translation.results import Translation
 from .batching import Wish
-from .limits import Limits
+from .limits import RequestLimits
 
 
 class RefusedError(Exception):
@@ -53,7 +53,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
-def asked(body: bytes, limits: Limits) -> Asked:
+def asked(body: bytes, limits: RequestLimits) -> Asked:
     """What the JSON of a request asks for.
 
     Raises:
@@ -79,7 +79,7 @@ def _object(body: bytes) -> dict[str, Any]:
     return content
 
 
-def checked_lines(lines: Any, limits: Limits) -> list[str]:
+def checked_lines(lines: Any, limits: RequestLimits) -> list[str]:
     """Lines of text within the limits.
 
     Raises:
@@ -99,7 +99,7 @@ def checked_lines(lines: Any, limits: Limits) -> list[str]:
     return lines
 
 
-def wish(content: Mapping[str, Any], limits: Limits) -> Wish:
+def wish(content: Mapping[str, Any], limits: RequestLimits) -> Wish:
     """The search that is asked for.
 
     Raises:

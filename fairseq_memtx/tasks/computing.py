@@ -41,7 +41,7 @@ class ComputingTask(FairseqTask):
 
     @property
     def memtx_loss_in_pieces(self) -> bool:
-        """What our criterions ask."""
+        """Whether the loss is computed in pieces; our criterions ask."""
         return self.compute_options.loss == "pieces"
 
     def build_criterion(self, *args, **kwargs):
@@ -52,7 +52,7 @@ class ComputingTask(FairseqTask):
         return criterion
 
     def train_step(self, sample, model, criterion, optimizer, *args, **kwargs):
-        """fairseq's hook."""
+        """fairseq's hook: one batch, computed as the options say."""
         if self._math is None:
             self._math = cpu_math(self.compute_options, model, optimizer)
         with self._math.step():
@@ -67,7 +67,7 @@ class ComputingTask(FairseqTask):
             return super().valid_step(sample, model, criterion)
 
     def optimizer_step(self, optimizer, model, update_num):
-        """fairseq's hook."""
+        """fairseq's hook: Adam in one pass where that is chosen and the optimizer is such."""
         if self._math is None or not self._math.changes or not adam_at_once(optimizer):
             super().optimizer_step(optimizer, model, update_num)
 

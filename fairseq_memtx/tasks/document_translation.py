@@ -273,4 +273,4 @@ def limits_of(max_sentences: int | None, max_tokens: int | None) -> BatchLimits:
     try:
         return BatchLimits(max_sentences, max_tokens)
     except ValueError:
-        raise UserError(f"--batch-size or --max-tokens must be given with --task {NAME}") from None
+        raise UserError(f"--task {NAME} needs --batch-size or --max-tokens") from None

@@ -106,7 +106,7 @@ def _score_batch(translator: Translator, pairs: Sequence[Pair]) -> list[Translat
     ]
 
 
-class Batch(NamedTuple):
+class PairBatch(NamedTuple):
     """Pairs as a model reads them.
 
     Attributes:
@@ -118,7 +118,7 @@ class Batch(NamedTuple):
     target: Tensor
 
 
-def _batch(translator: Translator, pairs: Sequence[Pair]) -> Batch:
+def _batch(translator: Translator, pairs: Sequence[Pair]) -> PairBatch:
     """The pairs, on the models' device."""
     task = translator.task
     device = next(translator.models[0].parameters()).device
@@ -131,11 +131,11 @@ def _batch(translator: Translator, pairs: Sequence[Pair]) -> Batch:
         "src_lengths": torch.tensor([len(source) for source in sources]),
         "prev_output_tokens": padded(inputs, task.target_dictionary.pad(), left=False),
     }
-    return Batch(batching.moved(net_input, device), padded(targets, 0, left=False).to(device))
+    return PairBatch(batching.moved(net_input, device), padded(targets, 0, left=False).to(device))
 
 
 def _scores(
-    models: Sequence[Any], batch: Batch, wants_attention: bool
+    models: Sequence[Any], batch: PairBatch, wants_attention: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities of the target's words `(B, T)`, and the attention `(B, T, S)`.
 
@@ -156,7 +156,7 @@ def _scores(
 def _read(
     translator: Translator,
     pair: Pair,
-    batch: Batch,
+    batch: PairBatch,
     row: int,
     scores: Tensor,
     attention: Tensor | None,

@@ -302,23 +302,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--device", choices=DEFAULT_MODES, default="cpu", help="of every system; default: cpu")
     add("--dtype", choices=PRECISIONS, default="float32", help="of every system; default: float32")
     add("--untrained", action="store_true", help="the models are: measure speed alone")
-    add(
-        "--shortlist",
-        type=Path,
-        help="file of `memtx shortlist`, for the mode shortlist",
-    )
-    add(
-        "--batches",
-        type=command_line.int_list,
-        default=(1, 8, 32, 128),
-        help="sentences in each; default: 1,8,32,128",
-    )
-    add(
-        "--lines",
-        type=command_line.int_list,
-        default=(100, 400, 1000, 1000),
-        help="of the test set, as many at each batch size; default: 100,400,1000,1000",
-    )
+    add("--shortlist", type=Path, help="file of `memtx shortlist`, for the mode shortlist")
+    add("--batches", type=command_line.int_list, default=(1, 8, 32, 128),
+        help="sentences in each; default: 1,8,32,128")  # fmt: skip
+    add("--lines", type=command_line.int_list, default=(100, 400, 1000, 1000),
+        help="of the test set, as many at each batch size; default: 100,400,1000,1000")  # fmt: skip
     add("--repeats", type=whole, default=5, help="of each system; default: 5")
     add("--threads", type=whole, default=1, help="threads of every system; default: 1")
     add("--clock", choices=CLOCKS, default="wall", help="processor: for a busy CPU, one thread")

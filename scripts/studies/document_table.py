@@ -78,7 +78,7 @@ def percent(count: dict | None) -> str:
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table."""
+    """A Markdown table of these rows."""
     aligned = ["---", *["---:"] * (len(head) - 1)]
     return ["| " + " | ".join(row) + " |" for row in (head, aligned, *rows)]
 

@@ -321,7 +321,7 @@ def contrastive(
 
 
 def flat(texts: Texts) -> list[str]:
-    """All lines."""
+    """The lines of all documents, one after the other."""
     return [line for lines in texts for line in lines]
 
 

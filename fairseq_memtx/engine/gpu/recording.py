@@ -70,7 +70,7 @@ class FixedRun:
             self._make_output_grads()
 
     def backward(self) -> None:
-        """Run back."""
+        """Run back from the gradients of the states and of the attention to those of the inputs."""
         found = self._stack.backward(self.state_grads, self.probs_grad, self._batch.wanted)
         self.grads = {
             name: self._hold(grad.view(self._weights[name].shape), self._weights[name])

@@ -73,7 +73,7 @@ class Replayer:
     def _begin(
         self, r: Recurrence, weights: Weights, dtype: torch.dtype, keep: bool
     ) -> tuple[Run | None, list[Tensor], Tensor | None]:
-        """See `manual.Begin`."""
+        """Replay the forward pass of a recording, or do it by the loop (`manual.Begin`)."""
         if self._broken or self._waits():
             return begin_loop(r, weights, dtype, keep)
         with no_autocast(r.inputs), torch.no_grad():

@@ -105,5 +105,5 @@ def test_a_model_whose_memory_ends_with_its_sentence_is_refused(
     tiny_checkpoints: dict[str, Path],
 ) -> None:
     translator = Translator.from_pretrained(tiny_checkpoints["feedback"], search=SEARCH)
-    with pytest.raises(UserError, match="the decoder's memory must outlive a sentence"):
+    with pytest.raises(UserError, match="need a decoder whose memory outlives a sentence"):
         explained_documents(translator, DOCUMENTS)

@@ -254,5 +254,5 @@ def test_what_cannot_search_documents_is_refused_or_told(data, caplog) -> None:
     assert caplog.text.count("searching documents by PyTorch: the native engine") == 1
     with pytest.raises(UserError, match="--prefix-size and --constraints cannot be used"):
         task.inference_step(generator, [model], batch, prefix_tokens=batch["target"][:, :1])
-    with pytest.raises(UserError, match="--memtx-generator must be fast"):
+    with pytest.raises(UserError, match="only --memtx-generator fast translates documents"):
         DocumentSearch(object(), [model], Reader([model], 1))

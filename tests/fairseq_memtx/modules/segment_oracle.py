@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fairseq_memtx.modules.compression import COMPRESSIONS
-from fairseq_memtx.modules.relative_positions import LearnedPositions, SinusoidalPositions
+from fairseq_memtx.modules.relative_positions import LearnedRelativePositions, SinusoidalPositions
 from fairseq_memtx.modules.segment_attention import SegmentAttention
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentLengths
 
@@ -28,7 +28,7 @@ def build_attention(
     """A float64 attention whose parameters are all random, biases too."""
     torch.manual_seed(seed)
     positions = (
-        LearnedPositions(dim // heads, learned)
+        LearnedRelativePositions(dim // heads, learned)
         if learned
         else SinusoidalPositions(dim, heads, clamp_len)
     )
@@ -105,7 +105,7 @@ class NaiveAttention:
         """The four terms of A_ij, or the two of the learned variant."""
         a, positions = self.attention, self.attention.positions
         k = linear(a.k_proj, state).view(a.num_heads, -1)[h]
-        if isinstance(positions, LearnedPositions):
+        if isinstance(positions, LearnedRelativePositions):
             table = positions.distance_keys
             return (q @ k + q @ table[min(distance, len(table) - 1)]) / math.sqrt(len(q))
         if positions.clamp_len > 0:

@@ -16,7 +16,7 @@ from fairseq_memtx.engine import ENGINES, Recurrence
 from fairseq_memtx.modules.compression import Conv
 from fairseq_memtx.modules.layer import FeedbackLayer, LayerSizes
 from fairseq_memtx.modules.memory import FeedbackMemory
-from fairseq_memtx.modules.relative_positions import LearnedPositions, SinusoidalPositions
+from fairseq_memtx.modules.relative_positions import LearnedRelativePositions, SinusoidalPositions
 from fairseq_memtx.modules.segment_attention import SegmentAttention, SegmentPass
 from fairseq_memtx.modules.segment_layer import SegmentLayer
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentLengths
@@ -388,7 +388,7 @@ def compressive_attentions() -> tuple[nn.Module, SegmentAttention, Tensor]:
     theirs = peer.SelfAttention(
         DIM, SEGMENT, mem_len=SEGMENT, cmem_len=4, cmem_ratio=2, heads=HEADS
     )
-    positions = LearnedPositions(DIM // HEADS, LENGTH)
+    positions = LearnedRelativePositions(DIM // HEADS, LENGTH)
     ours = SegmentAttention(DIM, HEADS, positions, Conv(DIM, 2))
     scatter(theirs), scatter(ours)
     with torch.no_grad():

@@ -65,14 +65,14 @@ class Mangler(library.Parts):
         super().linear(name, weight, scale, bias, as_rows or self._mangles())
 
 
-def make(random: Random) -> library.Model:
+def make(random: Random) -> library.NativeModel:
     """A model of parts that may be wrong."""
     settings = random.choice(MODELS)
     model = build_model(**settings, seed=random.randrange(9), max_target_positions=20).float()
     model = round_model(model) if random.random() < 0.5 else model
     parts = Mangler(random, *library.loaded())
     Writer(parts, by_rows=random.random() < 0.15).model(model.eval())
-    return library.Model(parts)
+    return library.NativeModel(parts)
 
 
 def request(random: Random) -> library.Request:
@@ -118,7 +118,7 @@ def request(random: Random) -> library.Request:
 
 def main(seed: int, count: int) -> None:
     """Run and report."""
-    random, found, kept = Random(seed), {"raised": 0, "done": 0}, list[library.Model]()
+    random, found, kept = Random(seed), {"raised": 0, "done": 0}, list[library.NativeModel]()
     torch.manual_seed(seed)
     for _ in range(count):
         try:

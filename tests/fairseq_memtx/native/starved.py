@@ -72,11 +72,11 @@ def main() -> None:
     recorder = Recorder(*loaded)
     Writer(recorder, by_rows=False).model(build_model(**sizes).float())
 
-    def make() -> library.Model:
+    def make() -> library.NativeModel:
         parts = library.Parts(*loaded)
         for name, args in recorder.calls:
             getattr(parts, name)(*args)
-        return library.Model(parts)
+        return library.NativeModel(parts)
 
     options = SearchOptions(beam_size=5, max_len=40, min_len=40, pad=1, unk=3, eos=2, bos=2)
     request = library.Request(

@@ -99,7 +99,7 @@ def test_the_compiler_may_have_flags(cache: Path, tmp_path: Path, monkeypatch: A
     runs = (tmp_path / "runs").read_text().splitlines()
     assert all(run.startswith("-fsanitize=address -DNAME=two words -std=") for run in runs)
     monkeypatch.setenv("CXX", f"{program} 'open")
-    with pytest.raises(build.BuildError, match="`\\$CXX` must be a command"):
+    with pytest.raises(build.BuildError, match="which is no command"):
         build.library()
 
 

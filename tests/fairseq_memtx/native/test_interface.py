@@ -20,17 +20,17 @@ OPTIONS = SearchOptions(beam_size=2, max_len=5, min_len=1, pad=1, unk=3, eos=2, 
 
 
 @pytest.fixture(scope="module")
-def model(engine: Any) -> library.Model:
+def model(engine: Any) -> library.NativeModel:
     parts = library.Parts(*engine)
     Writer(parts, by_rows=False).model(build_model().float())
-    return library.Model(parts)
+    return library.NativeModel(parts)
 
 
 def request(**other: Any) -> library.Request:
     return library.Request(torch.tensor([[5, 6, 2]]), OPTIONS, Limits())._replace(**other)
 
 
-def test_a_usual_call_finds_hypotheses(model: library.Model) -> None:
+def test_a_usual_call_finds_hypotheses(model: library.NativeModel) -> None:
     found = library.translate([model], request())
     assert len(found.sentence) == 2 and int(found.length.sum()) == len(found.words)
 
@@ -38,10 +38,10 @@ def test_a_usual_call_finds_hypotheses(model: library.Model) -> None:
 WRONG: dict[str, dict[str, Any]] = {
     "the sources must be words": {"source": torch.tensor([[99, 2]])},
     "a source must have a word": {"source": torch.tensor([[1, 1]])},
-    "must be a tensor of 2 dimensions": {"source": torch.tensor([5, 2])},
-    "must be a tensor": {"source": torch.tensor([[5, 2]], dtype=torch.int32)},
+    "has to be a tensor of 2 dimensions": {"source": torch.tensor([5, 2])},
+    "has to be a tensor": {"source": torch.tensor([[5, 2]], dtype=torch.int32)},
     "the prefixes must be words": {"limits": Limits(torch.tensor([[-4]]))},
-    "must have a row for each sentence": {"limits": Limits(torch.tensor([[4], [4]]))},
+    "has to have a row for each sentence": {"limits": Limits(torch.tensor([[4], [4]]))},
     "exact lengths must be": {"limits": Limits(None, torch.tensor([-1]))},
     "none for lists of words": {"words": torch.arange(13)},
     "must rise and be words": {"words": torch.tensor([4, 3, 2])},
@@ -61,13 +61,13 @@ WRONG_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("message", WRONG)
-def test_a_wrong_batch_raises(message: str, model: library.Model) -> None:
+def test_a_wrong_batch_raises(message: str, model: library.NativeModel) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         library.translate([model], request(**WRONG[message]))
 
 
 @pytest.mark.parametrize("message", WRONG_OPTIONS)
-def test_wrong_options_raise(message: str, model: library.Model) -> None:
+def test_wrong_options_raise(message: str, model: library.NativeModel) -> None:
     options = dataclasses.replace(OPTIONS, **WRONG_OPTIONS[message])
     with pytest.raises(ValueError, match=re.escape(message)):
         library.translate([model], request(options=options))
@@ -76,16 +76,16 @@ def test_wrong_options_raise(message: str, model: library.Model) -> None:
 def test_parts_that_are_missing_or_do_not_fit_are_named(engine: Any) -> None:
     parts = library.Parts(*engine)
     with pytest.raises(ValueError, match=r"the part `source\.dim` is missing"):
-        library.Model(parts)
+        library.NativeModel(parts)
     Writer(parts, by_rows=False).model(build_model().float())
     parts.number("decoder.heads", 3)
     with pytest.raises(ValueError, match="the decoder's heads must divide its size"):
-        library.Model(parts)
+        library.NativeModel(parts)
     parts = library.Parts(*engine)
     Writer(parts, by_rows=False).model(build_model().float())
     parts.linear("output", torch.zeros(12, 8), None, None)
     with pytest.raises(ValueError, match="the map `output` must have 8 inputs and 13 outputs"):
-        library.Model(parts)
+        library.NativeModel(parts)
 
 
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it takes all addresses")

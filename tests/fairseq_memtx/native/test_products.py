@@ -56,7 +56,7 @@ def test_every_level_passes_its_own_test(engine: tuple[Library, str]) -> None:
 def test_wrong_arguments_raise(engine: tuple[Library, str]) -> None:
     library, level = engine
     weight, x = torch.ones(4, 3, dtype=torch.int8), torch.ones(2, 3)
-    kind = "an argument must be a tensor of"
+    kind = "an argument has to be a tensor of"
     wrong: list[tuple[tuple[str, Any, Any], str]] = [
         (("no level", weight, x), "the processor has no level `no level`"),
         ((level, weight.float(), x), kind),

@@ -13,12 +13,12 @@ import pytest
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.serving.app import Served, Server
 from fairseq_memtx.serving.batching import SharedBatches, Wish
-from fairseq_memtx.serving.limits import Limits
+from fairseq_memtx.serving.limits import RequestLimits
 from fairseq_memtx.serving.metrics import Metrics
 from fairseq_memtx.translation.results import Translation
 from tests.fairseq_memtx.serving.running import Client, running
 
-LIMITS = Limits(lines=3, characters=20, body=500, waiting=4, seconds=2.5, window=0.0)
+LIMITS = RequestLimits(lines=3, characters=20, body=500, waiting=4, seconds=2.5, window=0.0)
 
 
 class Model:

@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError, Future
 import pytest
 
 from fairseq_memtx.serving.batching import BusyError, ClosedError, SharedBatches, Wish
-from fairseq_memtx.serving.limits import Limits
+from fairseq_memtx.serving.limits import RequestLimits
 from fairseq_memtx.translation.results import Translation
 
 
@@ -43,7 +43,7 @@ def start(search: Search) -> Iterator[Start]:
     made: list[SharedBatches] = []
 
     def starting(**limits: float) -> SharedBatches:
-        made.append(SharedBatches(search, Limits(**{"window": 0.0, **limits})))  # type: ignore[arg-type]
+        made.append(SharedBatches(search, RequestLimits(**{"window": 0.0, **limits})))  # type: ignore[arg-type]
         return made[-1]
 
     yield starting

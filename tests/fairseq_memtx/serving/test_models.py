@@ -9,7 +9,7 @@ import pytest
 
 from fairseq_memtx.commands import export
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.serving.limits import Limits
+from fairseq_memtx.serving.limits import RequestLimits
 from fairseq_memtx.serving.models import load_server
 from fairseq_memtx.translator import SearchSettings, Translator
 from tests.fairseq_memtx.serving.running import Client, running
@@ -26,7 +26,7 @@ WAYS = [
 @pytest.fixture(scope="module")
 def client(tiny_checkpoints: dict[str, Path]) -> Iterator[Client]:
     models = {name: tiny_checkpoints[name] for name in ("feedback", "transformer")}
-    with running(load_server(models, Limits(window=0.0))) as asking:
+    with running(load_server(models, RequestLimits(window=0.0))) as asking:
         yield asking
 
 
@@ -79,7 +79,7 @@ def test_a_folder_is_served_as_its_checkpoint(
     assert export.main([str(tiny_checkpoints["feedback"]), "--out", str(folder)]) == 0
     request = {"lines": LINES, "beam": 4, "nbest": 2}
     _, wanted = client.json("POST", "/v1/translate", request)
-    with running(load_server({"folder": folder}, Limits(window=0.0))) as asking:
+    with running(load_server({"folder": folder}, RequestLimits(window=0.0))) as asking:
         _, found = asking.json("POST", "/v1/translate", request)
         _, told = asking.json("GET", "/v1/models")
     for one, other in zip(found["translations"], wanted["translations"], strict=True):

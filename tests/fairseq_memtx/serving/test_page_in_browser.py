@@ -11,7 +11,7 @@ import pytest
 
 from fairseq_memtx.serving.app import Served, Server
 from fairseq_memtx.serving.batching import SharedBatches, Wish
-from fairseq_memtx.serving.limits import Limits
+from fairseq_memtx.serving.limits import RequestLimits
 from fairseq_memtx.serving.metrics import Metrics
 from fairseq_memtx.translation.results import Translation
 from tests.fairseq_memtx.serving.running import Client, running
@@ -21,7 +21,7 @@ sync_api = pytest.importorskip(
 )
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
-LIMITS = Limits(window=0.0, characters=200)
+LIMITS = RequestLimits(window=0.0, characters=200)
 
 
 def found(name: str, wish: Wish, lines: Sequence[str]) -> list[list[Translation]]:

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from fairseq_memtx.serving.batching import Wish
-from fairseq_memtx.serving.limits import Limits
+from fairseq_memtx.serving.limits import RequestLimits
 from fairseq_memtx.serving.requests import RefusedError, asked, told
 from fairseq_memtx.translation.results import Translation
 
-LIMITS = Limits(lines=2, characters=10, beam=6)
+LIMITS = RequestLimits(lines=2, characters=10, beam=6)
 
 
 def test_a_request_with_all_its_fields() -> None:

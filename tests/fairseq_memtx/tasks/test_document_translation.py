@@ -308,7 +308,7 @@ def test_bleu_in_validation_is_that_of_documents(data, tmp_path, caplog, monkeyp
 @pytest.mark.parametrize(
     "flags, says",
     [
-        ("--arch transformer", "must outlive a sentence of a document: a TransformerModel has no"),
+        ("--arch transformer", "whose memory outlives a sentence: a TransformerModel has no"),
         ("--arch memtx_feedback", "absolute positions begin anew in each sentence"),
         (f"{MODELS['feedback']} --memtx-memory-span 0", "must not depend on the batch"),
         (f"{MODELS['transformer-xl']} --memtx-mem-len 0", "--memtx-mem-len is 0"),
@@ -347,7 +347,7 @@ def test_lines_without_a_document_are_sentences(data, caplog) -> None:
 
 def test_a_batch_without_a_limit_is_refused(data) -> None:
     task, _ = task_and_model(data, "transformer-xl")
-    with pytest.raises(UserError, match="--batch-size or --max-tokens must be given"):
+    with pytest.raises(UserError, match="needs --batch-size or --max-tokens"):
         batches_of(task, max_sentences=None)
 
 
