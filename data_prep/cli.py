@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairseq_memtx.ground.command_line import describe_os_error, terminable
-from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.errors import UserError, one_line
 from fairseq_memtx.ground.prepared import check_folder
 from fairseq_memtx.ground.versions import versions
 
@@ -342,10 +342,10 @@ def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
         with terminable():
             args.run(args)
     except UserError as error:
-        logger.error("%s", error)
+        logger.error("%s", one_line(error))
         return 1
     except OSError as error:
-        logger.error("%s", describe_os_error(error))
+        logger.error("%s", one_line(describe_os_error(error)))
         return 1
     except KeyboardInterrupt:
         logger.error("interrupted: run the same command again to go on")

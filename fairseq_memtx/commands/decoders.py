@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 import textwrap
 from collections.abc import Sequence
 
 from fairseq_memtx.config import flag, help_of
 from fairseq_memtx.decoders import DECODERS
-from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.errors import UserError, tell
 
 WIDTH = 100
 
@@ -58,6 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         print(listed() if name is None else described(name))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     return 0

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fairseq_memtx.ground import command_line
-from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.ground.errors import UserError, tell
 from fairseq_memtx.ground.progress import Progress
 
 
@@ -108,10 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         write(args.lines)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     except OSError as error:
-        print(f"error: {command_line.describe_os_error(error)}", file=sys.stderr)
+        tell(command_line.describe_os_error(error))
         with contextlib.suppress(OSError):  # Python would write what is left when it exits
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

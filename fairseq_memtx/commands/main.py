@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from fairseq_memtx import __version__
 from fairseq_memtx.commands import GROUPS, find, names
 from fairseq_memtx.ground.command_line import describe_os_error
+from fairseq_memtx.ground.errors import tell
 
 WRONG_USAGE = 2  # argparse's exit status
 NO_READER = 141  # the shell's exit status for SIGPIPE
@@ -34,7 +35,7 @@ def refuse(word: str) -> int:
     """Say that there is no such command, and which may be meant."""
     close = difflib.get_close_matches(word, names(), n=1)
     meant = f"; did you mean `{close[0]}`?" if close else ""
-    print(f"error: `{word}` is no command of memtx{meant} (see `memtx --help`)", file=sys.stderr)
+    tell(f"`{word}` is no command of memtx{meant} (see `memtx --help`)")
     return WRONG_USAGE
 
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
         if isinstance(error, BrokenPipeError):  # its reader has enough, as in `memtx --help | head`
             return NO_READER
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        tell(describe_os_error(error))
         return 1
 
 

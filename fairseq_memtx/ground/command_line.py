@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from .errors import UserError, tell
 from .versions import versions
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,10 @@ def run(work: Callable[[], Any], argv: list[str] | None = None) -> int:
     try:
         work()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 1
     except OSError as error:
-        print(f"error: {describe_os_error(error)}", file=sys.stderr)
+        tell(describe_os_error(error))
         return 1
     except KeyboardInterrupt:
         print("interrupted: the same command goes on from here", file=sys.stderr)

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         import atheris
     except ImportError:
-        print("error: atheris must be installed: pip install atheris==3.0.0", file=sys.stderr)
+        print("error: atheris is not installed: pip install atheris==3.0.0", file=sys.stderr)
         return 1
     atheris.instrument_all()
     with tempfile.TemporaryDirectory() as name:

@@ -51,6 +51,12 @@ DECODERS = {
         "transformer-xl": f"--arch memtx_transformer_xl {SEGMENTS}",
         "compressive": f"--arch memtx_compressive {COMPRESSED}",
     },
+    # A sentence that follows another one of its document begins with the memory that was left.
+    "memtx_document_translation": {
+        "feedback": f"--arch memtx_feedback {RELATIVE} --memtx-lanes 4",
+        "transformer-xl": f"--arch memtx_transformer_xl {SEGMENTS} --memtx-lanes 4",
+        "compressive": f"--arch memtx_compressive {COMPRESSED} --memtx-lanes 4",
+    },
     "memtx_language_modeling": {
         "feedback": f"--arch memtx_feedback_lm {RELATIVE} --tokens-per-sample 6",
         "transformer-xl": f"--arch memtx_transformer_xl_lm {SEGMENTS} --tokens-per-sample 6",

@@ -1,6 +1,7 @@
 """Seeded fuzz: rubbish from text to text, and through everything that reads a file.
 
-`MEMTX_FUZZ_SECONDS` (8) is shared by the two; `MEMTX_FUZZ_SEED` (1) chooses another course.
+`MEMTX_FUZZ_SECONDS` (8) is shared by the two, with `-m slow` a minute; `MEMTX_FUZZ_SEED` (1)
+chooses another course.
 `python -m tests.reliability.guided_fuzz` is the same guided by coverage, where atheris is.
 """
 
@@ -31,12 +32,16 @@ def rounds(seconds: float) -> Iterator[random.Random]:
         number += 1
 
 
-def test_from_rubbish_to_text(scattered: Path, tmp_path: Path) -> None:
+both = pytest.mark.parametrize("seconds", [SECONDS / 2, pytest.param(30, marks=pytest.mark.slow)])
+
+
+@both
+def test_from_rubbish_to_text(seconds: float, scattered: Path, tmp_path: Path) -> None:
     """Each line has its translation, blank where and only where nothing was left of it."""
     search = SearchSettings(beam=1, max_len_a=0, max_len_b=4)
     translator = Translator.from_pretrained(scattered, search=search)
     clean = TextSteps().before("en")
-    for number, draw in enumerate(rounds(SECONDS / 2)):
+    for number, draw in enumerate(rounds(seconds)):
         lines = [line(draw) for _ in range(40)]
         texts = translator.translate(lines)
         assert len(texts) == len(lines)
@@ -63,10 +68,11 @@ def prepare_lines(lines: list[str], draw: random.Random, folder: Path) -> None:
     assert (out / "refs" / "valid.en").read_bytes() == (folder / "valid.en").read_bytes()
 
 
-def test_loaders_refuse_in_one_line(prepared_sample: Path, tmp_path: Path) -> None:
+@both
+def test_loaders_refuse_in_one_line(seconds: float, prepared_sample: Path, tmp_path: Path) -> None:
     """Whatever is in a file, a loader reads it or says in one line that it does not."""
     refused = 0
-    for draw in rounds(SECONDS / 2):
+    for draw in rounds(seconds):
         name = draw.choice(sorted(LOADERS))
         path = tmp_path / Path(name).name
         whole = (prepared_sample / name).read_bytes()

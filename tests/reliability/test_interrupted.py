@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from data_prep.cli import main as prepare
+from tests.fairseq_memtx.document_training import make_documents
 from tests.fairseq_memtx.tiny_training import make_data, make_text
 from tests.reliability.drawn import MORE, SEED
 from tests.reliability.interrupted import DECODERS, LANGUAGE, TRANSLATION, Kill, Training
@@ -77,6 +78,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     @functools.cache
     def make(task: str) -> Path:
         folder = tmp_path_factory.mktemp("interrupted") / "data"
+        if task == "memtx_document_translation":
+            return make_documents(folder)
         if task.endswith("translation"):
             return make_data(folder, train_pairs=36)
         if task.endswith("language_modeling"):

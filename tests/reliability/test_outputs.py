@@ -98,6 +98,39 @@ def test_pipes_are_written_through(name: str, commands: dict[str, Command], tmp_
     assert stat.S_ISFIFO(path.lstat().st_mode)
 
 
+#: Names that a shell, a terminal, a parser of flags or the file system may stumble over.
+ODD = {
+    "two lines": "a\nb.png",
+    "no UTF-8": os.fsdecode(b"\xff\xc3.png"),
+    "colours": "\x1b[31mred\x07.png",
+    "turned around": "\u202egnp.png",
+    "a shell's": "$(touch mark);`id`&|'\".png",
+    "a pattern": "%s{0}*?\\.png",
+    "a flag": "--out=x.png",
+    "too long": "x" * 300 + ".png",
+    "spaces": "  .png",
+}
+FEW = ("two lines", "no UTF-8", "too long")
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[] if k in FEW else pytest.mark.slow) for k in ODD]
+)
+def test_an_odd_name_is_a_name(
+    kind: str, name: str, commands: dict[str, Command], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """The file appears under it and no other, or why not is one line of text."""
+    monkeypatch.chdir(tmp_path)
+    main, words, _ = commands[name](tmp_path / ODD[kind])
+    status = main(words)
+    assert status == (1 if kind == "too long" else 0)
+    assert [path.name for path in tmp_path.iterdir()] == [ODD[kind]] * (1 - status)
+    told = [line for line in capsys.readouterr().err.split("\n") if line.startswith("error: ")]
+    assert len(told) == status and all(map(str.isprintable, told))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_folders_links_and_inputs_are_refused_before_the_work(
     name: str,

@@ -29,6 +29,28 @@ def test_an_error_of_a_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert "Traceback" not in told
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\nb", "a\\nb"),
+        ("\x1b[31mred\x9b", "\\x1b[31mred\\x9b"),
+        ("\u202egnp", "\\u202egnp"),
+        ("\udcff", "\\udcff"),
+        ("Straße 新", "Straße 新"),
+    ],
+)
+def test_names_are_text_and_one_line(
+    name: str, shown: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    def wrong() -> None:
+        raise UserError(f"there is no file `{name}`")
+
+    assert command_line.run(wrong, []) == 1
+    assert capsys.readouterr().err.endswith(f"\nerror: there is no file `{shown}`\n")
+    assert command_line.run(lambda: (tmp_path / name).read_bytes(), []) == 1
+    assert capsys.readouterr().err.endswith(f"{shown}`\n")
+
+
 def test_a_full_disk_is_told_with_what_to_do(capsys: pytest.CaptureFixture) -> None:
     def full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "table.md")
