@@ -116,8 +116,8 @@ class SegmentAttention(RelativeAttention):
 
     Attributes:
         memory_teaches_norm: the stop-gradient of a memory's states comes before the layer's norm,
-            so that they teach its parameters too. Off: `scripts.studies.stop_gradient` has measured
-            both, and `docs/decoders.md` says what was found.
+            so that they teach its parameters too. Off: `scripts.studies.segments.stop_gradient` has
+            measured both, and `docs/decoders.md` says what was found.
         listener: hears the probabilities of each position of a search, `(N, H, t)`, and what the
             entries are; None for nobody.
     """

@@ -31,7 +31,7 @@ from scripts.bench_decoding import untrained
 from scripts.shared import benchmark, publishing
 from scripts.shared.benchmark import add_record, markdown, read_records
 from scripts.studies.document_configs import TRAININGS
-from scripts.studies.segment_decoding import state_bytes
+from scripts.studies.segments.decoding import state_bytes
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -40,11 +40,11 @@ SCRIPTS = {
     "studies.real_documents": "studies.real_documents",
     "studies.reliability": "studies.reliability",
     "studies.remedies": "studies.remedies",
-    "studies.segment_decoding": "studies.segment_decoding",
-    "studies.segment_training": "studies.segment_training",
+    "studies.segments.decoding": "studies.segments.decoding",
+    "studies.segments.training": "studies.segments.training",
     "studies.starting": "studies.starting",
     "studies.state_tracking": "studies.state_tracking",
-    "studies.stop_gradient": "studies.stop_gradient",
+    "studies.segments.stop_gradient": "studies.segments.stop_gradient",
     "studies.sweep_error": "studies.sweep_error",
 }
 

@@ -7,7 +7,7 @@ import pytest
 
 from fairseq_memtx.modules.segment_attention import SegmentAttention
 from scripts.shared.benchmark import read_records
-from scripts.studies import stop_gradient
+from scripts.studies.segments import stop_gradient
 
 CONDITIONS = {
     "threads": 1, "clock": "processor", "versions": {"torch": "2.0"},

@@ -1,6 +1,6 @@
 """Time of a decoding step and bytes of its state, after 100 to 10,000 generated tokens.
 
-``python -m scripts.studies.segment_decoding [--tokens 100 1000 10000] [--out results/segments]``
+``python -m scripts.studies.segments.decoding [--tokens 100 1000 10000] [--out results/segments]``
 
 Beside fairseq's Transformer, whose cost grows with the text, stand the decoders with a bounded
 memory, whose cost must not. Timed: the decoder's step, from the last token to features; not the
@@ -31,7 +31,7 @@ from fairseq_memtx.ground import command_line
 from fairseq_memtx.ground.files import write_bytes
 from scripts.shared import benchmark
 from scripts.shared.benchmark import add_record, read_records
-from scripts.studies.segment_training import OUT, conditions
+from scripts.studies.segments.training import OUT, conditions
 
 logger = logging.getLogger(__name__)
 
@@ -222,9 +222,9 @@ def write_table(out: Path) -> None:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Flags of ``python -m scripts.studies.segment_decoding``."""
+    """Flags of ``python -m scripts.studies.segments.decoding``."""
     parser = argparse.ArgumentParser(
-        prog="scripts.studies.segment_decoding", description=(__doc__ or "").split("\n")[0]
+        prog="scripts.studies.segments.decoding", description=(__doc__ or "").split("\n")[0]
     )
     number = command_line.positive_int
     parser.add_argument(
@@ -238,7 +238,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``python -m scripts.studies.segment_decoding``."""
+    """Entry of ``python -m scripts.studies.segments.decoding``."""
     args = parse_args(argv)
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
     return command_line.run(

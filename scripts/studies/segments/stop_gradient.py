@@ -1,6 +1,6 @@
 """Where a memory's gradient stops in a pre-norm segment decoder: after the layer's norm, or before.
 
-``python -m scripts.studies.stop_gradient --corpora FOLDER [--updates 250] [--seeds 1,2,3]``
+``python -m scripts.studies.segments.stop_gradient --corpora FOLDER [--updates 250] [--seeds 1,2]``
 
 Both readings of the papers give the same values. Before the norm, a memory's states teach its
 parameters too, for another norm and another product in every layer. Language models of the
@@ -71,7 +71,7 @@ def train(name: str, data_bin: Path, updates: int, seed: int, teaches_norm: bool
 
 def bench(name: str, data_bin: Path, updates: int, seeds: Sequence[int]) -> dict[str, Any]:
     """Train one model both ways with each seed; the record."""
-    made = benchmark.provenance("studies.stop_gradient", 1)
+    made = benchmark.provenance("studies.segments.stop_gradient", 1)
     runs: dict[str, list[dict[str, Any]]] = {reading: [] for reading in READINGS}
     for seed in seeds:
         for reading, teaches_norm in READINGS.items():
@@ -126,15 +126,17 @@ def write_table(out: Path) -> None:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Flags of ``python -m scripts.studies.stop_gradient``."""
-    parser = flags.recording("scripts.studies.stop_gradient", __doc__, OUT, seeds=(1, 2, 3))
+    """Flags of ``python -m scripts.studies.segments.stop_gradient``."""
+    parser = flags.recording(
+        "scripts.studies.segments.stop_gradient", __doc__, OUT, seeds=(1, 2, 3)
+    )
     whole = command_line.positive_int
     parser.add_argument("--updates", type=whole, default=250, help="of each training")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``python -m scripts.studies.stop_gradient``."""
+    """Entry of ``python -m scripts.studies.segments.stop_gradient``."""
     return benchmark.main(parse_args(argv), run, write_table)
 
 

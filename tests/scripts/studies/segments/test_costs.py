@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.studies import segment_decoding as bench_decoding_cost
-from scripts.studies import segment_training as bench_segments
+from scripts.studies.segments import decoding as bench_decoding_cost
+from scripts.studies.segments import training as bench_segments
 
 CONDITIONS = {
     "threads": 1,

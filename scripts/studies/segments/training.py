@@ -1,6 +1,6 @@
 """Training cost of Transformer-XL and Compressive beside fairseq's Transformer, short and long.
 
-``python -m scripts.studies.segment_training [--lengths 64 2048] [--out results/segments]``
+``python -m scripts.studies.segments.training [--lengths 64 2048] [--out results/segments]``
 
 The contenders take turns in one process: a warm-up each, then rounds in an order that rotates.
 Timed: the decoder's features forward and backward, the loss of the compression included, from
@@ -141,15 +141,15 @@ def write_table(out: Path) -> None:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Flags of ``python -m scripts.studies.segment_training``."""
+    """Flags of ``python -m scripts.studies.segments.training``."""
     number = command_line.positive_int
-    parser = benchmark.flags("scripts.studies.segment_training", __doc__, OUT, rounds=5)
+    parser = benchmark.flags("scripts.studies.segments.training", __doc__, OUT, rounds=5)
     parser.add_argument("--lengths", type=number, nargs="+", default=[64, 2048], help="of targets")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry of ``python -m scripts.studies.segment_training``."""
+    """Entry of ``python -m scripts.studies.segments.training``."""
     return benchmark.main(parse_args(argv), run, write_table)
 
 
