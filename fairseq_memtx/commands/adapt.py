@@ -64,8 +64,11 @@ def adapt(checkpoint: Path, data: Path, out: Path, trained_on: Path | None, seed
     """
     import torch
 
+    from fairseq_memtx.checkpoints.weights import check_finite
+
     check_output(out, "--out", [checkpoint])
     state = checkpoints.load(checkpoint)
+    check_finite(state["model"], checkpoint)
     check_tables(state, checkpoint)
     own = trained_on or own_folder(state, checkpoint)
     sides = [words_of(side, state, own, data) for side in TABLES]

@@ -12,8 +12,19 @@ from fairseq import options
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq_cli import generate, interactive, train, validate
 
-from fairseq_memtx.commands import average, explain, mixture, quantize, translate
+from fairseq_memtx.commands import (
+    adapt,
+    average,
+    explain,
+    export,
+    mixture,
+    quantize,
+    score,
+    translate,
+)
 from fairseq_memtx.ground.errors import UserError
+from fairseq_memtx.serving.limits import RequestLimits
+from fairseq_memtx.serving.models import load_server
 from scripts.shared import measure
 from tests.reliability.hostile import HOSTILE, POISONED
 
@@ -47,14 +58,40 @@ def fairseq_validate(bad: Path, data: Path, out: Path) -> int:
     return 0
 
 
+def serve(bad: Path, data: Path, out: Path) -> int:
+    """What `memtx serve` does before it listens."""
+    load_server({"bad": bad}, RequestLimits())
+    return 0
+
+
 def resume(bad: Path, data: Path, out: Path) -> int:
     (out / "save").mkdir()
     last = out / "save" / "checkpoint_last.pt"
     shutil.copytree(bad, last) if bad.is_dir() else shutil.copy(bad, last)
-    flags = "--arch transformer_tiny --optimizer adam --lr 1e-3 --batch-size 8 --max-update 1"
-    words = [str(data), *TASK, *flags.split(), "--num-workers", "0", "--save-dir"]
-    parser = options.get_training_parser()
-    args = options.parse_args_and_arch(parser, [*words, str(out / "save")])
+    return fairseq_train("--arch", "transformer_tiny", data=data, out=out)
+
+
+def start_from(bad: Path, data: Path, out: Path) -> int:
+    return fairseq_train(
+        *("--arch", "memtx_feedback_tiny", "--memtx-init-from", str(bad)), data=data, out=out
+    )
+
+
+def fairseq_train(*flags: str, data: Path, out: Path) -> int:
+    words = [str(data), *TASK, "--save-dir", str(out / "save"), *flags]
+    words += [
+        "--optimizer",
+        "adam",
+        "--lr",
+        "1e-3",
+        "--batch-size",
+        "8",
+        "--max-update",
+        "1",
+        "--num-workers",
+        "0",
+    ]
+    args = options.parse_args_and_arch(options.get_training_parser(), words)
     train.main(convert_namespace_to_omegaconf(args))
     return 0
 
@@ -71,10 +108,22 @@ COMMANDS: dict[str, Command] = {
     "explain": lambda bad, data, out: explain.main(
         [str(bad), "a dog .", "--data", str(data), "--out", str(out / "page.html")]
     ),
+    "score": lambda bad, data, out: score.main(
+        ["--model", str(bad), "--data", str(data), "--source", str(data / "dict.en.txt"),
+         "--hypotheses", str(data / "dict.en.txt")]
+    ),
+    "export": lambda bad, data, out: export.main(
+        [str(bad), "--out", str(out / "new"), "--data", str(data)]
+    ),
+    "adapt": lambda bad, data, out: adapt.main(
+        [str(bad), "--out", str(out / "new.pt"), "--data", str(data), "--trained-on", str(data)]
+    ),
+    "serve": serve,
     "fairseq-generate": fairseq_generate,
     "fairseq-interactive": fairseq_interactive,
     "fairseq-validate": fairseq_validate,
     "fairseq-train": resume,
+    "fairseq-train --memtx-init-from": start_from,
     "measure": lambda bad, data, out: measure.main(
         ["--data-bin", str(data), "--system", f"a={bad}", "--out", str(out / "speed.json"),
          "--fairseq-args", *TASK]
@@ -116,4 +165,4 @@ def test_it_is_refused_in_one_line(
     named = "checkpoint_last.pt" if command == "fairseq-train" else "bad.pt"
     assert named in message and "\n" not in message
     assert not mark.exists()
-    assert not list(out.glob("*.*"))
+    assert {path.name for path in out.iterdir()} <= {"save"}
