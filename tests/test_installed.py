@@ -290,7 +290,7 @@ def test_all_commands_answer_for_their_help(trained: Installed) -> None:
     for name in names:
         shown = trained.run(f"memtx {name}{'' if name == 'user-dir' else ' --help'}")
         assert shown.strip()
-    assert "memtx_feedback" in trained.run("memtx decoders feedback")
+    assert "--memtx-memory-mixture" in trained.run("memtx decoders feedback")
 
 
 @pytest.mark.slow

@@ -71,7 +71,10 @@ def adapt(checkpoint: Path, data: Path, out: Path, trained_on: Path | None, seed
     check_finite(state["model"], checkpoint)
     check_tables(state, checkpoint)
     own = trained_on or own_folder(state, checkpoint)
-    sides = [words_of(side, state, own, data) for side in TABLES]
+    task = settings.of(state)["task"]
+    old = languages(own, (task.get("source_lang"), task.get("target_lang")))
+    new = languages(data, old)
+    sides = [words_of(*side, own, data) for side in zip(TABLES, old, new, strict=True)]
     check_words(state, sides, checkpoint, own)
     model = dict(state["model"])
     for number, words in enumerate(sides):
@@ -87,7 +90,7 @@ def adapt(checkpoint: Path, data: Path, out: Path, trained_on: Path | None, seed
             len(words.old) - len({number for number in known if number >= 0}),
         )  # fmt: skip
     with command_line.writing(out), atomic_writers(out) as (file,):
-        torch.save(as_adapted(state, model, sides, data), file)
+        torch.save(as_adapted(state, model, sides, data, new), file)
 
 
 def check_tables(state: dict[str, Any], path: Path) -> None:
@@ -107,13 +110,28 @@ def own_folder(state: dict[str, Any], path: Path) -> Path:
     return Path(named) if named and Path(named).is_dir() else path.parent
 
 
-def words_of(side: str, state: dict[str, Any], own: Path, data: Path) -> Words:
-    """The words of a side in both folders."""
-    language = settings.of(state)["task"].get(f"{side}_lang")
-    if not language:
-        raise UserError(f"the checkpoint does not name its {side} language")
-    old, new = (read_words(folder / f"dict.{language}.txt") for folder in (own, data))
-    return Words(side, old, new)
+def languages(folder: Path, named: tuple[str | None, str | None]) -> tuple[str, str]:
+    """Source and target language of a data folder.
+
+    Args:
+        folder: of binarised data.
+        named: by whoever used it, None where not; taken unless the folder has others.
+
+    Raises:
+        UserError: where nothing tells them.
+    """
+    parts = (path.name.split(".") for path in sorted(folder.glob("*.*-*.*")))
+    pairs = [tuple(part[1].split("-")) for part in parts if part[1].count("-") == 1]
+    source, target = named if named in pairs or not pairs else pairs[0]
+    if not source or not target:
+        raise UserError(f"neither the checkpoint nor `{folder}` tells its languages: name its data")
+    return source, target
+
+
+def words_of(side: str, old: str, new: str, own: Path, data: Path) -> Words:
+    """The words of a side in both folders, by the languages that it has in them."""
+    pairs = ((own, old), (data, new))
+    return Words(side, *(read_words(folder / f"dict.{language}.txt") for folder, language in pairs))
 
 
 def read_words(path: Path) -> list[str]:
@@ -165,10 +183,16 @@ def rows(table: torch.Tensor, known: Sequence[int], seed: int) -> torch.Tensor:
 
 
 def as_adapted(
-    state: dict[str, Any], model: dict[str, Any], sides: Sequence[Words], data: Path
+    state: dict[str, Any],
+    model: dict[str, Any],
+    sides: Sequence[Words],
+    data: Path,
+    languages: tuple[str, str],
 ) -> dict[str, Any]:
     """The checkpoint with these weights, of a training on this data that has not begun."""
-    settings.change(state, "task", "data", str(data))
+    new = {"data": str(data), "source_lang": languages[0], "target_lang": languages[1]}
+    for name, value in new.items():
+        settings.change(state, "task", name, value)
     words = {one.side: fingerprints.of_words(one.new) for one in sides}
     extra = {fingerprints.KEY: {**words, **fingerprints.of_folder(data)}}
     return {**state, "model": model, "last_optimizer_state": None, "extra_state": extra}

@@ -79,6 +79,27 @@ def test_new_words_begin_at_random_and_all_else_stays(
     assert checkpoints.settings.of(state)["task"]["data"] == str(data)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_languages_are_those_of_the_data(
+    named: bool, tiny_checkpoints: dict[str, Path], prepared_sample: Path, tmp_path: Path
+) -> None:
+    """fairseq reads them from the names of files where a training is not told them."""
+    data, model = prepared_sample / "bin", tmp_path / "model.pt"
+    french = with_words(data, tmp_path / "french", lambda lines: lines)
+    (french / "dict.en.txt").rename(french / "dict.fr.txt")
+    (french / "train.fr-de.fr.idx").touch()
+    state = checkpoints.load(tiny_checkpoints["feedback"])
+    if not named:
+        for side in adapt.TABLES:
+            checkpoints.settings.change(state, "task", f"{side}_lang", None)
+    torch.save(state, model)
+    for to, source in ((french, "fr"), (data, "en")):
+        out = tmp_path / f"{source}.pt"
+        assert adapt.main([str(model), "--data", str(to), "--out", str(out)]) == 0
+        task = checkpoints.settings.of(checkpoints.load(out))["task"]
+        assert (task["source_lang"], task["target_lang"]) == (source, "de")
+
+
 def test_what_cannot_be_adapted_is_refused(
     tiny_checkpoints: dict[str, Path],
     prepared_sample: Path,
@@ -90,10 +111,14 @@ def test_what_cannot_be_adapted_is_refused(
     one = with_words(data, tmp_path / "one", lambda lines: lines)
     (one / "dict.de.txt").write_text((other / "dict.de.txt").read_text())
     fewer = with_words(data, tmp_path / "fewer", lambda lines: lines[1:])
-    small = tmp_path / "small.pt"
+    small, nameless = tmp_path / "small.pt", tmp_path / "nameless.pt"
+    state = checkpoints.load(model)
+    checkpoints.settings.change(state, "task", "source_lang", None)
+    torch.save(state, nameless)
     assert quantize.main([str(model), "--out", str(small)]) == 0
     cases = [
         ([model, "--data", tmp_path / "none"], "there is no dictionary"),
+        ([nameless, "--data", tmp_path / "none", "--trained-on", other], "tells its languages"),
         ([model, "--data", data, "--trained-on", fewer], "is not that which"),
         ([model, "--data", one], "their new dictionaries have to be equal"),
         ([small, "--data", data], "in eight bits: adapt what it was made of"),

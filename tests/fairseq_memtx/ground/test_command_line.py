@@ -46,7 +46,7 @@ def test_names_are_text_and_one_line(
         raise UserError(f"there is no file `{name}`")
 
     assert command_line.run(wrong, []) == 1
-    assert capsys.readouterr().err.endswith(f"\nerror: there is no file `{shown}`\n")
+    assert capsys.readouterr().err.endswith(f"error: there is no file `{shown}`\n")
     assert command_line.run(lambda: (tmp_path / name).read_bytes(), []) == 1
     assert capsys.readouterr().err.endswith(f"{shown}`\n")
 
