@@ -28,7 +28,7 @@ BREAK = "<eos>"
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-class Form(NamedTuple):
+class ExpectedForm(NamedTuple):
     """An entry of a suite.
 
     Attributes:
@@ -49,7 +49,9 @@ def is_suite(entries: Any) -> bool:
     )
 
 
-def read_forms(path: Path, entries: Sequence[Any], inputs: Path | None, context: int) -> list[Form]:
+def read_forms(
+    path: Path, entries: Sequence[Any], inputs: Path | None, context: int
+) -> list[ExpectedForm]:
     """The entries of a suite.
 
     Args:
@@ -77,7 +79,7 @@ def read_forms(path: Path, entries: Sequence[Any], inputs: Path | None, context:
         if letters(last) != letters(source):
             raise UserError(f"line {number} of `{inputs}` does not end with the suite's: {source}")
         kept = before if context < 0 else before[max(0, len(before) - context) :]
-        forms.append(Form([*kept, last], expected, rule))
+        forms.append(ExpectedForm([*kept, last], expected, rule))
     return forms
 
 
@@ -106,7 +108,7 @@ def print_accuracy(args: argparse.Namespace, entries: Sequence[Any]) -> None:
     print(json.dumps(accuracy(forms, [lines[-1] for lines in found]), indent=2))
 
 
-def accuracy(forms: Sequence[Form], translations: Sequence[str]) -> dict[str, Any]:
+def accuracy(forms: Sequence[ExpectedForm], translations: Sequence[str]) -> dict[str, Any]:
     """How many translations have the form expected, all together and by rule."""
     rules: dict[str, dict[str, int]] = {}
     for form, translation in zip(forms, translations, strict=True):

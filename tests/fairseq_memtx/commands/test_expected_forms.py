@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_memtx.commands import expected_forms, score
-from fairseq_memtx.commands.expected_forms import Form
+from fairseq_memtx.commands.expected_forms import ExpectedForm
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.translator import Translator
 from tests.checkpoints import write_checkpoint, write_scattered
@@ -41,7 +41,7 @@ def suite(tmp_path: Path) -> Path:
 def test_an_input_is_context_and_the_source(suite: Path) -> None:
     inputs = suite.parent / "inputs"
     forms = expected_forms.read_forms(suite, ENTRIES, inputs, -1)
-    assert forms[0] == Form(["The lamp is old .", "Yes .", "It is new ."], "sie", "NOM.FEM")
+    assert forms[0] == ExpectedForm(["The lamp is old .", "Yes .", "It is new ."], "sie", "NOM.FEM")
     assert [len(form.sentences) for form in forms] == [3, 1, 2]
     for context, sizes in ((0, [1, 1, 1]), (1, [2, 1, 2]), (9, [3, 1, 2])):
         cut = expected_forms.read_forms(suite, ENTRIES, inputs, context)
@@ -60,7 +60,11 @@ def test_a_form_is_a_word_whatever_its_case_and_punctuation() -> None:
 
 
 def test_rules_are_counted_by_themselves() -> None:
-    forms = [Form(["a"], "sie", "F"), Form(["b"], "sie", "F"), Form(["c"], "er", "M")]
+    forms = [
+        ExpectedForm(["a"], "sie", "F"),
+        ExpectedForm(["b"], "sie", "F"),
+        ExpectedForm(["c"], "er", "M"),
+    ]
     found = expected_forms.accuracy(forms, ["Sie da", "Er da", "Er da"])
     assert found == {
         "lines": 3,

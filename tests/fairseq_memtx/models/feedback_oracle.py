@@ -26,11 +26,17 @@ dimension, L layers.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 Mask = Tensor | None
+
+#: How near an oracle has to be.
+EXACT = {"rtol": 1e-9, "atol": 1e-11}
+#: The mixtures that are not learned, of two layers.
+FIXED_PROBS = {"mean": [1 / 3, 1 / 3, 1 / 3], "first": [1, 0, 0], "last": [0, 0, 1], "1": [0, 1, 0]}
 
 
 def affine(weights: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
@@ -309,3 +315,32 @@ def embed_target(
             row.append(x)
         rows.append(torch.stack(row))
     return torch.stack(rows, dim=1)
+
+
+def naive(decoder: Any, **changes: Any) -> NaiveFeedback:
+    """The oracle of a decoder with two layers, or with the learned mixture."""
+    cfg, options = decoder.cfg, decoder.options
+    fixed = FIXED_PROBS.get(options.memory_mixture)
+    arguments = {
+        "weights": dict(decoder.named_parameters()),
+        "num_layers": cfg.decoder.layers,
+        "num_heads": cfg.decoder.attention_heads,
+        "pre_norm": cfg.decoder.normalize_before,
+        "probs": None if fixed is None else torch.tensor(fixed, dtype=torch.float64),
+        "routed": options.memory_mixture == "routed",
+        "channels": options.memory_channels,
+        "shared_kv": options.memory_kv == "shared",
+        "span": options.memory_span,
+        "activation": getattr(torch, cfg.activation_fn),
+        "cross": not cfg.no_cross_attention,
+    }
+    return NaiveFeedback(**{**arguments, **changes})
+
+
+def same_gradients(loss: Tensor, expected: Tensor, leaves: dict[str, Tensor]) -> None:
+    """The two losses have the same gradient in every leaf; none counts as zero."""
+    got = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+    want = torch.autograd.grad(expected, list(leaves.values()), allow_unused=True)
+    for (name, leaf), a, b in zip(leaves.items(), got, want, strict=True):
+        a, b = (torch.zeros_like(leaf) if x is None else x for x in (a, b))
+        torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}", **EXACT)

@@ -6,22 +6,23 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from fairseq_memtx.engine import ENGINES, Recurrence
 from fairseq_memtx.modules import feedback as feedback_module
 from fairseq_memtx.modules.channels import Wiring
 from fairseq_memtx.plain.memory_steps import as_source
 from tests.fairseq_memtx.models.feedback_oracle import (
-    NaiveFeedback,
+    EXACT,
+    FIXED_PROBS,
     affine,
     embed_target,
     layer_norm,
+    naive,
+    same_gradients,
 )
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
 
 TARGET_LENGTHS, SOURCE_LENGTHS = [3, 4, 5], [4, 5, 1]
-EXACT = {"rtol": 1e-9, "atol": 1e-11}
 
 CASES: dict[str, dict[str, Any]] = {
     "post-norm": {},
@@ -50,36 +51,6 @@ CASES: dict[str, dict[str, Any]] = {
     "no cross-attention": {"no_cross_attention": True, "decoder_normalize_before": True},
     "tanh": {"activation_fn": "tanh"},
 }
-FIXED_PROBS = {"mean": [1 / 3, 1 / 3, 1 / 3], "first": [1, 0, 0], "last": [0, 0, 1], "1": [0, 1, 0]}
-
-
-def naive(decoder: Any, **changes: Any) -> NaiveFeedback:
-    """The oracle of a decoder with two layers, or with the learned mixture."""
-    cfg, options = decoder.cfg, decoder.options
-    fixed = FIXED_PROBS.get(options.memory_mixture)
-    arguments = {
-        "weights": dict(decoder.named_parameters()),
-        "num_layers": cfg.decoder.layers,
-        "num_heads": cfg.decoder.attention_heads,
-        "pre_norm": cfg.decoder.normalize_before,
-        "probs": None if fixed is None else torch.tensor(fixed, dtype=torch.float64),
-        "routed": options.memory_mixture == "routed",
-        "channels": options.memory_channels,
-        "shared_kv": options.memory_kv == "shared",
-        "span": options.memory_span,
-        "activation": getattr(torch, cfg.activation_fn),
-        "cross": not cfg.no_cross_attention,
-    }
-    return NaiveFeedback(**{**arguments, **changes})
-
-
-def same_gradients(loss: Tensor, expected: Tensor, leaves: dict[str, Tensor]) -> None:
-    """The two losses have the same gradient in every leaf; none counts as zero."""
-    got = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-    want = torch.autograd.grad(expected, list(leaves.values()), allow_unused=True)
-    for (name, leaf), a, b in zip(leaves.items(), got, want, strict=True):
-        a, b = (torch.zeros_like(leaf) if x is None else x for x in (a, b))
-        torch.testing.assert_close(a, b, msg=lambda text, name=name: f"{name}: {text}", **EXACT)
 
 
 def check_stack_equals_oracle(

@@ -12,13 +12,19 @@ import torch
 from torch import Tensor
 
 from fairseq_memtx.modules.lane_memory import LaneColumns, LaneMemories, LaneRow
-from tests.fairseq_memtx.models.feedback_oracle import _Sentence, affine, embed_target, layer_norm
-from tests.fairseq_memtx.models.test_feedback_oracle import naive, same_gradients
+from tests.fairseq_memtx.models.feedback_oracle import (
+    EXACT,
+    _Sentence,
+    affine,
+    embed_target,
+    layer_norm,
+    naive,
+    same_gradients,
+)
 from tests.fairseq_memtx.modules.segment_oracle import NaiveAttention
 from tests.fairseq_memtx.segments import COMPRESSIVE, SHORT
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens, tiny_dictionary
 
-EXACT = {"rtol": 1e-9, "atol": 1e-11}
 #: Of each column the documents in it, and the words of their sentences; the first one is no part of
 #: the batch.
 DOCUMENTS = ((0, 1, 2), (2, 0, 1), (1, 2), (2,))

@@ -1,4 +1,4 @@
-"""State tracking: what is scored, the commands, the stages, the page; training at a tiny size."""
+"""State tracking: the commands, the stages, the page; training at a tiny size."""
 
 import json
 from pathlib import Path
@@ -7,27 +7,12 @@ import pytest
 
 from scripts.studies import state_tracking
 from scripts.studies.programs import configs, table
-from scripts.studies.programs.scoring import count_right, printed_in
 
 TINY = (
     *("--decoder-embed-dim", "8", "--decoder-input-dim", "8", "--decoder-output-dim", "8"),
     *("--decoder-ffn-embed-dim", "8", "--decoder-attention-heads", "2"),
     *("--memtx-cpu-math", "torch"),
 )
-
-
-def test_values_are_counted_by_distance_and_where_their_program_was_seen() -> None:
-    programs = [text.split() for text in ("x = 3 ; print x ; END", "x = 4 ; x ++ ; print x ; END")]
-    printed = printed_in(programs)
-    assert [(one.position, one.value, one.distance) for one in printed] == [
-        (6, "3", 3),
-        (18, "5", 3),
-    ]
-    told = ["3"] * 21
-    assert count_right(told, printed, row=21) == {"3": [1, 2]}
-    assert count_right(told, printed, row=11) == {"3": [1, 1]}  # the second begins in the first row
-    told[18] = "5"
-    assert count_right(told, printed, row=21) == {"3": [2, 2]}
 
 
 def test_a_curriculum_ends_with_whole_programs(tmp_path: Path) -> None:
