@@ -288,9 +288,11 @@ class LengthOptions:
     )
     length_unit: str = option(
         "subwords",
-        "what start, end and step count: subwords, or segments of a decoder that works in them: the"
-        " limit is then always a whole number of segments",
-        choices=("subwords", "segments"),
+        "what start, end and step count: subwords; segments of a decoder that works in them: the"
+        " limit is then always a whole number of segments; or, with --task"
+        " memtx_document_translation, sentences that gradients go back through, up to"
+        " --memtx-unroll",
+        choices=("subwords", "segments", "sentences"),
     )
     length_start: int = option(
         0, "length at the first update; 0 means the shortest that allows a hundredth of the pairs"

@@ -9,7 +9,45 @@ from fairseq.data.iterators import EpochBatchIterator, ShardedIterator
 from .curriculum import Batch, Curriculum
 
 
-class CurriculumBatchIterator(EpochBatchIterator):
+class KnowsUpdates(EpochBatchIterator):
+    """An iterator whose batches of an epoch depend on the updates made before it.
+
+    Who inherits it calls `count_updates` before anything is read.
+
+    Attributes:
+        first_update: updates made before the epoch under way.
+        update_freq: fairseq's `--update-freq`: batches of an update on each rank, by epoch.
+    """
+
+    first_update: int
+    update_freq: Sequence[int]
+    _updates: Callable[[], int]
+
+    def count_updates(self, updates: Callable[[], int], update_freq: Sequence[int]) -> None:
+        """Be told how many updates were made so far, whenever that is asked."""
+        self._updates, self.update_freq = updates, update_freq
+        self.first_update = updates()
+
+    def next_epoch_itr(self, *args: Any, **kwargs: Any) -> Any:
+        """fairseq's hook: begin an epoch, or go on with the one that was resumed."""
+        if self._next_epoch_itr is None:
+            self.first_update = self._updates()
+        return super().next_epoch_itr(*args, **kwargs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """fairseq's state, and what the epoch under way depends on."""
+        return {**super().state_dict(), "memtx_first_update": self.first_update}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on in the middle of an epoch; its batches are the same as when it began."""
+        epoch, consumed = state_dict["epoch"], state_dict.get("iterations_in_epoch", 0)
+        made = math.ceil(consumed / freq_of_epoch(self.update_freq, epoch))
+        # Of a checkpoint without a curriculum: no update was skipped, or the plan is a bit early.
+        self.first_update = state_dict.get("memtx_first_update", self._updates() - made)
+        super().load_state_dict(state_dict)
+
+
+class CurriculumBatchIterator(KnowsUpdates):
     """Feeds the batches of `curriculum` in epochs that begin before its schedule ends.
 
     Later epochs are fairseq's own, as if there had been no curriculum.
@@ -46,28 +84,7 @@ class CurriculumBatchIterator(EpochBatchIterator):
             persistent_workers=stock.persistent_workers,
         )
         self.curriculum = curriculum
-        self.update_freq = update_freq
-        self._updates = updates
-        #: Updates made before the epoch under way, on which its batches depend.
-        self.first_update = updates()
-
-    def next_epoch_itr(self, *args: Any, **kwargs: Any) -> Any:
-        """fairseq's hook: begin an epoch, or go on with the one that was resumed."""
-        if self._next_epoch_itr is None:
-            self.first_update = self._updates()
-        return super().next_epoch_itr(*args, **kwargs)
-
-    def state_dict(self) -> dict[str, Any]:
-        """fairseq's state, and what the epoch under way depends on."""
-        return {**super().state_dict(), "memtx_first_update": self.first_update}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on in the middle of an epoch; its batches are the same as when it began."""
-        epoch, consumed = state_dict["epoch"], state_dict.get("iterations_in_epoch", 0)
-        made = math.ceil(consumed / freq_of_epoch(self.update_freq, epoch))
-        # Of a checkpoint without a curriculum: no update was skipped, or the plan is a bit early.
-        self.first_update = state_dict.get("memtx_first_update", self._updates() - made)
-        super().load_state_dict(state_dict)
+        self.count_updates(updates, update_freq)
 
     def ordered_batches(self, epoch: int, fix_batches_to_gpus: bool, shuffle: bool) -> list[Batch]:
         """fairseq's hook: this rank's batches of an epoch, in their order."""

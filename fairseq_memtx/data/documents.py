@@ -26,6 +26,8 @@ from ..modules.lanes import (
     plan_batches,
     words_per_slot,
 )
+from ..modules.schedule import LengthSchedule
+from .batch_iterator import KnowsUpdates, freq_of_epoch
 from .carrying import CarryingIterator, State
 
 logger = logging.getLogger(__name__)
@@ -124,6 +126,7 @@ class LanePlan:
         ranks: how many there are, and which one this is.
         unroll: sentences by which a lane advances; the first ones of a document are as many or
             fewer, by chance.
+        schedule: how `unroll` is reached with the updates, from fewer; None for at once.
     """
 
     limits: BatchLimits
@@ -131,17 +134,33 @@ class LanePlan:
     seed: int | None = None
     ranks: tuple[int, int] = (1, 0)
     unroll: int = 1
+    schedule: LengthSchedule | None = None
 
     def lanes_for(self, lengths: np.ndarray) -> int:
         """Lanes for sentences of these lengths."""
         return self.num_lanes or LANES_A_ROW * self.limits.usual_rows(lengths, self.unroll)
 
-    def turns(self, documents: int, epoch: int) -> Turns:
-        """By how many sentences the lanes advance in an epoch."""
+    def turns(self, documents: int, epoch: int, first_update: int, update_freq: int) -> Turns:
+        """By how many sentences the lanes advance in an epoch.
+
+        Args:
+            documents: how many there are.
+            epoch: its number.
+            first_update: updates made before it.
+            update_freq: batches of an update.
+        """
         if self.unroll == 1 or self.seed is None:
             return Turns(self.unroll)
         drawn = np.random.default_rng((self.seed, epoch, self.unroll))
-        return Turns(self.unroll, drawn.integers(1, self.unroll + 1, size=documents))
+        first = drawn.integers(1, self.unroll + 1, size=documents)
+        schedule = self.schedule
+        if schedule is None or first_update >= schedule.updates:
+            return Turns(self.unroll, first)
+        return Turns(
+            self.unroll,
+            first,
+            lambda batch: min(schedule.at(first_update + batch // update_freq), self.unroll),
+        )
 
     def order(self, documents: int, epoch: int) -> np.ndarray:
         """The numbers of the documents in the order of an epoch."""
@@ -150,7 +169,7 @@ class LanePlan:
         return np.random.default_rng((self.seed, epoch)).permutation(documents)
 
 
-class DocumentBatchIterator(CarryingIterator):
+class DocumentBatchIterator(KnowsUpdates, CarryingIterator):
     """fairseq's iterator over epochs of documents in lanes.
 
     All ranks plan the lanes of all: each gets documents of its own and as many batches as the
@@ -160,6 +179,8 @@ class DocumentBatchIterator(CarryingIterator):
         dataset: the documents.
         plan: how they are read.
         restore: is given the memories at the position where a training goes on.
+        updates: tells the number of updates made so far.
+        update_freq: fairseq's `--update-freq`: batches of an update, by epoch.
         others: arguments of fairseq's iterator.
     """
 
@@ -168,9 +189,12 @@ class DocumentBatchIterator(CarryingIterator):
         dataset: DocumentDataset,
         plan: LanePlan,
         restore: Callable[[State], None],
+        updates: Callable[[], int] = lambda: 0,
+        update_freq: Sequence[int] = (1,),
         **others: Any,
     ):
         self._plan = plan
+        self.count_updates(updates, update_freq)
         self._sides = np.array(dataset.sizes).reshape(len(dataset), -1).T  # (sides, n)
         self._longest = self._sides.max(axis=0)
         documents = dataset.documents
@@ -205,7 +229,8 @@ class DocumentBatchIterator(CarryingIterator):
         """The batches of all ranks in turn."""
         documents: Documents = self.dataset.documents
         order = self._plan.order(len(documents), epoch)
-        turns = self._plan.turns(len(documents), epoch)
+        freq = freq_of_epoch(self.update_freq, max(epoch, 1))
+        turns = self._plan.turns(len(documents), epoch, self.first_update, freq)
         by_rank = [
             plan_batches(documents, own, self._longest, self._plan.limits, self._num_lanes, turns)
             for own in documents.shared_out(order, self._plan.ranks[0])

@@ -16,7 +16,7 @@ each column is padded by itself.
 import heapq
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -138,15 +138,24 @@ class Turns:
     Attributes:
         size: of a turn; fewer where the document ends.
         first: `(documents,)`, the sizes of each document's first turn, from 1 to `size`; None for
-            `size`. Drawn anew in each epoch, they let every two neighbours be in one turn.
+            `size`. Drawn anew in each epoch, they let every two neighbours be in one turn. Of a
+            smaller size they are as large a share, rounded up.
+        size_at: the size of the turns planned for the batches from this number (from 0) on; None
+            for `size` always.
     """
 
     size: int = 1
     first: np.ndarray | None = None
+    size_at: Callable[[int], int] | None = None
 
-    def first_of(self, document: int) -> int:
+    def now(self, batch: int) -> int:
+        """The size of a turn that is planned for the batches from this one on."""
+        return self.size if self.size_at is None else self.size_at(batch)
+
+    def first_of(self, document: int, batch: int) -> int:
         """The size of a document's first turn."""
-        return self.size if self.first is None else int(self.first[document])
+        size = self.now(batch)
+        return size if self.first is None else -(-size * int(self.first[document]) // self.size)
 
 
 ONE_BY_ONE = Turns()
@@ -231,7 +240,7 @@ class _Lanes:
         self._coming, self._lengths, self._sizes = iter(order.tolist()), lengths, turns
         self._at, self._until, self._end = ([0] * num_lanes for _ in range(3))
         self._turn = [-1] * num_lanes
-        self._turns = 0
+        self._turns = self._number = 0
         self._sentences_left = int(np.diff(documents.bounds)[order].sum())
         self._by_length: list[tuple[int, int]] = []  # length of the lane's turn, lane
         self._by_rest: list[tuple[int, int, int]] = []  # heap: - sentences to come, turn, lane
@@ -240,30 +249,31 @@ class _Lanes:
             self._advance(lane)
 
     def batches(self, limits: BatchLimits) -> Iterator[list[Place]]:
-        total, number = self._sentences_left, 0
+        total = self._sentences_left
         while self._by_length:
             furthest, rest = self._furthest_from_end()
             # Half of the batches to come or more, where they are as large as those so far.
-            outlasts = 2 * rest * (total - self._sentences_left) >= self._sentences_left * number
+            done = total - self._sentences_left
+            outlasts = 2 * rest * done >= self._sentences_left * self._number
             lanes = self._around(furthest if outlasts else self._oldest(), limits)
             places = [Place(int(one), lane) for lane in lanes for one in self._next(lane)]
             yield places
+            self._number += 1
             for lane in lanes:
                 self._at[lane] = self._until[lane]
                 self._advance(lane)
             self._sentences_left -= len(places)
-            number += 1
 
     def _advance(self, lane: int) -> None:
         """Queue the lane for its next turn, of the next document where this one has ended."""
-        size = self._sizes.size
+        size = self._sizes.now(self._number)
         if self._at[lane] == self._end[lane]:
             number = next(self._coming, None)
             if number is None:
                 self._turn[lane] = -1
                 return
             self._at[lane], self._end[lane] = (int(x) for x in self._bounds[number : number + 2])
-            size = self._sizes.first_of(number)
+            size = self._sizes.first_of(number, self._number)
         self._until[lane] = min(self._at[lane] + size, self._end[lane])
         self._turn[lane] = turn = self._turns
         self._turns += 1

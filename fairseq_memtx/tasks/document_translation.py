@@ -24,7 +24,7 @@ from fairseq.tasks import register_task
 from fairseq.trainer import Trainer
 from torch import Tensor
 
-from ..config import DocumentOptions, flag, from_namespace
+from ..config import DocumentOptions, LengthOptions, flag, from_namespace
 from ..data.carrying import State
 from ..data.documents import (
     DocumentBatchIterator,
@@ -38,6 +38,7 @@ from ..generation.documents import DocumentSearch, Reader, refuse_without_memory
 from ..ground.errors import UserError
 from ..modules.lane_memory import LaneBatch, LaneColumns, LaneMemories
 from ..modules.lanes import BatchLimits, Documents
+from ..modules.schedule import LengthSchedule
 from ..training.told_tasks import TrainingState, gathered
 from .fields import fairseq_fields
 from .translation import MemtxTranslationConfig, MemtxTranslationTask
@@ -64,12 +65,9 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
         self.document_options = from_namespace(cfg, DocumentOptions)
-        for name, given in {
-            flag("length_schedule"): self.has_curriculum,
-            "--left-pad-target": cfg.left_pad_target,
-        }.items():
-            if given:
-                raise UserError(f"{name} cannot be used with --task {NAME}")
+        if cfg.left_pad_target:
+            raise UserError(f"--left-pad-target cannot be used with --task {NAME}")
+        self.unroll_schedule = unroll_schedule(self.length_options, self.document_options.unroll)
         if self.generator_options.generator != "fast":
             logger.info("documents are searched by %s fast", flag("generator"))
             self.generator_options = dataclasses.replace(self.generator_options, generator="fast")
@@ -137,12 +135,15 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
             None if training is None else seed,
             (shard["num_shards"], shard["shard_id"]),
             self._unroll(split),
+            self.unroll_schedule,
         )
         documents = self._kept(split, max_positions, ignore_invalid_inputs)
         return DocumentBatchIterator(
             DocumentDataset(self.datasets[split], documents),
             plan,
             self._restore,
+            updates=lambda: 0 if training is None else training.updates,
+            update_freq=(1,) if training is None else training.update_freq,
             epoch=epoch,
             num_workers=num_workers,
             buffer_size=data_buffer_size,
@@ -251,6 +252,35 @@ class Unrolled:
         losses, sizes, logs = zip(*found, strict=True)
         logged = {name: sum(log[name] for log in logs) for name in logs[0]}
         return torch.stack(losses).sum(), sum(sizes), logged
+
+
+def unroll_schedule(options: LengthOptions, unroll: int) -> LengthSchedule | None:
+    """How the number of sentences unrolled grows with the updates; None for all from the start.
+
+    Raises:
+        UserError: for a schedule of lengths, or one that leads nowhere.
+    """
+    if options.length_schedule == "none":
+        return None
+    name, last = flag("length_schedule"), options.length_end or unroll
+    if options.length_unit != "sentences" or options.length_schedule == "competence":
+        raise UserError(
+            f"{name} is {options.length_schedule} in {options.length_unit}: with --task {NAME} it"
+            f" has to be linear, root or stages with {flag('length_unit')} sentences"
+        )
+    if options.length_updates == 0 or last != unroll or options.length_mode != "order":
+        raise UserError(
+            f"{name} in sentences needs {flag('length_updates')}, and goes up to {flag('unroll')}"
+            f" {unroll}: leave {flag('length_end')} and {flag('length_mode')} out"
+        )
+    return LengthSchedule(
+        options.length_schedule,
+        min(options.length_start or 1, unroll),
+        unroll,
+        options.length_updates,
+        options.length_step,
+        options.length_stages,
+    )
 
 
 def refuse_other_orders(training: TrainingState) -> None:

@@ -276,8 +276,11 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
 
     def _unit(self) -> int:
         """Subwords of a unit of the schedule."""
-        if self.length_options.length_unit == "subwords":
+        unit = self.length_options.length_unit
+        if unit == "subwords":
             return 1
+        if unit == "sentences":
+            raise UserError(f"{flag('length_unit')} is sentences: that is for documents")
         if self.segment_len is None:
             raise UserError(
                 f"{flag('length_unit')} is segments: it has to be subwords with a decoder that does"

@@ -69,6 +69,17 @@ def test_a_lane_advances_by_turns(limits: BatchLimits) -> None:
         assert all(size == 3 for size in sizes[1:-1]) and sizes[-1] <= 3
 
 
+def test_turns_grow_while_batches_are_planned() -> None:
+    documents, lengths = random_documents()
+    turns = Turns(4, np.full(len(documents), 3), lambda batch: 1 + batch // 20)
+    assert [turns.first_of(0, batch) for batch in (0, 20, 40, 60)] == [1, 2, 3, 3]
+    batches = plan_batches(documents, np.arange(60), lengths, BatchLimits(3), 9, turns)
+    sizes = [len(columns_of(batch)) for batch in batches]
+    assert set(sizes[:20]) == {1} and max(sizes[:40]) <= 2 and max(sizes) >= 3
+    read = [place.sentence for batch in batches for place in batch]
+    assert sorted(read) == documents.sentences.tolist()
+
+
 def test_columns_are_the_sentences_of_the_lanes_in_turn() -> None:
     places = [Place(7, 2), Place(8, 2), Place(3, 0), Place(9, 2), Place(5, 1), Place(6, 1)]
     sentences = [[place.sentence for place in column] for column in columns_of(places)]

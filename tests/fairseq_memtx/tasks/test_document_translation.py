@@ -233,7 +233,11 @@ def at_update(folder: Path, updates: int) -> Path:
         ("transformer-xl", "--update-freq 2"),
         ("compressive", ""),
         pytest.param("transformer-xl", "--num-workers 2", marks=pytest.mark.slow),
-        ("feedback", "--memtx-unroll 2 --batch-size 2 --update-freq 2"),
+        (
+            "feedback",
+            "--memtx-unroll 2 --batch-size 2 --update-freq 2 --memtx-length-schedule linear"
+            " --memtx-length-unit sentences --memtx-length-updates 16",
+        ),
         pytest.param("compressive", "--memtx-unroll 3", marks=pytest.mark.slow),
         pytest.param(
             "feedback",
@@ -314,7 +318,12 @@ def test_bleu_in_validation_is_that_of_documents(data, tmp_path, caplog, monkeyp
         (f"{MODELS['transformer-xl']} --memtx-mem-len 0", "--memtx-mem-len is 0"),
         (
             f"{MODELS['transformer-xl']} --memtx-length-schedule linear",
-            "--memtx-length-schedule cannot be used with --task memtx_document_translation",
+            "--memtx-length-schedule is linear in subwords: with --task memtx_document_translation",
+        ),
+        (
+            f"{MODELS['transformer-xl']} --memtx-length-schedule linear"
+            " --memtx-length-unit sentences --memtx-unroll 3",
+            "--memtx-length-schedule in sentences needs --memtx-length-updates",
         ),
         (f"{MODELS['transformer-xl']} --curriculum 1", "--curriculum, which orders batches"),
         (
