@@ -43,6 +43,7 @@ from scripts.studies.document_configs import (
     needed,
     train_command,
 )
+from scripts.studies.trainings import processor_seconds, run_counted
 
 if TYPE_CHECKING:
     from fairseq_memtx.translator import Translator
@@ -131,14 +132,9 @@ class Study:
         stamps, inputs = Stamps(self.folder), {name: self.inputs(name) for name in names}
         missing = [name for name in names if not stamps.is_done(stage(name), inputs[name])]
         jobs = {name: self._job(name) for name in missing}
-        failed = processes.run_all(list(jobs.values()), self.jobs)
-        if failed:
-            raise UserError(
-                f"training of {failed[0].name} failed, `{failed[0].log}` ends:\n"
-                f"{failed[0].log_tail()}"
-            )
+        run_counted(list(jobs.values()), self.jobs)
         for name, job in jobs.items():
-            spent: partial[dict] = partial(dict, processor_seconds=job.cpu_seconds())
+            spent: partial[dict] = partial(dict, processor_seconds=processor_seconds(job.log))
             stamps.run(stage(name), inputs[name], [self.trainings / name / LAST], spent)
 
     def inputs(self, name: str) -> dict:
@@ -154,7 +150,7 @@ class Study:
         return processes.Job(name, shell.executable(self.command(name)), self.log(name))
 
     def spent(self, name: str) -> float:
-        """Processor seconds of a training that is done, since its last start."""
+        """Processor seconds of a training that is done."""
 
         def missing() -> dict:
             raise UserError(f"the training {name} is missing")
@@ -170,18 +166,21 @@ class Study:
 
     def evaluate(self, name: str) -> dict:
         """Translate the held-out documents in all ways; what became of that, by context."""
-        checkpoint = self.trainings / name / LAST
-        result = self.folder / f"evaluate-{name}.json"
         contexts = self.contexts if TRAININGS[name].task == DOCUMENTS else (-1,)
-        inputs = {"checkpoint": describe(checkpoint)["sha256"], "beam": self.beam,
-                  "contexts": contexts}  # fmt: skip
+        return {told(one): self._evaluate(name, one) for one in contexts}
+
+    def _evaluate(self, name: str, context: int) -> dict:
+        checkpoint = self.trainings / name / LAST
+        stage_name = f"evaluate-{name}-{told(context)}"
+        result = self.folder / f"{stage_name}.json"
+        inputs = {"checkpoint": describe(checkpoint)["sha256"], "beam": self.beam}
 
         def work() -> dict:
-            found = {told(one): self._translate(name, checkpoint, one) for one in contexts}
+            found = self._translate(name, checkpoint, context)
             write_json(result, found)
             return found
 
-        return Stamps(self.folder).run(f"evaluate-{name}", inputs, [result], work)["result"]
+        return Stamps(self.folder).run(stage_name, inputs, [result], work)["result"]
 
     def _translate(self, name: str, checkpoint: Path, context: int) -> dict:
         from fairseq_memtx.translator import SearchSettings, Translator

@@ -26,7 +26,6 @@ from fairseq_memtx import checkpoints
 from fairseq_memtx.checkpoints import settings
 from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import command_line, processes, shell
-from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import hash_of, write_bytes, write_json
 from fairseq_memtx.ground.layout import Layout
 from fairseq_memtx.ground.prepared import read_report
@@ -36,6 +35,7 @@ from scripts.shared import benchmark, publishing
 from scripts.shared.benchmark import add_record, markdown, read_records
 from scripts.studies import documents
 from scripts.studies.document_configs import DOCUMENTS, LAST, SENTENCES
+from scripts.studies.trainings import processor_seconds, run_counted
 
 logger = logging.getLogger(__name__)
 
@@ -98,16 +98,15 @@ class Comparison:
         return [*words, "--log-interval", "50", "--num-workers", "0"]
 
     def train(self, system: str) -> float:
-        """Do a training, or the rest of it; its processor seconds since its last start."""
+        """Do a training, or the rest of it; its processor seconds."""
         folder, command = self.folder / system, self.command(system)
         inputs = {"command": shell.shell_line(command), "start": self.start}
 
         def work() -> dict:
             folder.mkdir(parents=True, exist_ok=True)
             job = processes.Job(system, shell.executable(command), folder / "train.log")
-            if processes.run_all([job], 1):
-                raise UserError(f"training failed, `{job.log}` ends:\n{job.log_tail()}")
-            return {"processor_seconds": job.cpu_seconds()}
+            run_counted([job], 1)
+            return {"processor_seconds": processor_seconds(job.log)}
 
         stamp = self.stamps.run(f"train-{system}", inputs, [folder / LAST], work)
         return stamp["result"]["processor_seconds"]
@@ -219,7 +218,7 @@ def conditions(found: Sequence[dict]) -> list[str]:
     ]
     for name, of in zip((r["system"] for r in found if r["training"]), trained, strict=True):
         lines.append(f"{name}: {of['updates']:,} updates, {of['processor_seconds'] / 60:.1f}"
-                     f" processor minutes since the last start: `{of['command']}`")  # fmt: skip
+                     f" processor minutes: `{of['command']}`")  # fmt: skip
     return [f"- {line}" for line in [*lines, f"{benchmark.conditions(first)}."]]
 
 
