@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fairseq_memtx.commands import search_flags
 from fairseq_memtx.commands.hypotheses import read_lines
@@ -20,6 +22,9 @@ from fairseq_memtx.ground.document_lines import BOUNDARIES
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_bytes
 from fairseq_memtx.ground.text import TextSteps
+
+if TYPE_CHECKING:
+    from fairseq_memtx.translator import SearchSettings
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +36,7 @@ def explain(args: argparse.Namespace) -> None:
         UserError: where a file, a flag or the text cannot be used, or the model gives no numbers.
     """
     inputs = [args.checkpoint] if args.input is None else [args.checkpoint, args.input]
-    if not args.checkpoint.is_file():
+    if not args.checkpoint.is_file() and not args.checkpoint.is_dir():
         raise UserError(f"there is no checkpoint `{args.checkpoint}`: check the path")
     search_flags.check_documents(args, context=-1)
     writing.check_output(args.out, "--out", inputs)
@@ -65,21 +70,14 @@ def page_of(args: argparse.Namespace, lines: Sequence[str]) -> str:
     from fairseq_memtx.explain.documents import explained_documents
     from fairseq_memtx.explain.page import html_of
     from fairseq_memtx.explain.views import explained, refuse_number
-    from fairseq_memtx.translator import SearchSettings, Translator
+    from fairseq_memtx.translator import Translator
 
     refuse_number(sum(1 for line in lines if line.strip()))
     torch.set_num_threads(args.threads)
-    search = SearchSettings(
-        beam=args.beam,
-        nbest=args.nbest or min(3, args.beam),
-        lenpen=args.lenpen,
-        max_len_a=args.max_len_a,
-        max_len_b=args.max_len_b,
-    )
     steps = None if args.tokenizer is None else TextSteps(args.tokenizer)
     try:
         translator = Translator.from_pretrained(
-            args.checkpoint, args.data, search, args.device, steps=steps
+            args.checkpoint, args.data, search_of(args), args.device, steps=steps
         )
         if args.documents is None:
             return html_of(explained(translator, lines, args.checkpoint.name))
@@ -90,22 +88,36 @@ def page_of(args: argparse.Namespace, lines: Sequence[str]) -> str:
         raise UserError(str(error)) from error
 
 
+def search_of(args: argparse.Namespace) -> SearchSettings:
+    """The search: what the command line does not say is the folder's, or the usual.
+
+    Raises:
+        UserError: where the folder is unusable, or a value impossible.
+    """
+    from fairseq_memtx.translation.loading import usual_search
+
+    own = usual_search(args.checkpoint)
+    names = ("beam", "lenpen", "max_len_a", "max_len_b")
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return replace(own, nbest=args.nbest or min(3, args.beam or own.beam), **given)
+
+
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags of ``memtx explain``."""
     whole = command_line.positive_int
     parser = argparse.ArgumentParser(prog="memtx explain", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("checkpoint", type=Path, help="the model")
+    add("checkpoint", type=Path, help="the model, or an exported folder")
     add("sentence", nargs="*", help="raw text in quotes, one or several")
     add("--out", type=Path, required=True, help="HTML file to write")
     add("--input", type=Path, help="text in place of sentences, one a line, 50 at most")
     search_flags.add_documents(parser)
     add("--data", type=Path, help="folder of the binarised data (default: as in training)")
-    add("--beam", type=whole, default=5, help="hypotheses side by side (default: 5)")
+    add("--beam", type=whole, help="hypotheses side by side (default: a folder's own, or 5)")
     add("--nbest", type=whole, help="translations of each sentence (default: 3)")
-    add("--lenpen", type=float, default=1.0, help="above 1, longer ones win more often")
-    add("--max-len-a", type=float, default=1.2, help="subwords for each one of the source, and")
-    add("--max-len-b", type=whole, default=10, help="so many more, are the longest translation")
+    add("--lenpen", type=float, help="above 1, longer ones win more often")
+    add("--max-len-a", type=float, help="subwords for each one of the source, and")
+    add("--max-len-b", type=whole, help="so many more, are the longest translation")
     add("--tokenizer", choices=("none", "moses"), help="default: as the data was prepared")
     add("--device", default="cpu", help="cpu or cuda")
     add("--threads", type=cores.thread_count, default=cores.default_threads(),

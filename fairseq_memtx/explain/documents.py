@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from .. import plugin  # noqa: F401  (registers the models)
 from ..generation.documents import Context, Sentences, context_of, refuse_without_memory
 from ..modules.lane_memory import LaneRow
 from ..translation import reading

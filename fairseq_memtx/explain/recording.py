@@ -3,7 +3,7 @@
 The decoder makes the steps that a search makes, with the words given. Its attentions are heard as
 they compute, no formula is written a second time: ours offer a `listener`, fairseq's and the
 attention to the source return their probabilities, which torch's hooks hear. Nothing listens
-otherwise.
+otherwise. fairseq is not imported: a model of a folder has none of it.
 
 Size legend: N rows, T target positions (subwords and the end symbol), S source positions, H heads,
 t entries of the past, L layers.
@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
 
 from ..ground.errors import UserError
-from ..models.feedback import FeedbackDecoder
 from ..modules.cross_attention import CrossAttention
 from ..modules.layer import MemoryAttention
 from ..modules.mixture import LayerMixture
 from ..modules.segment_attention import InView, SegmentAttention
+from ..plain.feedback_steps import FeedbackSteps
+from ..plain.self_attention import SelfAttention
 
 Hear = Callable[[Tensor], None]
 
@@ -69,7 +69,7 @@ def forced(model: Any, source: Tensor, tokens: Tensor, memory: Any = None) -> Fo
     """Let a model write a translation.
 
     Args:
-        model: a translation model of fairseq's, ready for inference.
+        model: a translation model of fairseq's or of a folder, ready for inference.
         source: `(S,)`, the end symbol last.
         tokens: `(T,)`, the translation, the end symbol last.
         memory: of the text before, of one row, for a decoder that takes one.
@@ -138,7 +138,7 @@ def listening(decoder: Any) -> Iterator[list[LayerReads]]:
 
 
 def _listen_to_past(attention: nn.Module, reads: LayerReads, stack: ExitStack) -> None:
-    if isinstance(attention, MemoryAttention):
+    if isinstance(attention, MemoryAttention | SelfAttention):
         stack.callback(setattr, attention, "listener", None)
         attention.listener = reads.past.append
     elif isinstance(attention, SegmentAttention):
@@ -158,7 +158,7 @@ def _listen_to_source(attention: nn.Module, hear: Hear, stack: ExitStack) -> Non
 
 def _listen_to_fairseqs(attention: nn.Module, hear: Hear, stack: ExitStack) -> None:
     """Hear fairseq's attention in a step of a search, of whose heads it must be told to tell."""
-    if not isinstance(attention, MultiheadAttention):
+    if not is_fairseqs(attention):
         raise _not_shown(type(attention).__name__)
     wanted = {"need_weights": True, "need_head_weights": True}
     handles = (
@@ -174,6 +174,12 @@ def _listen_to_fairseqs(attention: nn.Module, hear: Hear, stack: ExitStack) -> N
         stack.callback(handle.remove)
 
 
+def is_fairseqs(attention: nn.Module) -> bool:
+    """Whether it is fairseq's multi-head attention."""
+    name = "fairseq.modules.multihead_attention", "MultiheadAttention"
+    return name in [(kind.__module__, kind.__name__) for kind in type(attention).__mro__]
+
+
 @contextmanager
 def hearing_mixtures(decoder: Any) -> Iterator[list[Tensor]]:
     """Hear of which states a Feedback decoder mixes a position's memory, `(channels, states)`."""
@@ -185,7 +191,7 @@ def hearing_mixtures(decoder: Any) -> Iterator[list[Tensor]]:
         found.append(mixture.mean_shares([x[None] for x in states], None))
 
     with ExitStack() as stack:
-        if isinstance(decoder, FeedbackDecoder):
+        if isinstance(decoder, FeedbackSteps):
             handle = decoder.memory.mixture.register_forward_pre_hook(hear)
             stack.callback(handle.remove)
         yield found

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ..ground.errors import UserError
-from ..models.feedback import FeedbackDecoder
-from ..models.memory_decoder import MemoryDecoder
-from ..models.segment_decoder import SegmentDecoder
 from ..modules.mixture import MIXTURES, ROUTED
 from ..modules.segment_memory import LayerMemory
+from ..plain.feedback_steps import FeedbackSteps
+from ..plain.memory_steps import MemorySteps
+from ..plain.segment_steps import SegmentSteps
+from ..plain.transformer_steps import TransformerSteps
 from ..translation.results import Translation
 from ..translator import Translator, checked_lines
 from .recording import ForcedPass, LayerReads, forced, layers_of, listening
@@ -92,6 +93,15 @@ def only_model(translator: Translator) -> Any:
     (model,) = translator.models
     with listening(model.decoder):  # or it is refused
         return model
+
+
+def can_be_explained(translator: Translator) -> bool:
+    """Whether its attention can be told."""
+    try:
+        only_model(translator)
+    except UserError:
+        return False
+    return True
 
 
 def refuse_long(translator: Translator, line: str, number: int) -> None:
@@ -172,16 +182,17 @@ def about(translator: Translator, name: str) -> dict[str, Any]:
 
 def is_routed(decoder: Any) -> bool:
     """Whether each position's memory is mixed of the layers' states in a way of its own."""
-    if not isinstance(decoder, FeedbackDecoder):
+    if not isinstance(decoder, FeedbackSteps):
         return False
     return decoder.memory.mixture.kind in MIXTURES.tagged(ROUTED)
 
 
 def past_of(decoder: Any) -> str:
     """What a decoder's attention to the past reads."""
-    if isinstance(decoder, SegmentDecoder):
+    if isinstance(decoder, SegmentSteps):
         return SEGMENTS
-    return MEMORY if isinstance(decoder, MemoryDecoder) else SELF
+    own = isinstance(decoder, MemorySteps) and not isinstance(decoder, TransformerSteps)
+    return MEMORY if own else SELF
 
 
 def sentence_of(
@@ -273,7 +284,7 @@ def reads_of(
 
 
 def spans_of(
-    decoder: SegmentDecoder, layer: Any, reads: LayerReads, before: LayerMemory | None
+    decoder: SegmentSteps, layer: Any, reads: LayerReads, before: LayerMemory | None
 ) -> list[list[Any]]:
     """For each position the span of words of each compressed entry in its view."""
     compression = layer.self_attn.compression

@@ -3,6 +3,8 @@
 Size legend: B sentences, Q queries, K keys, C model dimension, H heads, D = C / H.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,14 @@ Entries = tuple[Tensor, Tensor]
 
 
 class SelfAttention(nn.Module):
-    """Queries, keys and values of the same states (Vaswani et al. 2017, section 3.2.2)."""
+    """Queries, keys and values of the same states (Vaswani et al. 2017, section 3.2.2).
+
+    Attributes:
+        listener: hears the probabilities of the last query of each call, `(B, H, K)`; None for
+            nobody.
+    """
+
+    listener: Callable[[Tensor], None] | None = None
 
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
@@ -52,5 +61,7 @@ class SelfAttention(nn.Module):
         query = split_heads(self.q_proj(x) * self.scaling, self.num_heads).transpose(1, 2)
         scores = torch.matmul(query, keys.transpose(-1, -2))
         probs = softmax(scores) if hidden is None else masked_softmax(scores, hidden)
+        if self.listener is not None:
+            self.listener(probs[:, :, -1])
         # (B, H, Q, D) -> (B, Q, C)
         return self.out_proj(torch.matmul(probs, values).transpose(1, 2).flatten(2))

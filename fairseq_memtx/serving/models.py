@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from ..decoders import name_of
 from ..explain.page import html_of
-from ..explain.views import explained
+from ..explain.views import can_be_explained, explained
+from ..translation.loading import usual_search
 from ..translation.results import Translation
-from ..translator import SearchSettings, Translator
+from ..translator import Translator
 from .app import Served, Server
 from .batching import SharedBatches, Wish
 from .limits import RequestLimits
@@ -36,7 +38,8 @@ class ServedModel:
         self._aligning = lru_cache(1)(partial(self._load, alignment=True))
 
     def _load(self, alignment: bool) -> Translator:
-        search = SearchSettings(alignment=alignment, batch_size=self._batch)
+        own = usual_search(self.path)
+        search = replace(own, alignment=alignment, batch_size=self._batch)
         return Translator.from_pretrained(self.path, search=search, int8=self._int8)
 
     def about(self) -> dict[str, Any]:
@@ -44,7 +47,7 @@ class ServedModel:
         cfg = self._plain.task.cfg
         decoder = name_of(self._plain.models[0].decoder)
         languages = {"source_lang": cfg.source_lang, "target_lang": cfg.target_lang}
-        return {"decoder": decoder, **languages, "explained": self.path.is_file()}
+        return {"decoder": decoder, **languages, "explained": can_be_explained(self._plain)}
 
     def translator(self, wish: Wish) -> Translator:
         """It, searched as a wish has it. Weights with attention are loaded when first asked for."""

@@ -56,6 +56,19 @@ def load(wanted: Wanted) -> Loaded:
     return load_checkpoints(wanted, device)
 
 
+def usual_search(path: Path) -> SearchSettings:
+    """The search of a folder, or of any checkpoint.
+
+    Raises:
+        UserError: where the folder is unusable.
+    """
+    if not path.is_dir():
+        return SearchSettings()
+    from ..folder.loading import default_search
+
+    return default_search(path)
+
+
 def usable_device(name: str) -> torch.device:
     """The device of that name.
 

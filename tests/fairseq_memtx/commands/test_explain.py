@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_memtx.commands import export
 from fairseq_memtx.commands.explain import main
 from fairseq_memtx.explain import views
 from fairseq_memtx.translator import SearchSettings, Translator
@@ -49,6 +50,27 @@ def test_a_page_of_sentences(
         for one in sentence["translations"]:
             # as before training
             assert one["mixtures"] == ([] if decoder == "transformer" else [[[333] * 3]])
+
+
+@pytest.mark.parametrize("decoder", ["transformer", "feedback"])
+def test_a_page_of_a_folder_is_that_of_its_checkpoint(
+    decoder: str, tiny_checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    folder, pages = tmp_path / "folder", (tmp_path / "a.html", tmp_path / "b.html")
+    flags = ["--beam", "2", *SHORT]
+    assert export.main([str(tiny_checkpoints[decoder]), "--out", str(folder), *flags]) == 0
+    assert main([str(folder), LINES[0], "--out", str(pages[0])]) == 0
+    assert main([str(tiny_checkpoints[decoder]), LINES[0], "--out", str(pages[1]), *flags]) == 0
+    got, want = map(data_of, pages)
+    assert (got.pop("model"), want.pop("model")) == ("folder", f"{decoder}.pt")
+    for one, other in zip(
+        *(told["sentences"][0]["translations"] for told in (got, want)), strict=True
+    ):
+        assert one["subwords"] == other["subwords"]
+        assert one["scores"] == pytest.approx(other["scores"], abs=2e-4)
+    assert {name: got[name] for name in got if name != "sentences"} == {
+        name: want[name] for name in want if name != "sentences"
+    }
 
 
 def test_lines_of_a_file_without_the_blank_ones(

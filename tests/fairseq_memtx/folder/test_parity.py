@@ -23,6 +23,8 @@ COMMON: list[Way] = [
     ("prefixes", ALL, DECODERS),
     ("documents", ALL, ("transformer-xl", "compressive")),
     ("document scores", ALL, ("transformer-xl", "compressive")),
+    ("views", {"nbest": 2}, DECODERS),
+    ("document views", {"nbest": 2}, ("transformer-xl", "compressive")),
 ]
 MORE: list[Way] = [
     ("nbest", {"native": "off", **ALL}, DECODERS),

@@ -25,7 +25,8 @@ def ask(models: list[str], how: dict[str, Any], wanted: str) -> Any:
     Args:
         models: checkpoints or folders of an ensemble.
         how: `int8`, and the settings of the search.
-        wanted: "nbest", "prefixes", "scores", "documents" or "document scores".
+        wanted: "nbest", "prefixes", "scores", "documents", "document scores", "views" or
+            "document views".
     """
     translator = load(tuple(models), json.dumps(how))
     if wanted == "nbest":
@@ -38,5 +39,33 @@ def ask(models: list[str], how: dict[str, Any], wanted: str) -> Any:
         return [asdict(one) for one in translator.score(SOURCE, given)]
     if wanted == "documents":
         return translator.translate_documents([SOURCE, SOURCE[2:]])
+    if "views" in wanted:
+        return attention(translator, wanted == "document views")
     given = [[["Der Hund", "Ein Hund"]] * 4, [["Die Frau", ""]] * 2]
     return translator.score_documents([SOURCE, SOURCE[2:]], given)
+
+
+def attention(translator: Any, in_documents: bool) -> Any:
+    """What a page shows of attention, in numbers finer than a page's."""
+    from fairseq_memtx.explain import documents, views
+
+    before, views.SCALE = views.SCALE, 10**7
+    try:
+        if in_documents:
+            told = documents.explained_documents(translator, [SOURCE, SOURCE[2:]])
+        else:
+            told = views.explained(translator, SOURCE)
+    finally:
+        views.SCALE = before
+    shown = [one for sentence in told.pop("sentences") for one in sentence["translations"]]
+    layers = [layer for one in shown for layer in one["layers"]]
+    names = [{name: one[name] for name in ("carried", "read", "subwords")} for one in shown]
+    of_segments = [(layer.get("in_view"), layer.get("spans")) for layer in layers]
+    heard = [[layer["source"], layer["past"]] for layer in layers]
+    mixtures = [one["mixtures"] for one in shown]
+    return [told, names, of_segments, shares(heard), shares(mixtures)]
+
+
+def shares(numbers: Any) -> Any:
+    """Whole numbers in lists of any depth as parts of one."""
+    return list(map(shares, numbers)) if isinstance(numbers, list) else numbers / 10**7

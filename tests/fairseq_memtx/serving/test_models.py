@@ -50,8 +50,7 @@ def test_answers_are_those_of_a_translator(
 
 
 def test_company_changes_nothing(client: Client) -> None:
-    """Of equal lengths: the longest source of a batch limits its translations, as in fairseq."""
-    words = ["the old man sees a dog .", "a dog sees the old man .", "the dog sees a old man ."]
+    words = ["the old man sees a dog .", "a dog .", "the dog and the old man and a bird sing ."]
 
     def ask(number: int) -> list[str]:
         lines, way = [words[number % 3]], WAYS[number % 2]
@@ -82,11 +81,13 @@ def test_a_folder_is_served_as_its_checkpoint(
     with running(load_server({"folder": folder}, RequestLimits(window=0.0))) as asking:
         _, found = asking.json("POST", "/v1/translate", request)
         _, told = asking.json("GET", "/v1/models")
+        answer, _ = asking.ask("GET", "/v1/explain?line=a%20bird%20sings%20.&beam=2&nbest=2")
     for one, other in zip(found["translations"], wanted["translations"], strict=True):
         assert [x["subwords"] for x in one] == [x["subwords"] for x in other]
         assert [x["score"] for x in one] == pytest.approx([x["score"] for x in other], abs=1e-5)
+    assert answer.status == 200
     (about,) = told["models"]
-    assert (about["decoder"], about["explained"]) == ("feedback", False)
+    assert (about["decoder"], about["explained"]) == ("feedback", True)
 
 
 def test_attention_is_shown(client: Client) -> None:
