@@ -64,7 +64,7 @@ class Job:
         if pid == 0:
             return False
         self.process.returncode = os.waitstatus_to_exitcode(status)
-        self.peak_memory = usage.ru_maxrss * 1024  # Linux counts in KiB
+        self.peak_memory = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         self._all_cpu_seconds = usage.ru_utime + usage.ru_stime
         return True
 
@@ -73,10 +73,7 @@ class Job:
         if self.ended():
             assert self._all_cpu_seconds is not None
             return self._all_cpu_seconds
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text()  # type: ignore[union-attr]
-        # After the name, in parentheses: state, parent and so on; user and system time in ticks.
-        user, system = stat.rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds_of(self.process.pid)  # type: ignore[union-attr]
 
     def failed(self) -> bool:
         """Whether the child has ended with an error."""
@@ -92,6 +89,32 @@ class Job:
         """The last lines of the log, for an error message."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
         return "\n".join(text.rstrip("\n").split("\n")[-lines:])
+
+
+def cpu_seconds_of(pid: int, proc: Path = Path("/proc")) -> float:
+    """Processor time of a running process until now; to a hundredth.
+
+    Args:
+        pid: of the process.
+        proc: the folder in which Linux tells of processes; elsewhere `ps` is asked.
+    """
+    try:
+        stat = (proc / str(pid) / "stat").read_text()
+    except FileNotFoundError:
+        told = subprocess.run(["ps", "-o", "time=", "-p", str(pid)], capture_output=True, text=True)
+        return seconds_of_clock(told.stdout.strip())
+    # After the name, in parentheses: state, parent and so on; user and system time in ticks.
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def seconds_of_clock(told: str) -> float:
+    """Seconds of `[[days-]hours:]minutes:seconds`; 0 of nothing, as of a process that has ended."""
+    days, dash, clock = told.rpartition("-")
+    total = 86400.0 * int(days) if dash else 0.0
+    for place, part in enumerate(reversed(clock.split(":") if clock else [])):
+        total += float(part) * 60**place
+    return total
 
 
 def thread_environment(threads: int) -> dict[str, str]:

@@ -7,7 +7,6 @@ refused. What an earlier run left under the temporary name is never followed and
 """
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,11 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from .errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # a system without such locks: see `try_lock`
+    fcntl = None  # type: ignore[assignment]
 
 TEMPORARY_SUFFIX = ".tmp"
 
@@ -219,8 +223,10 @@ def _is_named(file: BinaryIO, name: Path) -> bool:
 def try_lock(file: BinaryIO) -> bool:
     """Lock an open file for this process; False where another process has it.
 
-    A file system without locks is taken for one that nobody shares.
+    A file system, or a system, without locks is taken for one that nobody shares.
     """
+    if fcntl is None:
+        return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -229,6 +235,12 @@ def try_lock(file: BinaryIO) -> bool:
         if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             raise
     return True
+
+
+def wait_for_lock(file: BinaryIO) -> None:
+    """Lock an open file for this process, once no other has it; see `try_lock`."""
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def claim_space(file: BinaryIO, size: int) -> None:

@@ -122,7 +122,7 @@ def packed_product(weight: Tensor, scale: Tensor, bias: Tensor | None) -> Produc
         bias: `(O,)` or None.
     """
     few, many, (outputs, inputs) = pack(weight, scale, bias), None, weight.shape
-    both = outputs >= MANY_OUTPUTS and "onednn" in torch.backends.quantized.supported_engines
+    both = outputs >= MANY_OUTPUTS and has_onednn()
 
     def product(x: Tensor) -> Tensor:
         nonlocal many
@@ -137,6 +137,11 @@ def packed_product(weight: Tensor, scale: Tensor, bias: Tensor | None) -> Produc
         return found.unflatten(0, x.shape[:-1])
 
     return product
+
+
+def has_onednn() -> bool:
+    """Whether torch can multiply by oneDNN, as on x86 and, with some builds, on Arm."""
+    return "onednn" in torch.backends.quantized.supported_engines
 
 
 def brief_product(weight: Tensor, scale: Tensor, bias: Tensor | None) -> Product:

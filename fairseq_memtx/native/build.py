@@ -4,7 +4,6 @@ The processor's abilities are no part of it: the library holds kernels for sever
 the best is chosen when it is loaded.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from ..ground.errors import UserError
 from ..ground.files import write_bytes
-from ..ground.writing import open_growing
+from ..ground.writing import open_growing, wait_for_lock
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +176,7 @@ def library() -> Path:
 def locked(path: Path) -> Iterator[None]:
     """No other process is in here with the same file."""
     with open_growing(path) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        wait_for_lock(file)
         yield
 
 

@@ -146,7 +146,10 @@ def linears(model: nn.Module) -> list[nn.Linear]:
 def has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16 in its own instructions."""
     if platform.machine() in ("aarch64", "arm64"):
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        try:
+            return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        except (AttributeError, RuntimeError):  # a torch without oneDNN, as Apple's
+            return False
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     found = (getattr(torch.cpu, name, None) for name in asked)
     return any(ask() for ask in found if ask is not None)

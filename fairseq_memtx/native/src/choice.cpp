@@ -6,7 +6,7 @@
 
 #include "linear.h"
 
-#if defined(__x86_64__)
+#if MEMTX_X86
 #include <cpuid.h>
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
@@ -15,7 +15,7 @@
 namespace memtx {
 namespace {
 
-#if defined(__x86_64__)
+#if MEMTX_X86
 
 bool has_avx_vnni() {  // which older compilers' __builtin_cpu_supports do not know
   unsigned a = 0, b = 0, c = 0, d = 0;

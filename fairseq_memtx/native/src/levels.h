@@ -11,6 +11,13 @@
 #include <cstddef>
 #include <cstdint>
 
+// Whether it may ask for an x86 processor's instructions; -DMEMTX_WITHOUT_X86 hides them (a test).
+#if defined(__x86_64__) && !defined(MEMTX_WITHOUT_X86)
+#define MEMTX_X86 1
+#else
+#define MEMTX_X86 0
+#endif
+
 namespace memtx {
 
 // A linear map's weight, packed for one level: in panels of P outputs, see docs/engine.md.

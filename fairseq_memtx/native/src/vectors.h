@@ -8,7 +8,9 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__x86_64__)
+#include "levels.h"
+
+#if MEMTX_X86
 #if defined(__clang__)
 #include <immintrin.h>
 #else

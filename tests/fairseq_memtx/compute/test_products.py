@@ -1,7 +1,10 @@
 """Products by a plan, dropout masks and Adam: what they replace, to rounding."""
 
+import logging
 import math
-from collections.abc import Callable
+import platform
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +17,8 @@ from fairseq_memtx.compute.adam import AdamSettings, adam_step
 from fairseq_memtx.compute.dropout import fast_masks, kept, scaled_mask
 from fairseq_memtx.compute.functions import in_place_of_torchs
 from fairseq_memtx.compute.plan import Found, Plan, following
+from fairseq_memtx.decoding.linear import FrozenLinear
+from fairseq_memtx.tasks.computing import has_bfloat16
 
 KINDS = (plan.FORWARD, plan.INPUT_GRADIENT, plan.WEIGHT_GRADIENT)
 ONEDNN, TORCH = Found(2.0, 1.0), Found(1.0, 2.0)
@@ -214,3 +219,41 @@ def test_adam_is_fairseqs(weight_decay: float, dtype: torch.dtype, rounding: flo
     for kind, found in (("exp_avg", averages), ("exp_avg_sq", squares)):
         want = [optimizer.state[p][kind] for p in stock]
         torch.testing.assert_close(found, want, rtol=rounding, atol=rounding)
+
+
+# --- Without oneDNN's private products ----------------------------------------------------------
+
+
+@pytest.fixture
+def without_onednn(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a torch that was built without it, as for Apple's processors, or renamed them."""
+    monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(), raising=False)
+    onednn.packing_works.cache_clear()
+    yield
+    onednn.packing_works.cache_clear()
+
+
+def test_torchs_own_products_take_the_place_of_those_that_are_missing(
+    without_onednn: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert not onednn.packing_works()
+    assert "torch's packed linear map cannot be used" in caplog.text
+    module, x, other = nn.Linear(5, 7), torch.randn(3, 5), torch.randn(3, 7)
+    with torch.no_grad():
+        fast = FrozenLinear([module], relu=True)
+        torch.testing.assert_close(fast(x), module(x).relu())
+        fast = FrozenLinear([module])
+        torch.testing.assert_close(fast.add(x, other.clone()), module(x) + other)
+    found = Plan()
+    found.try_all([(7, 5)])
+    assert found.describe().startswith("torch's own are the fastest for all")
+    with in_place_of_torchs(found):
+        torch.testing.assert_close(module(x), F.linear(x, module.weight, module.bias))
+
+
+def test_bfloat16_is_refused_where_nothing_tells_of_it(
+    without_onednn: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert not has_bfloat16()

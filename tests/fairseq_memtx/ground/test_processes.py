@@ -149,3 +149,41 @@ def test_a_child_ends_when_its_parent_is_killed(how: str, tmp_path) -> None:
         return
     os.kill(child, signal.SIGKILL)
     raise AssertionError("the child goes on")
+
+
+def test_processor_time_is_told_without_proc(tmp_path) -> None:
+    busy = job(tmp_path, "busy", "import time\nwhile time.process_time() < 30: pass")
+    busy.start()
+    assert busy.process is not None
+    try:
+        told = [0.0, 0.0]
+        while min(told) < 0.2:
+            nowhere = tmp_path / "nowhere"
+            told = [busy.cpu_seconds(), processes.cpu_seconds_of(busy.process.pid, nowhere)]
+            time.sleep(0.02)
+            if told[0] > 3:  # `ps` counts whole seconds on some systems
+                break
+        assert told[1] == pytest.approx(told[0], abs=1.0)
+        assert told[1] > 0
+    finally:
+        busy.signal(signal.SIGKILL)
+    assert busy.process.wait() != 0 or busy.ended()
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("0:01.23", 1.23),
+        ("00:00:07", 7.0),
+        ("2-03:04:05", 183845.0),
+        ("12:00.50", 720.5),
+        ("", 0.0),
+    ],
+)
+def test_clocks_are_read(told: str, seconds: float) -> None:
+    assert processes.seconds_of_clock(told) == pytest.approx(seconds)
+
+
+def test_only_linux_lets_children_end_with_us(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert processes.end_with_parent() is None

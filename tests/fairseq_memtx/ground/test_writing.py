@@ -49,6 +49,31 @@ def make_hard_link(path: Path) -> None:
     path.hardlink_to(path.parent / "precious")
 
 
+def test_without_locks_files_are_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "fcntl", None)
+    path = tmp_path / "file"
+    write_bytes(path, b"one")
+    write_bytes(path, b"two")
+    with writing.locked(tmp_path / "lock", "busy"), writing.locked(tmp_path / "lock", "busy") as it:
+        writing.wait_for_lock(it)
+    with atomic_writers(tmp_path / "a", tmp_path / "b") as (a, b):
+        a.write(b"a"), b.write(b"b")
+    held = {name: content for name, (_, content) in contents(tmp_path).items()}  # type: ignore[misc]
+    assert held == {"file": b"two", "lock": b"", "a": b"a", "b": b"b"}
+
+
+@pytest.mark.parametrize("size", [0, 5, (1 << 20) + 3])
+def test_space_is_claimed_where_a_system_cannot_without_writing(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    with new_files([tmp_path / "file"]) as (new,):
+        claim_space(new.file, size)
+    assert (tmp_path / "file").read_bytes() == bytes(size)
+
+
 REFUSED: dict[str, Callable[[Path], None]] = {
     "is a folder": Path.mkdir,
     "is a link to `precious`": make_link,

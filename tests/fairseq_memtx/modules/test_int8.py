@@ -69,6 +69,22 @@ def test_many_rows_and_outputs_are_multiplied_by_another_library_to_the_same(bia
     torch.testing.assert_close(both, layer(x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.skipif(
+    "qnnpack" not in torch.backends.quantized.supported_engines, reason="torch lacks QNNPACK"
+)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("outputs", [24, int8.MANY_OUTPUTS])
+def test_arms_library_multiplies_too(bias: bool, outputs: int, monkeypatch) -> None:
+    """QNNPACK, the only one that torch has on Arm; x86's and oneDNN's are hidden."""
+    monkeypatch.setattr(int8, "has_onednn", lambda: False)
+    layer, x = Int8Linear.of(nn.Linear(32, outputs, bias)), torch.randn(200, 32)
+    with int8.quantized_engine("qnnpack"):
+        found = layer(x), layer.select(torch.arange(7))(x)
+    exact = nn.functional.linear(x, layer.float_weight(), layer.bias)
+    assert relative_error(found[0], exact) < 0.03
+    assert relative_error(found[1], exact[:, :7]) < 0.03
+
+
 def test_int_product_rounds_each_row_by_itself() -> None:
     layer = Int8Linear.of(nn.Linear(16, 8))
     product = int_product(layer.weight_int8, layer.scale, layer.bias)

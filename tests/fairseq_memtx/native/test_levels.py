@@ -67,6 +67,33 @@ def test_the_level_avxvnni_finds_what_the_python_search_finds(
     assert watched.num_found == 1 or watched.reasons
 
 
+@pytest.fixture(scope="module")
+def without_x86(tmp_path_factory: Any) -> library.Library:
+    """A library for a processor of no known family, with x86's instructions hidden."""
+    if not shutil.which("g++"):
+        pytest.skip("there is no g++")
+    path = tmp_path_factory.mktemp("engine") / "engine.so"
+    build.build(path, ["g++", "-DMEMTX_WITHOUT_X86"], "riscv64")
+    return library.Library(path)
+
+
+@pytest.mark.slow
+def test_any_processor_has_the_portable_level(
+    without_x86: library.Library, monkeypatch: Any
+) -> None:
+    assert without_x86.levels == ["portable"]
+    without_x86.call("self_test", b"portable")
+    for rows, inputs, outputs in SIZES:
+        weight = torch.randint(-127, 128, (outputs, inputs), dtype=torch.int8)
+        x = torch.randn(rows, inputs)
+        wanted = (rounded(x).double() @ weight.double().t()).int()
+        assert torch.equal(without_x86.int_products("portable", weight, x), wanted)
+    monkeypatch.setattr(library, "_load", lambda: (without_x86, "portable"))
+    for seed in range(10_100, 10_130):
+        watched = compare_one(seed)
+        assert watched.num_found == 1 or watched.reasons
+
+
 @pytest.mark.slow
 def test_the_levels_of_arm_make_the_same_integers(tmp_path: Path) -> None:
     """Cross-compiled, and run by qemu's emulation of a processor."""
