@@ -51,6 +51,8 @@ class Translator:
                  steps: TextSteps, search: SearchSettings):  # fmt: skip
         self.models, self.task, self.generator = models, task, generator
         self.subwords, self.steps, self.search = subwords, steps, search
+        if isinstance(generator, BatchSearch):  # a translation owes nothing to its batch
+            generator.own_limits = True
         self._symbols = text.symbols(subwords)
         self._before = steps.before(task.cfg.source_lang)
         self._before_target = steps.before(task.cfg.target_lang)

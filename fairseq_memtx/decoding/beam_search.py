@@ -144,6 +144,8 @@ class BeamSearch:
         """Let each sentence go on with the next word of its prefix, if it has one."""
         assert self.limits.prefix is not None
         words, length = self.limits.prefix[self.sentences, step], self.limits.exact_length
+        if self.limits.longest is not None:  # there only the end comes, as where all have one limit
+            words = words.masked_fill(step >= self.limits.longest[self.sentences], self.options.pad)
         may_end = None if length is None else step >= length[self.sentences]
         return force_words(found, words, log_probs, self.scores, self.options, may_end)
 

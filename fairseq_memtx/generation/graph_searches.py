@@ -92,6 +92,7 @@ def why_not_on_device(
         "the model is in training": not is_final(prepared[0].model),
         "--no-repeat-ngram-size is used": options.no_repeat_ngram_size > 0,
         "--match-source-len is used": limits.exact_length is not None,
+        "sentences have length limits of their own": limits.longest is not None,
         "--print-alignment is used": how.attention,
         "there is a shortlist": how.words is not None,
     }

@@ -32,7 +32,7 @@ class BatchSearch:
     """Searches batches.
 
     A batch may have a `LaneBatch` under "lanes": its sentences then go on from the memories there,
-    and each may have as many words as it might have in a batch of its own.
+    with limits of their own.
 
     Whoever takes it in has what fairseq's generator knows of a search, by the same names:
     `beam_size`, `vocab_size`, `pad`, `unk`, `eos`, `max_len_a`, `max_len_b`, `min_len`, `max_len`,
@@ -42,9 +42,11 @@ class BatchSearch:
     Attributes:
         prepared: the models.
         wants_attention: whether hypotheses carry the attention to the source.
+        own_limits: whether each sentence may have as many words as it might have in a batch of its
+            own; in fairseq, the longest source of the batch says how many all may have.
     """
 
-    wants_attention = False
+    wants_attention, own_limits = False, False
     beam_size: int
     vocab_size: int
     pad: int
@@ -140,6 +142,8 @@ class BatchSearch:
             options = options.by_place(words)
             prefix_tokens = None if prefix_tokens is None else places(words, prefix_tokens)
         limits = Limits(prefix_tokens, source_lengths if self.match_source_len else None)
+        if self.own_limits or lanes is not None:
+            limits = limits._replace(longest=self._longest(source_lengths, options))
         if lanes is None:
             for searches in (self.graphs, self.native):
                 if searches is not None:
@@ -148,7 +152,6 @@ class BatchSearch:
                         return elsewhere
         else:
             self._tell_of_lanes()
-            limits = limits._replace(longest=self._longest(source_lengths))
         steppers = [model.new_stepper(net_input, how, lanes) for model in self.prepared]
         stepper = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
         search = BeamSearch(options, stepper, len(source), source.device, limits)
@@ -157,10 +160,22 @@ class BatchSearch:
             found = [hypothesis._replace(tokens=words[hypothesis.tokens]) for hypothesis in found]
         return found
 
-    def _longest(self, source_lengths: Tensor) -> Tensor:
-        """`(B,)`: words of each sentence's hypotheses at most, by its own source."""
-        by_source = (self.max_len_a * source_lengths + self.max_len_b).long()
-        return by_source.clamp(max=self.max_len - 1)
+    def _longest(self, source_lengths: Tensor, options: SearchOptions) -> Tensor | None:
+        """`(B,)`: words of each sentence's hypotheses at most, by its own source; None where all
+        have the limit of the batch.
+
+        Raises:
+            UserError: where one may not be as long as each must be.
+        """
+        if self.match_source_len:
+            return None
+        # in float64, as Python multiplies where there is one limit
+        by_source = (self.max_len_a * source_lengths.double() + self.max_len_b).long()
+        longest = by_source.clamp(max=options.max_len)
+        least = int(longest.min())
+        if least < self.min_len:
+            raise refusal_of_min_len(self.min_len, least)
+        return None if least == options.max_len else longest
 
     def _tell_of_lanes(self) -> None:
         if not self._told_of_lanes and (self.graphs is not None or self.native is not None):
@@ -184,7 +199,7 @@ class BatchSearch:
             by_source = int(self.max_len_a * source.size(1) + self.max_len_b)
             max_len = min(by_source, self.max_len - 1)
         if self.min_len > max_len:
-            raise UserError(f"--min-len is {self.min_len}: it has to be at most {max_len}")
+            raise refusal_of_min_len(self.min_len, max_len)
         blocker = self.repeat_ngram_blocker
         return SearchOptions(
             beam_size=self.beam_size,
@@ -243,6 +258,11 @@ class BatchSearch:
             too_long = [n - 1 > most[hypothesis.sentence] for hypothesis, n in ends]
             scores = scores.masked_fill(torch.tensor(too_long).to(scores.device), -torch.inf)
         return scores
+
+
+def refusal_of_min_len(given: int, most: int) -> UserError:
+    """What is said of a translation that would have to be longer than it may be."""
+    return UserError(f"--min-len is {given}: it has to be at most {most}")
 
 
 def batches_at_once(generator: Any, batches: int) -> int:

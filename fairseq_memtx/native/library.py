@@ -44,7 +44,7 @@ class _Options(ctypes.Structure):
 class _Batch(ctypes.Structure):
     _fields_ = [
         *(("sentences", _int), ("width", _int), ("source", _pointer), ("prefix_width", _int)),
-        *(("prefix", _pointer), ("exact_lengths", _pointer)),
+        *(("prefix", _pointer), ("exact_lengths", _pointer), ("longest", _pointer)),
         *(("num_words", _int), ("words", _pointer)),
     ]
 
@@ -286,6 +286,7 @@ def _batch(request: Request) -> tuple[_Batch, list[Tensor]]:
     given = {
         "prefix": (request.limits.prefix, 2),
         "exact_lengths": (request.limits.exact_length, 1),
+        "longest": (request.limits.longest, 1),
         "words": (request.words, 1),
     }
     for name, (tensor, dims) in given.items():
@@ -299,7 +300,7 @@ def _batch(request: Request) -> tuple[_Batch, list[Tensor]]:
     prefix, words = request.limits.prefix, request.words
     return _Batch(
         *(*source.shape, source.data_ptr(), 0 if prefix is None else prefix.size(1)),
-        *(pointers["prefix"], pointers["exact_lengths"]),
+        *(pointers["prefix"], pointers["exact_lengths"], pointers["longest"]),
         *(0 if words is None else len(words), pointers["words"]),
     ), kept
 

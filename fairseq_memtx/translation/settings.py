@@ -38,8 +38,9 @@ class SearchSettings:
     Attributes:
         beam: hypotheses kept for each sentence; with `sampling`, how many are drawn.
         lenpen: exponent of the length by which a score is divided.
-        max_len_a, max_len_b: a translation has at most `a * source subwords + b` subwords; the
-            source is the longest of its batch, as in fairseq.
+        max_len_a, max_len_b: a translation has at most `a * source subwords + b` subwords, the end
+            symbol of the source counted. With the generator `fairseq` the source is the longest of
+            its batch.
         batch_size: sentences translated at once, at most.
         max_tokens: source subwords at once, at most, padding included.
         generator: `fast` (ours), `cuda-graphs` (the same, which a GPU runs alone) or `fairseq` (its

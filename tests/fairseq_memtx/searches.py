@@ -37,7 +37,10 @@ def generate(
 ) -> list[list[dict[str, Tensor]]]:
     how = {"beam_size": 3, "max_len_b": 6, **how}
     torch.manual_seed(3)
-    return kind(models, DICTIONARY, **how).generate(models, batch, **(call or {}))
+    own_limits = how.pop("own_limits", False)
+    generator = kind(models, DICTIONARY, **how)
+    generator.own_limits = own_limits
+    return generator.generate(models, batch, **(call or {}))
 
 
 def numbers(alignment: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """A line alone and among 400: what a translation owes to those that share its batch.
 
-The documentation says that the length limit alone does so, which counts the longest source of a
-batch, as in fairseq.
+Nothing, where our search finds it. In fairseq's own generator the length limit counts the longest
+source of a batch.
 """
 
 import random
@@ -69,11 +69,22 @@ def test_with_a_limit_that_counts_no_source_nobody_matters(
     assert shared == alone
 
 
-def test_the_limit_is_that_of_the_longest_source_of_a_batch(
+@pytest.mark.parametrize("way", ["native", "python"])
+def test_the_limit_is_that_of_the_own_source(way: str, models: Callable[[str], Path]) -> None:
+    """Short lines of this model run into their limits, which a long line beside them leaves."""
+    limit = {"max_len_a": 1.0, "max_len_b": 0, **WAYS[way]}
+    lines = [*text(9), " ".join(WORDS * 4)]
+    alone = translations(models("feedback"), lines, 1, **limit)
+    assert translations(models("feedback"), lines, len(lines), **limit) == alone
+    wider = translations(models("feedback"), lines, 1, **{**limit, "max_len_a": 4.0})
+    assert same(alone, wider) < len(lines)
+
+
+def test_in_fairseqs_generator_it_is_that_of_the_longest_source_of_a_batch(
     models: Callable[[str], Path],
 ) -> None:
     """A short line of this model runs into its limit, which a long line beside it moves."""
-    model, limit = models("feedback"), {"max_len_a": 1.0, "max_len_b": 0}
+    model, limit = models("feedback"), {"max_len_a": 1.0, "max_len_b": 0, **WAYS["fairseq"]}
     lines = [*text(9), " ".join(WORDS * 4)]
     alone = translations(model, lines, 1, **limit)
     shared = translations(model, lines, len(lines), **limit)

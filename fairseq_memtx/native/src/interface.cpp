@@ -148,6 +148,11 @@ std::vector<Sentence> checked_sentences(const memtx_batch& batch, int words, int
               "exact lengths must be 0 to 1,048,575");
       found[b].exact_length = static_cast<int>(batch.exact_lengths[b]);
     }
+    if (batch.longest != nullptr) {
+      require(batch.longest[b] >= 0 && batch.longest[b] < 1 << 20,
+              "the longest lengths must be 0 to 1,048,575");
+      found[b].longest = static_cast<int>(batch.longest[b]);
+    }
     for (int32_t p = 0; batch.prefix != nullptr && p < batch.prefix_width; p++) {
       const int64_t word = batch.prefix[static_cast<size_t>(b) * batch.prefix_width + p];
       require(word >= 0 && word < words, "the prefixes must be words");

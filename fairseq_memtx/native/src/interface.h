@@ -30,6 +30,7 @@ struct memtx_batch {
   int32_t prefix_width;
   const int64_t* prefix;         // (sentences, prefix_width), or null
   const int64_t* exact_lengths;  // (sentences,), or null
+  const int64_t* longest;        // (sentences,) words at most, below the options', or null
   int32_t num_words;
   const int64_t* words;  // (num_words,) the outputs to choose from, rising; or null for all
 };

@@ -149,19 +149,24 @@ float Search::total(int word, int row_of_all) const {
   return (worker_.logits[at] - log_sums_[row_of_all]) + scores_[row_of_all];
 }
 
+// Words of a sentence's hypotheses at most.
+int Search::most(const Sentence& sentence) const {
+  return std::min(options_.max_len, sentence.longest);
+}
+
 // The best `wanted_` continuations of a sentence, best first, as the rules allow.
 void Search::find_candidates(int place, int number) {
   found_.clear();
   const Sentence& sentence = *sentences_[open_[place]];
   const bool in_prefix =
-      number < std::min(static_cast<int>(sentence.prefix.size()), options_.max_len);
+      number < std::min(static_cast<int>(sentence.prefix.size()), most(sentence));
   for (int r = 0; r < rows_; r++) apply_rules(place, number, place * rows_ + r);
   const int forced = in_prefix ? sentence.prefix[number] : options_.pad;
   if (forced != options_.pad) {
     force(place, forced);
     const bool at_length = sentence.exact_length >= 0 && number >= sentence.exact_length;
     if (at_length && forced != options_.eos) force_end(place);
-  } else if (number == options_.max_len) {
+  } else if (number >= most(sentence)) {
     force_end(place);
   } else {
     for (int r = 0; r < rows_; r++) scan(r, place * rows_ + r);
@@ -229,7 +234,7 @@ void Search::apply_rules(int place, int number, int row_of_all) {
   if (options_.unk_penalty != 0.0f)
     raise(options_.unk, logits[options_.unk] - options_.unk_penalty);
   const bool in_prefix =
-      number < std::min(static_cast<int>(sentence.prefix.size()), options_.max_len);
+      number < std::min(static_cast<int>(sentence.prefix.size()), most(sentence));
   if (!in_prefix && number < options_.min_len) ban(row_of_all, options_.eos);
   if (options_.no_repeat_ngram_size > 0) ban_repeated(row_of_all);
   if (sentence.exact_length < 0) return;
@@ -264,7 +269,7 @@ void Search::end(int place, int number) {
       ends_.push_back({sentence, number, found_[i].row, found_[i].score});
       ended++;
     }
-  if (ended == beam || number == options_.max_len) return;
+  if (ended == beam || number >= most(*sentences_[sentence])) return;
   kept_.push_back(place);
   const size_t until = now_.words.size() + beam;
   for (const Candidate& c : found_) {

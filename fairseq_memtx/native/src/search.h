@@ -3,6 +3,7 @@
 // Size legend: B sentences, K beam, R rows a sentence, N rows, V words, T steps.
 #pragma once
 
+#include <limits>
 #include <vector>
 
 #include "decoding.h"
@@ -24,8 +25,9 @@ struct SearchOptions {
 
 struct Sentence {
   std::vector<int> source;
-  std::vector<int> prefix;  // forced words, padded at the end
-  int exact_length = -1;    // words of a hypothesis; -1 for any number
+  std::vector<int> prefix;                        // forced words, padded at the end
+  int exact_length = -1;                          // words of a hypothesis; -1 for any number
+  int longest = std::numeric_limits<int>::max();  // words of a hypothesis, where that is its own
 };
 
 struct Hypothesis {
@@ -100,6 +102,7 @@ class Search {
   void ban_repeated(int row_of_all);
   void end(int place, int number);
   void go_on();
+  int most(const Sentence& sentence) const;
   float total(int word, int row_of_all) const;
   Hypothesis read_off(const End& end) const;
   int named(int word) const { return words_.empty() ? word : words_[word]; }

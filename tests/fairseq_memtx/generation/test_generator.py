@@ -29,7 +29,7 @@ from tests.fairseq_memtx.generation.comparisons import (
     both,
     check,
 )
-from tests.fairseq_memtx.searches import DICTIONARY, generate, sample
+from tests.fairseq_memtx.searches import DICTIONARY, generate, same_hypotheses, sample
 from tests.fairseq_memtx.tiny import build_model, scatter_weights
 
 
@@ -55,6 +55,29 @@ def test_it_finds_what_fairseqs_generator_finds(name, way):
         )
         for lengths in BATCHES[: 2 if number == 2 else 1]:
             check([model], sample(lengths), beam_size=beam_size, **WAYS[way])
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("prefix", [None, [[6, 7, 8], [8, 1, 1], [5, 5, 5], [7, 2, 1]]])
+def test_with_own_limits_it_finds_what_fairseqs_generator_finds_alone(name, prefix):
+    architecture, settings = MODELS[name]
+    model, batch = build_model(architecture, **settings), sample([4, 2, 5, 3])
+    short: dict[str, Any] = {"max_len_a": 0.7, "max_len_b": 0, "min_len": 0}
+    call = [] if prefix is None else [("prefix_tokens", torch.tensor(prefix))]
+    got = generate([model], batch, FastGenerator, own_limits=True, call=dict(call), **short)
+    wanted = []
+    for row, length in enumerate([4, 2, 5, 3]):
+        source = batch["net_input"]["src_tokens"][row : row + 1, -length:]
+        net_input = {"src_tokens": source, "src_lengths": torch.tensor([length])}
+        alone = {key: words[row : row + 1] for key, words in call}
+        wanted += generate([model], {"net_input": net_input}, call=alone, **short)
+    assert len({len(hypos[0]["tokens"]) for hypos in wanted}) > 1
+    for hypo in itertools.chain.from_iterable([*got, *wanted]):
+        hypo["attention"] = torch.empty(0)
+    same_hypotheses(got, wanted)
+    shared = generate([model], batch, FastGenerator, call=dict(call), **short)
+    lengths = [[[len(hypo["tokens"]) for hypo in hypos] for hypos in x] for x in (got, shared)]
+    assert lengths[0] != lengths[1]
 
 
 @pytest.mark.slow

@@ -133,6 +133,7 @@ def compare_one(seed: int) -> Watched:
     batch = draws.draw_batch(random)
     options: dict[str, Any] = draws.draw_options(random, len(batch["id"]))
     options = {name: value for name, value in options.items() if name != "align" or value}
+    options["own_limits"] = seed % 2 == 0 and len(batch["id"]) > 1
     return check(models, batch, Watched(threads=1 + seed % 3), **options)
 
 

@@ -43,6 +43,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "the prefixes must be words": {"limits": Limits(torch.tensor([[-4]]))},
     "has to have a row for each sentence": {"limits": Limits(torch.tensor([[4], [4]]))},
     "exact lengths must be": {"limits": Limits(None, torch.tensor([-1]))},
+    "the longest lengths must be": {"limits": Limits(longest=torch.tensor([-1]))},
     "none for lists of words": {"words": torch.arange(13)},
     "must rise and be words": {"words": torch.tensor([4, 3, 2])},
     "the temperature must be positive": {"temperature": 0.0},
