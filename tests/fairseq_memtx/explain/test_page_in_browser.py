@@ -14,6 +14,7 @@ import pytest
 from fairseq_memtx.explain.page import html_of
 from fairseq_memtx.explain.views import explained
 from fairseq_memtx.translator import SearchSettings, Translator
+from tests import pictures
 from tests.fairseq_memtx.explain.hostile import HOSTILE, NAMED, hostile_views
 
 sync_api = pytest.importorskip(
@@ -241,6 +242,7 @@ def test_it_is_readable(opened: Open, views: dict[str, Any], scheme: str, width:
     assert (background > 0.5) == (scheme == "light")
     assert page.locator("#gap").is_hidden()
     page.locator("#subwords button").nth(2).click()
+    pictures.keep(page, f"explain-{scheme}-{width}")
     for chip in ("#subwords .chip", "#panels .chip"):
         for share in (0.0, 0.5, 1.0):
             colours = page.locator(chip).first.evaluate(

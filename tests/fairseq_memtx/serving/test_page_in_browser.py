@@ -14,6 +14,7 @@ from fairseq_memtx.serving.batching import SharedBatches, Wish
 from fairseq_memtx.serving.limits import RequestLimits
 from fairseq_memtx.serving.metrics import Metrics
 from fairseq_memtx.translation.results import Translation
+from tests import pictures
 from tests.fairseq_memtx.serving.running import Client, running
 
 sync_api = pytest.importorskip(
@@ -102,3 +103,17 @@ def test_a_refusal_is_told(page: Any, client: Client) -> None:
     page.get_by_role("textbox").fill("")
     page.get_by_role("textbox").fill("short")
     page.get_by_text("one 5.0: short").wait_for()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("dark", 1000)])
+def test_a_picture_is_kept(page: Any, scheme: str, width: int) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": 800})
+    page.get_by_role("textbox").fill("The old man sees a dog.\nA bird sings.")
+    page.get_by_label("Translations", exact=True).fill("3")
+    page.get_by_label("Translations", exact=True).blur()
+    page.get_by_text("one 5.2: A bird sings.").wait_for()
+    page.get_by_role("button", name="Compare with another model or beam").click()
+    page.get_by_text("two 5.0: A bird sings.").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    pictures.keep(page, f"serve-{scheme}-{width}")
