@@ -4,7 +4,6 @@ Needs Playwright's package (`requirements/browser.txt`) and a Chromium of the sy
 """
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ import pytest
 from fairseq_memtx.explain.page import html_of
 from fairseq_memtx.explain.views import explained
 from fairseq_memtx.translator import SearchSettings, Translator
-from tests import pictures
+from tests.browser import CHROMIUM, keep_picture
 from tests.fairseq_memtx.explain.hostile import HOSTILE, NAMED, hostile_views
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed (requirements/browser.txt)"
 )
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 
 Open = Callable[..., Any]
@@ -242,7 +240,7 @@ def test_it_is_readable(opened: Open, views: dict[str, Any], scheme: str, width:
     assert (background > 0.5) == (scheme == "light")
     assert page.locator("#gap").is_hidden()
     page.locator("#subwords button").nth(2).click()
-    pictures.keep(page, f"explain-{scheme}-{width}")
+    keep_picture(page, f"explain-{scheme}-{width}")
     for chip in ("#subwords .chip", "#panels .chip"):
         for share in (0.0, 0.5, 1.0):
             colours = page.locator(chip).first.evaluate(

@@ -3,7 +3,6 @@
 Needs Playwright's package (`requirements/browser.txt`) and a Chromium of the system's.
 """
 
-import shutil
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,13 +13,12 @@ from fairseq_memtx.serving.batching import SharedBatches, Wish
 from fairseq_memtx.serving.limits import RequestLimits
 from fairseq_memtx.serving.metrics import Metrics
 from fairseq_memtx.translation.results import Translation
-from tests import pictures
+from tests.browser import CHROMIUM, keep_picture
 from tests.fairseq_memtx.serving.running import Client, running
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed (requirements/browser.txt)"
 )
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 LIMITS = RequestLimits(window=0.0, characters=200)
 
@@ -116,4 +114,4 @@ def test_a_picture_is_kept(page: Any, scheme: str, width: int) -> None:
     page.get_by_role("button", name="Compare with another model or beam").click()
     page.get_by_text("two 5.0: A bird sings.").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    pictures.keep(page, f"serve-{scheme}-{width}")
+    keep_picture(page, f"serve-{scheme}-{width}")
