@@ -69,17 +69,18 @@ def test_with_a_limit_that_counts_no_source_nobody_matters(
     assert shared == alone
 
 
-@pytest.mark.parametrize("way", ["native", "python"])
+@pytest.mark.parametrize("way", ["native", pytest.param("python", marks=pytest.mark.slow)])
 def test_the_limit_is_that_of_the_own_source(way: str, models: Callable[[str], Path]) -> None:
     """Short lines of this model run into their limits, which a long line beside them leaves."""
     limit = {"max_len_a": 1.0, "max_len_b": 0, **WAYS[way]}
     lines = [*text(9), " ".join(WORDS * 4)]
     alone = translations(models("feedback"), lines, 1, **limit)
     assert translations(models("feedback"), lines, len(lines), **limit) == alone
-    wider = translations(models("feedback"), lines, 1, **{**limit, "max_len_a": 4.0})
+    wider = translations(models("feedback"), lines, 1, **{**limit, "max_len_a": 2.0})
     assert same(alone, wider) < len(lines)
 
 
+@pytest.mark.slow
 def test_in_fairseqs_generator_it_is_that_of_the_longest_source_of_a_batch(
     models: Callable[[str], Path],
 ) -> None:
@@ -93,4 +94,5 @@ def test_in_fairseqs_generator_it_is_that_of_the_longest_source_of_a_batch(
     # In a batch, each is what it is alone under the limit of the longest.
     translator = Translator.from_pretrained(model)
     longest = max(len(translator.encode(line)[0]) for line in lines) + 1  # the end symbol
-    assert shared == translations(model, lines, 1, max_len_a=0.0, max_len_b=longest)
+    limit |= {"max_len_a": 0.0, "max_len_b": longest}
+    assert shared == translations(model, lines, 1, **limit)
