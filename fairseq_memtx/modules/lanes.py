@@ -18,6 +18,8 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
@@ -169,19 +171,14 @@ class Columns(NamedTuple):
 
     def with_turn(self, lengths: Sequence[int]) -> "Columns":
         """The columns with one more lane, whose sentences are so long."""
-        rows, longest = list(self.rows), list(self.longest)
-        for column, length in enumerate(lengths):
-            if column == len(rows):
-                rows.append(0)
-                longest.append(0)
-            rows[column] += 1
-            longest[column] = max(longest[column], length)
-        return Columns(tuple(rows), tuple(longest))
+        both = zip_longest(self.rows, self.longest, lengths, fillvalue=0)
+        rows, longest = zip(*((r + (n > 0), max(w, n)) for r, w, n in both), strict=True)
+        return Columns(rows, longest)
 
     @property
     def slots(self) -> int:
         """Padded places of all columns."""
-        return sum(rows * longest for rows, longest in zip(self.rows, self.longest, strict=True))
+        return sum(map(mul, self.rows, self.longest))
 
 
 def columns_of(places: Sequence[Place]) -> list[list[Place]]:
@@ -224,8 +221,9 @@ class _Lanes:
     """The open documents of a pass.
 
     Of each lane: `_at`, `_until` and `_end`, where it stands in its document, where its turn and
-    where the document ends, and `_turn`, the count of turns at which it got there. Queues hold
-    turns beside lanes: an entry of an earlier turn is out of date.
+    where the document ends; `_turn_lengths`, those of the turn's sentences; and `_turn`, the count
+    of turns at which it got there. Queues hold turns beside lanes: an entry of an earlier turn is
+    out of date.
     """
 
     def __init__(
@@ -239,6 +237,7 @@ class _Lanes:
         self._sentences, self._bounds = documents.sentences, documents.bounds
         self._coming, self._lengths, self._sizes = iter(order.tolist()), lengths, turns
         self._at, self._until, self._end = ([0] * num_lanes for _ in range(3))
+        self._turn_lengths: list[list[int]] = [[] for _ in range(num_lanes)]
         self._turn = [-1] * num_lanes
         self._turns = self._number = 0
         self._sentences_left = int(np.diff(documents.bounds)[order].sum())
@@ -277,16 +276,14 @@ class _Lanes:
         self._until[lane] = min(self._at[lane] + size, self._end[lane])
         self._turn[lane] = turn = self._turns
         self._turns += 1
-        insort(self._by_length, (sum(self._turn_lengths(lane)), lane))
+        self._turn_lengths[lane] = self._lengths[self._next(lane)].tolist()
+        insort(self._by_length, (sum(self._turn_lengths[lane]), lane))
         heapq.heappush(self._by_rest, (self._at[lane] - self._end[lane], turn, lane))
         self._by_age.append((turn, lane))
 
     def _next(self, lane: int) -> np.ndarray:
         """The numbers of the sentences of its turn."""
         return self._sentences[self._at[lane] : self._until[lane]]
-
-    def _turn_lengths(self, lane: int) -> list[int]:
-        return self._lengths[self._next(lane)].tolist()
 
     def _oldest(self) -> int:
         while True:
@@ -305,22 +302,20 @@ class _Lanes:
 
     def _around(self, anchor: int, limits: BatchLimits) -> list[int]:
         """Take the lane out of the queue with as many neighbours in length as a batch may have."""
-        queue, lengths = self._by_length, self._turn_lengths(anchor)
+        queue, lengths = self._by_length, self._turn_lengths[anchor]
         columns, length = Columns().with_turn(lengths), sum(lengths)
         low = bisect_left(queue, (length, anchor))
         high = low + 1
         while True:
-            allowed = {}
-            for i in (low - 1, high):
-                if 0 <= i < len(queue):
-                    joined = columns.with_turn(self._turn_lengths(queue[i][1]))
-                    if limits.allow(high - low + 1, joined.slots):
-                        allowed[i] = joined
-            if not allowed:
+            beside = [i for i in (low - 1, high) if 0 <= i < len(queue)]
+            # The nearest in length that is allowed, of two the shorter.
+            for i in sorted(beside, key=lambda i: abs(length - queue[i][0])):
+                joined = columns.with_turn(self._turn_lengths[queue[i][1]])
+                if limits.allow(high - low + 1, joined.slots):
+                    columns, low, high = joined, min(low, i), max(high, i + 1)
+                    break
+            else:
                 break
-            nearest = min(allowed, key=lambda i: abs(length - queue[i][0]))  # the shorter of two
-            columns = allowed[nearest]
-            low, high = min(low, nearest), max(high, nearest + 1)
         lanes = [lane for _, lane in queue[low:high]]
         del queue[low:high]
         return lanes
