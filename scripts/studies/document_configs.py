@@ -58,7 +58,8 @@ class Sizes:
         lanes: documents that are open at once in training; few more than a batch has rows, so that
             a memory is not many updates old.
         cpu_math: of `--memtx-cpu-math`.
-        unroll: sentences that gradients go back through.
+        unroll: sentences that gradients go back through; the Feedback decoder learns what to carry
+            only with more than one.
         lr: learning rate.
     """
 
@@ -73,7 +74,7 @@ class Sizes:
     vocab: int = 1800
     lanes: int = 300
     cpu_math: str = "float32"
-    unroll: int = 1
+    unroll: int = 2
     lr: str = "4e-3"
 
     def updates(self, parts: str) -> int:
