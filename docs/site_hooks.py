@@ -14,7 +14,7 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
-SHOWN = (".md", ".png", ".svg", ".cff", "LICENSE")
+SHOWN = (".md", ".ipynb", ".png", ".svg", ".cff", "LICENSE")
 ROOMS = ("docs/", "results/", "scripts/")
 REFERENCE = "reference"
 
