@@ -60,14 +60,21 @@ def scatter_weights(module: torch.nn.Module, seed: int = 1) -> None:
                 part.weight[part.padding_idx] = 0.0
 
 
-def build_model(model: str = "memtx_feedback", seed: int = 1, **settings: Any):
+def build_model(
+    model: str = "memtx_feedback",
+    seed: int = 1,
+    words: Dictionary | None = None,
+    scattered: bool = True,
+    **settings: Any,
+):
     """A tiny model in float64 with scattered weights, in evaluation mode."""
     args = tiny_settings(**settings)
-    dictionary = tiny_dictionary()
+    dictionary = words or tiny_dictionary()
     task = SimpleNamespace(source_dictionary=dictionary, target_dictionary=dictionary)
     torch.manual_seed(seed)
     built = ARCH_MODEL_REGISTRY[model].build_model(args, task).double().eval()
-    scatter_weights(built, seed)
+    if scattered:
+        scatter_weights(built, seed)
     return built
 
 
