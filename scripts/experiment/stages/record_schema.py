@@ -14,11 +14,18 @@ SCHEMA = 2
 NUMBER = (int, float)
 NONE = type(None)
 
-# A type (or several), a dictionary of such, a list with one, or `Maybe`.
+# A type (or several), a dictionary of such, a list with one, `Maybe`, or in a dictionary `IfThere`.
 
 
 class Maybe:
     """What may be None instead."""
+
+    def __init__(self, fields: Any) -> None:
+        self.fields = fields
+
+
+class IfThere:
+    """What may be missing: records made before it was measured, or where it is not measured."""
 
     def __init__(self, fields: Any) -> None:
         self.fields = fields
@@ -41,6 +48,8 @@ _SCORES = {
     "lines": int,
     "bleu": {"score": NUMBER, "signature": str},
     "chrf": {"score": NUMBER, "signature": str},
+    "chrf++": IfThere({"score": NUMBER, "signature": str}),
+    "comet": IfThere({"score": NUMBER, "signature": str}),
     "length_ratio": NUMBER,
     "copy_bleu": NUMBER,
     "hypotheses_sha256": str,
@@ -169,11 +178,13 @@ def validate(record: object, fields: Any = None, where: str = "record") -> None:
 def _validate_object(record: object, fields: dict, where: str) -> None:
     if not isinstance(record, dict):
         raise UserError(f"`{where}` is {record!r:.40}: it has to be an object")
-    for name in sorted(fields.keys() ^ record.keys()):
+    required = {name for name, kind in fields.items() if not isinstance(kind, IfThere)}
+    for name in sorted((required - record.keys()) | (record.keys() - fields.keys())):
         problem = "is missing" if name in fields else "is not in the schema"
         raise UserError(f"`{where}.{name}` {problem}")
-    for name, kind in fields.items():
-        validate(record[name], kind, f"{where}.{name}")
+    for name, value in record.items():
+        kind = fields[name]
+        validate(value, kind.fields if isinstance(kind, IfThere) else kind, f"{where}.{name}")
 
 
 def _has_type(value: object, kind: Any) -> bool:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from fairseq_memtx.commands.score import score
 from fairseq_memtx.ground.errors import UserError
 from scripts.experiment.folders import Run
 from scripts.experiment.stages import records
@@ -32,6 +33,15 @@ def changed(path: str, value: object) -> dict:
 
 @pytest.mark.parametrize("made", [record(), new()], ids=["schema 1", "schema 2"])
 def test_records_of_both_schemas_are_valid(made: dict) -> None:
+    records.validate(made)
+
+
+def test_all_that_is_scored_has_a_place() -> None:
+    made = new()
+    comet = {"comet": {"score": 80.5, "signature": "model:x"}}
+    for one, extra in zip(made["decoding"], ({}, comet), strict=True):
+        one["scores"] |= score(["a b"], ["a c"]) | extra
+        assert "chrf++" in one["scores"]
     records.validate(made)
 
 
