@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.experiment import course
 from scripts.shared import tables
 from scripts.shared.report import main, report
 from tests.checkout import CHECKOUT
@@ -107,6 +108,8 @@ def published() -> list[Path]:
 )
 def test_published_results_regenerate_from_their_records(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "records", tmp_path / "records")
+    if (place / course.FILE).exists():
+        shutil.copy(place / course.FILE, tmp_path)
     pinned = f"matplotlib=={metadata.version('matplotlib')}"
     pins = [path.read_text("utf-8") for path in (CHECKOUT / "requirements").glob("*.txt")]
     for path in report(tmp_path):
