@@ -64,7 +64,7 @@ def test_the_ranges_admit_the_pinned_versions(metadata: Message) -> None:
     pins = {}
     for path in (CHECKOUT / "requirements").glob("*.txt"):
         lines = path.read_text(encoding="utf-8").split("\n")
-        pins.update(line.split("==") for line in lines if "==" in line)
+        pins.update(line.removesuffix(" \\").split("==") for line in lines if "==" in line)
     for requirement in requirements(metadata):
         assert requirement.specifier.contains(pins[requirement.name]), requirement
 

@@ -26,7 +26,8 @@ def test_in_float64_the_engines_find_the_same_losses(prepared_sample: Path, tmp_
     exact, engines, moved = differences(tmp_path, *argv)
     assert len(exact) == len(engines) == len(moved) == 4
     assert max(exact) < 1e-11
-    assert 1e-9 < max(engines) < 1e-3 and 1e-9 < max(moved) < 1e-3
+    # On some processors the engines' products are the same to the last bit in float32 too.
+    assert max(engines) < 1e-3 and 1e-9 < max(moved) < 1e-3
     (record,) = read_records(tmp_path / "rounding.jsonl")
     for losses in record["bits"].values():
         assert losses[-1] < losses[0] - 0.1  # something is learned
