@@ -117,6 +117,16 @@ def made_of(path: Path, records: Sequence[dict], make: Callable[[Sequence[dict]]
         raise UserError(f"the records `{path}` are damaged ({problem})") from error
 
 
+def write_page(out: Path, name: str, make: Callable[[Sequence[dict]], str]) -> None:
+    """Write `NAME.md` into a folder, made from the records of its `NAME.jsonl`.
+
+    Raises:
+        UserError: if there are none, or they are damaged.
+    """
+    path = out / f"{name}.jsonl"
+    write_bytes(out / f"{name}.md", made_of(path, read_records(path), make).encode())
+
+
 def read_records(path: Path) -> list[dict]:
     """The records of a file.
 

@@ -26,10 +26,9 @@ from typing import TYPE_CHECKING, Any
 
 from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import command_line
-from fairseq_memtx.ground.files import write_bytes
 from scripts.bench_decoding import untrained
 from scripts.shared import benchmark, publishing
-from scripts.shared.benchmark import add_record, markdown, read_records
+from scripts.shared.benchmark import add_record, markdown
 from scripts.studies.document_configs import TRAININGS
 from scripts.studies.segments.decoding import state_bytes
 
@@ -230,20 +229,20 @@ def rate(seconds: Sequence[float], words: int) -> str:
     return f"{median(rates):,.0f} ({min(rates):,.0f}-{max(rates):,.0f})"
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure all systems, then make the page."""
+def measure_all(args: argparse.Namespace) -> None:
+    """Measure all systems."""
     publishing.check_checkout(args.out)
     for name in SYSTEMS:
         add_record(
             args.out / f"{NAME}.jsonl", bench(name, sorted(args.before), args.size), "system"
         )
-    write_page(args.out)
 
 
-def write_page(out: Path) -> None:
-    """Make the page from the records there are."""
-    path = out / f"{NAME}.jsonl"
-    write_bytes(out / f"{NAME}.md", benchmark.made_of(path, read_records(path), table).encode())
+def run(args: argparse.Namespace) -> None:
+    """Measure unless the records there are shall do, then make the page."""
+    if not args.table_only:
+        measure_all(args)
+    benchmark.write_page(args.out, NAME, table)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -271,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.studies.document_lengths``."""
     args = parse_args(argv)
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
-    return command_line.run(lambda: write_page(args.out) if args.table_only else run(args))
+    return command_line.run(lambda: run(args))
 
 
 if __name__ == "__main__":

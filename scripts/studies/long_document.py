@@ -21,10 +21,9 @@ from pathlib import Path
 from statistics import median
 
 from fairseq_memtx.ground import command_line
-from fairseq_memtx.ground.files import write_bytes
 from scripts.bench_decoding import untrained
 from scripts.shared import benchmark, publishing
-from scripts.shared.benchmark import add_record, markdown, memory_line, read_records
+from scripts.shared.benchmark import add_record, markdown, memory_line
 from scripts.studies.document_configs import TRAININGS
 from scripts.studies.document_lengths import CARRIED, LAYERS, VOCAB, System, batch, timed
 
@@ -108,19 +107,19 @@ def table(found: Sequence[dict]) -> str:
     return "\n".join([*lines, ""])
 
 
-def run(args: argparse.Namespace) -> None:
-    """Measure all systems, then make the page."""
+def measure_all(args: argparse.Namespace) -> None:
+    """Measure all systems."""
     publishing.check_checkout(args.out)
     for name in args.systems:
         record = bench(name, args.sentences, args.words, args.size)
         add_record(args.out / f"{NAME}.jsonl", record, "system")
-    write_page(args.out)
 
 
-def write_page(out: Path) -> None:
-    """Make the page from the records there are."""
-    path = out / f"{NAME}.jsonl"
-    write_bytes(out / f"{NAME}.md", benchmark.made_of(path, read_records(path), table).encode())
+def run(args: argparse.Namespace) -> None:
+    """Measure unless the records there are shall do, then make the page."""
+    if not args.table_only:
+        measure_all(args)
+    benchmark.write_page(args.out, NAME, table)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -143,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.studies.long_document``."""
     args = parse_args(argv)
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported
-    return command_line.run(lambda: write_page(args.out) if args.table_only else run(args))
+    return command_line.run(lambda: run(args))
 
 
 if __name__ == "__main__":

@@ -26,13 +26,13 @@ from fairseq_memtx import checkpoints
 from fairseq_memtx.checkpoints import settings
 from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import command_line, processes, shell
-from fairseq_memtx.ground.files import hash_of, write_bytes, write_json
+from fairseq_memtx.ground.files import hash_of, write_json
 from fairseq_memtx.ground.layout import Layout
 from fairseq_memtx.ground.prepared import read_report
 from fairseq_memtx.ground.stamps import Stamps, describe
 from fairseq_memtx.training_log import summarise
 from scripts.shared import benchmark, publishing
-from scripts.shared.benchmark import add_record, markdown, read_records
+from scripts.shared.benchmark import add_record, markdown
 from scripts.studies import documents
 from scripts.studies.document_configs import DOCUMENTS, LAST, SENTENCES
 from scripts.studies.trainings import processor_seconds, run_counted
@@ -222,20 +222,20 @@ def conditions(found: Sequence[dict]) -> list[str]:
     return [f"- {line}" for line in [*lines, f"{benchmark.conditions(first)}."]]
 
 
-def run(args: argparse.Namespace) -> None:
-    """Train, translate and make the page."""
+def measure_all(args: argparse.Namespace) -> None:
+    """Train and translate."""
     publishing.check_checkout(args.out)
     made: dict[str, Any] = benchmark.provenance("studies.real_documents", threads=1)
     comparison = Comparison(args)
     for system in (START, *TASKS):
         add_record(args.out / f"{NAME}.jsonl", comparison.record(system, made), "system")
-    write_page(args.out)
 
 
-def write_page(out: Path) -> None:
-    """Make the page from the records there are."""
-    path = out / f"{NAME}.jsonl"
-    write_bytes(out / f"{NAME}.md", benchmark.made_of(path, read_records(path), table).encode())
+def run(args: argparse.Namespace) -> None:
+    """Measure unless the records there are shall do, then make the page."""
+    if not args.table_only:
+        measure_all(args)
+    benchmark.write_page(args.out, NAME, table)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -270,7 +270,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry of ``python -m scripts.studies.real_documents``."""
     args = parse_args(argv)
-    return command_line.run(lambda: write_page(args.out) if args.table_only else run(args))
+    return command_line.run(lambda: run(args))
 
 
 if __name__ == "__main__":
