@@ -135,7 +135,14 @@ print("package:", sys.modules["fairseq_memtx"].__file__)
 """
 
 
-@pytest.mark.parametrize("where", ["checkout", "outside", "installed"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param("checkout", marks=pytest.mark.slow),
+        pytest.param("outside", marks=pytest.mark.slow),
+        "installed",
+    ],
+)
 def test_the_four_commands_find_the_package(
     where: str, job: Job, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -213,6 +220,7 @@ def test_user_errors_end_in_one_line(
     assert last.startswith(f"error: `{broken}` is no whole checkpoint: it is cut short")
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(
     checkout: Place, prepared_sample: Path, tmp_path: Path
 ) -> None:

@@ -30,7 +30,9 @@ def shuffled(lines: list[str]) -> list[str]:
     return random.Random(1).sample(lines, len(lines))
 
 
-@pytest.mark.parametrize("decoder", ["transformer", "feedback"])
+@pytest.mark.parametrize(
+    "decoder", [pytest.param("transformer", marks=pytest.mark.slow), "feedback"]
+)
 def test_with_its_words_in_another_order_a_model_translates_the_same(
     decoder: str, tiny_checkpoints: dict[str, Path], prepared_sample: Path, tmp_path: Path
 ) -> None:

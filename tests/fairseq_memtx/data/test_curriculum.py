@@ -280,6 +280,7 @@ def test_the_schedule_may_drive_the_number_of_segments(data: Path, kind: str) ->
     assert sorted(ids(batches)) == list(range(300))
 
 
+@pytest.mark.slow
 def test_segments_are_counted_in_start_end_and_step(data: Path) -> None:
     counted = "--memtx-length-start 1 --memtx-length-end 5 --memtx-length-step 2"
     task = make_segment_task(data, *SCHEDULE.split(), *counted.split())

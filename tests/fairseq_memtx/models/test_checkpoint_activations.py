@@ -172,7 +172,7 @@ def apart(one: Path, other: Path) -> float:
     [
         ("", run_training),
         (COMPRESSIVE, run_training),
-        ("", run_two_ranks),
+        pytest.param("", run_two_ranks, marks=pytest.mark.slow),
         pytest.param(COMPRESSIVE, run_two_ranks, marks=pytest.mark.slow),
     ],
 )

@@ -78,6 +78,7 @@ def test_fixed_mixtures_are_not_logged(kind):
     assert not found.get_smoothed_values()
 
 
+@pytest.mark.slow
 def test_two_ranks_log_what_one_process_does(data, tmp_path):
     """The mixture is a parameter: ranks that disagreed on it would have diverged."""
     flags = f"{LOGGED} --log-interval 1 --no-save --dropout 0 --log-file".split()

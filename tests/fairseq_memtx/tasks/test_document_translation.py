@@ -431,7 +431,14 @@ def write_riddles(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["feedback", "transformer-xl", "compressive"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("feedback", marks=pytest.mark.slow),
+        "transformer-xl",
+        pytest.param("compressive", marks=pytest.mark.slow),
+    ],
+)
 def test_what_only_the_sentence_before_tells_is_learnt(name, tmp_path) -> None:
     data = write_riddles(tmp_path / "data")
     flags = f"{MODELS[name]} --dropout 0 --batch-size 16 --memtx-lanes 32 --max-update 200"

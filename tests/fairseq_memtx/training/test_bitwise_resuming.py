@@ -82,7 +82,13 @@ def check_resuming(
         assert_same_training(end, again / end.name)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(mode, marks=[pytest.mark.slow] * (mode in ("stock order", "filter")))
+        for mode in MODES
+    ],
+)
 def test_resuming_changes_nothing(
     mode: str, data: Path, uninterrupted: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -204,7 +204,7 @@ def train_arch(arch: str, flags: str, data: Path, folder: Path) -> dict[str, Ten
     "arch",
     [
         "memtx_feedback",
-        "memtx_compressive",
+        pytest.param("memtx_compressive", marks=pytest.mark.slow),
         pytest.param("memtx_transformer_xl", marks=pytest.mark.slow),
         pytest.param("memtx_feedback --checkpoint-activations", marks=pytest.mark.slow),
     ],

@@ -28,6 +28,7 @@ def test_stages_are_measured_and_recorded(tmp_path: Path) -> None:
     assert "The slowest stage is" in write_table(tmp_path).read_text()
 
 
+@pytest.mark.slow
 def test_a_whole_preparation_is_measured_on_copies(tmp_path: Path) -> None:
     splits = write_splits(tmp_path / "text")
     flags = ["--results", str(tmp_path), "--name", "tiny", "--copies", "1", "2"]

@@ -40,6 +40,7 @@ def test_a_row_is_measured_beside_the_rival_and_not_twice(
     assert first.count("*") == 1 and " * | 1e+09 |" in first  # below its goal at batch 1 alone
 
 
+@pytest.mark.slow
 def test_lengths_are_forced_and_the_pasts_memory_is_told(tiny: list[str], tmp_path: Path) -> None:
     assert lengths.main([*tiny, "--tokens", "3,40"]) == 0
     for record in read_records(tmp_path / "lengths.jsonl"):

@@ -253,6 +253,7 @@ def test_an_interrupted_run_goes_on_after_what_it_has_measured(
 # --- Graphs and GPUs ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_graphs_are_measured_as_any_mode_is(
     prepared_sample: Path, tiny_checkpoints, tmp_path, monkeypatch
 ):
@@ -354,6 +355,7 @@ def check_forced(out: Path) -> None:
     assert not (out / "forced.png").exists()
 
 
+@pytest.mark.slow
 def test_untrained_models_write_as_much_as_they_are_told(made_up: Path, tmp_path):
     systems = ("transformer:plain", "transformer:fast", "feedback:fast+int8+shortlist")
     assert bench_decoding.main(forced(made_up, tmp_path, *systems)) == 0

@@ -9,6 +9,7 @@ from scripts.bench_decoding import serving
 from scripts.shared.benchmark import read_records
 
 
+@pytest.mark.slow
 def test_a_tiny_measurement_and_its_page(tiny_checkpoints: dict[str, Path], tmp_path: Path) -> None:
     text = tmp_path / "text.en"
     text.write_text("a bird sings .\nthe old man .\n")

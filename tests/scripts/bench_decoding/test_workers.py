@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
 from scripts.bench_decoding import workers
 from scripts.shared.benchmark import read_records
 
 
+@pytest.mark.slow
 def test_a_tiny_measurement_and_its_page(
     tiny_checkpoints: dict[str, Path], prepared_sample: Path, tmp_path: Path
 ) -> None:

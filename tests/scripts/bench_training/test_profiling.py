@@ -132,6 +132,7 @@ def test_the_largest_difference_is_explained(kind, reason):
     assert reason in profile_training.table([record])
 
 
+@pytest.mark.slow
 def test_a_case_is_profiled(tmp_path, monkeypatch):
     monkeypatch.setattr(profile_training, "DIM", 64)
     argv = ["--layers", "1", "--batch", "2", "--length", "5", "--rounds", "2"]

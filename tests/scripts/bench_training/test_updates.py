@@ -50,6 +50,7 @@ def test_a_batch_is_padded_as_fairseqs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert batch["net_input"]["src_lengths"].tolist() == source.ne(1).sum(1).tolist()
 
 
+@pytest.mark.slow
 def test_records_and_page(tmp_path: Path) -> None:
     line = ["--sizes", "tiny", "--archs", "transformer,memtx_feedback", "--rounds", "2"]
     for _ in range(2):

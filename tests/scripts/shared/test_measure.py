@@ -31,6 +31,7 @@ def measured(prepared_sample: Path, tiny_checkpoints, tmp_path_factory) -> dict:
     return json.loads(out.read_bytes())
 
 
+@pytest.mark.slow
 def test_every_system_is_measured_at_every_batch_size(measured) -> None:
     assert sorted(measured) == ["feedback", "transformer"]
     for found in measured.values():
@@ -45,6 +46,7 @@ def test_every_system_is_measured_at_every_batch_size(measured) -> None:
         assert found["device"] == "cpu"
 
 
+@pytest.mark.slow
 def test_state_is_what_the_decoders_must_keep(measured) -> None:
     """Keys and values of 16 float32 numbers: in each of two layers, or once for all of them."""
     keys_and_values = 2 * TINY.model.embed_dim * 4

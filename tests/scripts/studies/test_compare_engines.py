@@ -21,6 +21,7 @@ def differences(out: Path, *argv: str) -> list[list[float]]:
     return [[abs(x - y) for x, y in zip(*pair, strict=True)] for pair in pairs]
 
 
+@pytest.mark.slow
 def test_in_float64_the_engines_find_the_same_losses(prepared_sample: Path, tmp_path) -> None:
     argv = ["--data-bin", str(prepared_sample / "bin"), "--updates", "12", "--every", "4"]
     exact, engines, moved = differences(tmp_path, *argv)

@@ -18,6 +18,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     return read_records(out / "lengths.jsonl")
 
 
+@pytest.mark.slow
 def test_what_is_carried_does_not_grow_and_what_is_concatenated_does(records: list[dict]) -> None:
     held = {record["system"]: [one["bytes"] for one in record["after"]] for record in records}
     for name in document_lengths.CARRIED:
@@ -28,6 +29,7 @@ def test_what_is_carried_does_not_grow_and_what_is_concatenated_does(records: li
     assert sixteen - empty == pytest.approx(16 * (one - empty), rel=0.01)
 
 
+@pytest.mark.slow
 def test_every_sentence_is_timed(records: list[dict]) -> None:
     for record in records:
         assert [one["before"] for one in record["after"]] == [0, 1, 8, 16]
