@@ -1,8 +1,10 @@
 """COMET (Rei et al. 2020) of given translations, where its package and a model are there.
 
-The package is not installed with this one (``pip install unbabel-comet``), and nothing is fetched:
-the model is a file that was fetched before, beside which COMET keeps its ``hparams.yaml``. It is
-loaded by COMET, as pickled data is: take it from those whom you trust.
+The package is not installed with this one: COMET wants older versions of numpy, protobuf and
+setuptools than the pinned ones, so that an environment of its own is the place for it. The model
+is a file that was fetched before, beside which COMET keeps its ``hparams.yaml``; COMET itself looks
+for the words of the model's encoder in the cache of Hugging Face and fetches them where they are
+missing. The file is loaded by COMET, as pickled data is: take it from those whom you trust.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from fairseq_memtx.ground.files import sha256_of
 
 BATCH = 16
 PACKAGE = "unbabel-comet"
+#: Version 2.2 imports `pkg_resources`, which later versions of setuptools no longer have.
+INSTALL = f'pip install {PACKAGE} "setuptools<81"'
 
 
 def comet(
@@ -65,7 +69,7 @@ def check(model: Path) -> Callable[[str], Any]:
         loader = importlib.import_module("comet").load_from_checkpoint
     except (ImportError, AttributeError) as error:
         raise UserError(
-            f"`--comet` needs a package that is not here (pip install {PACKAGE}): {error}"
+            f"`--comet` needs a package that is not here ({INSTALL}): {error}"
         ) from error
     if not model.is_file():
         raise UserError(
