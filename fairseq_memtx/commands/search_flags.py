@@ -30,7 +30,7 @@ def refuse_contradictions(args: argparse.Namespace) -> None:
         (args.attention and args.format != "jsonl", "`--attention` needs `--format jsonl`"),
         (args.target_prefix and args.constraints,
          "`--target-prefix` and `--constraints` exclude each other: leave one out"),
-        (args.workers and args.threads > 1,
+        (args.workers and (args.threads or 1) > 1,
          f"`--threads {args.threads}` and `--workers` exclude each other, since a worker has one"
          " thread: leave one out"),
         (args.target_prefix not in ("", IN_TABS) and not Path(args.target_prefix).is_file(),
@@ -97,8 +97,8 @@ def add_flags(parser: argparse.ArgumentParser, whole: Callable[[str], int]) -> N
     _add_other_searches(parser, whole)
     add = parser.add_argument_group("processes").add_argument
     add("--workers", type=whole, metavar="N",
-        help="processes of one thread that share the weights, for what the native engine does not"
-        " search (default: one process with --threads threads, which share them too)")  # fmt: skip
+        help="processes of one thread that share the weights (default: for a file that the native"
+        " engine does not search, one for each core; else 1 with --threads threads)")  # fmt: skip
 
 
 def _add_other_searches(parser: argparse.ArgumentParser, whole: Callable[[str], int]) -> None:

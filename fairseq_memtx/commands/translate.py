@@ -52,6 +52,7 @@ def translate(args: argparse.Namespace) -> None:
     """
     check(args)
     fill_in(args)
+    share_out(args)
     try:
         if args.output is None:
             to_stream(args, sys.stdout.buffer)
@@ -349,6 +350,28 @@ def check_gold(args: argparse.Namespace) -> None:
             raise UserError(f"there is no file `--gold {path}`: name one with a translation a line")
 
 
+def share_out(args: argparse.Namespace) -> None:
+    """Say how many threads and processes compute, where the command line leaves it open.
+
+    What PyTorch searches of a file is spread over processes of one thread, one for each core: its
+    threads gain less. Those of the native engine gain as much, and share more.
+    """
+    if args.threads is None:
+        args.threads = 1 if args.workers else cores.default_threads()
+        if args.workers is None and args.threads > 1 and gains_by_processes(args):
+            args.workers, args.threads = args.threads, 1
+
+
+def gains_by_processes(args: argparse.Namespace) -> bool:
+    """Whether it is a file that PyTorch searches, line by line, on a CPU."""
+    whole_file = args.input is not None and args.input.is_file()
+    if not whole_file or args.documents is not None or args.device != "cpu":
+        return False
+    from fairseq_memtx.native import searches
+
+    return args.generator != "fast" or args.native == "off" or not searches.is_usable()
+
+
 def load(args: argparse.Namespace) -> Translator:
     """The translator that the command line describes."""
     import torch
@@ -406,10 +429,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--threads", type=cores.thread_count,
         help="default: OMP_NUM_THREADS, or what the process may use")  # fmt: skip
     search_flags.add_flags(parser, whole)
-    args = parser.parse_args(argv)
-    if args.threads is None:
-        args.threads = 1 if args.workers else cores.default_threads()
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -132,6 +132,51 @@ def test_constraints_after_tabs_and_workers(model: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("flags", "shares"),
+    [
+        ("--generator fairseq", (4, 1)),
+        ("--native off", (4, 1)),
+        ("", (None, 4)),
+        ("--native off --threads 3", (None, 3)),
+        ("--native off --workers 2", (2, 1)),
+        ("--native off --documents blank", (None, 4)),
+        ("--native off --device cuda", (None, 4)),
+    ],
+)
+def test_a_file_is_spread_over_processes_where_threads_gain_less(
+    flags: str, shares: tuple, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translate.cores, "default_threads", lambda: 4)
+    monkeypatch.setattr("fairseq_memtx.native.searches.is_usable", lambda: True)
+    args = translate.parse_args(["model.pt", "--input", str(source), *flags.split()])
+    translate.share_out(args)
+    assert (args.workers, args.threads) == shares
+
+
+def test_what_comes_through_a_pipe_and_what_no_engine_searches(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translate.cores, "default_threads", lambda: 4)
+    piped = translate.parse_args(["model.pt", "--native", "off"])
+    translate.share_out(piped)
+    assert (piped.workers, piped.threads) == (None, 4)
+    monkeypatch.setattr("fairseq_memtx.native.searches.is_usable", lambda: False)
+    args = translate.parse_args(["model.pt", "--input", str(source)])
+    translate.share_out(args)
+    assert (args.workers, args.threads) == (4, 1)
+
+
+def test_the_default_of_a_file_finds_the_same(
+    model: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(translate.cores, "default_threads", lambda: 2)
+    words = [model, "--input", source, "--generator", "fairseq", "--batch-size", 1, "--output"]
+    assert command(*words, tmp_path / "spread") == 0
+    assert command(*words, tmp_path / "one", "--threads", 1) == 0
+    assert lines_of(tmp_path / "spread") == lines_of(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
     ("flags", "says"),
     [
         ("--nbest 2", "`--nbest 2` needs `--format columns` or `--format jsonl`"),
