@@ -19,7 +19,7 @@ from ..plain.segment_steps import SegmentSteps
 from ..plain.transformer_steps import TransformerSteps
 from ..translation.results import Translation
 from ..translator import Translator, checked_lines
-from .recording import ForcedPass, LayerReads, forced, layers_of, listening
+from .listening import ForcedPass, LayerReads, forced, layers_of, listening
 from .spans import compressed_spans
 
 #: Of one page: it is to open on a phone.

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 #: Each has ``pages(folder, records)``. They are named, not imported:
 #: the arrows of scripts/ point down only.
 KINDS = {
-    "route": "scripts.studies.remedy_table",
+    "route": "scripts.studies.cures.table",
     "evaluations": "scripts.studies.characters.table",
-    "contexts": "scripts.studies.document_table",
+    "contexts": "scripts.studies.pronouns.table",
     "distances": "scripts.studies.programs.table",
 }
 RUNS = "scripts.grid.pages"

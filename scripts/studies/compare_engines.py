@@ -104,7 +104,7 @@ def load(data_bin: Path, max_tokens: int) -> Data:
     """
     from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
-    from scripts.studies.sweep_subjects import load_dataset, spread_batches
+    from scripts.studies.sweeps.subjects import load_dataset, spread_batches
 
     if not data_bin.is_dir():
         raise UserError(f"`--data-bin {data_bin}` is not a folder: name one of binarised data")

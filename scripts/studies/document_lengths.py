@@ -29,7 +29,7 @@ from fairseq_memtx.ground import command_line
 from scripts.bench_decoding import untrained
 from scripts.shared import benchmark, publishing
 from scripts.shared.benchmark import add_record, markdown
-from scripts.studies.document_configs import TRAININGS
+from scripts.studies.pronouns.configs import TRAININGS
 from scripts.studies.segments.decoding import state_bytes
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from fairseq_memtx.ground.versions import versions
 from fairseq_memtx.training_log import summarise
 from scripts.shared import provenance, publishing
 from scripts.shared.report import report
-from scripts.studies.document_configs import (
+from scripts.studies.pronouns.configs import (
     CONTEXTS,
     DOCUMENTS,
     LAST,
@@ -108,7 +108,7 @@ class Study:
 
     def data_of(self, name: str) -> Path:
         """The binarised data of a training, made where it is missing."""
-        from scripts.studies import concatenated
+        from scripts.studies.pronouns import concatenated
 
         k = TRAININGS[name].concatenated
         if k == 1:
@@ -184,7 +184,7 @@ class Study:
 
     def _translate(self, name: str, checkpoint: Path, context: int) -> dict:
         from fairseq_memtx.translator import SearchSettings, Translator
-        from scripts.studies import concatenated
+        from scripts.studies.pronouns import concatenated
 
         search = SearchSettings(beam=self.beam, max_len_a=1.5, batch_size=32)
         translator = Translator.from_pretrained(checkpoint, search=search)

@@ -24,8 +24,8 @@ from fairseq_memtx.ground import command_line
 from scripts.bench_decoding import untrained
 from scripts.shared import benchmark, publishing
 from scripts.shared.benchmark import add_record, markdown, memory_line
-from scripts.studies.document_configs import TRAININGS
 from scripts.studies.document_lengths import CARRIED, LAYERS, VOCAB, System, batch, timed
+from scripts.studies.pronouns.configs import TRAININGS
 
 logger = logging.getLogger(__name__)
 

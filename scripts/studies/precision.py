@@ -29,7 +29,7 @@ from scripts.experiment.stages.train import RunTraining, train_each
 from scripts.shared import benchmark
 from scripts.shared.benchmark import add_record, made_of, markdown, read_records, spread
 from scripts.studies import flags
-from scripts.studies.remedy_table import read_points
+from scripts.studies.cures.table import read_points
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

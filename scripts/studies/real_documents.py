@@ -34,7 +34,7 @@ from fairseq_memtx.training_log import summarise
 from scripts.shared import benchmark, publishing
 from scripts.shared.benchmark import add_record, markdown
 from scripts.studies import documents
-from scripts.studies.document_configs import DOCUMENTS, LAST, SENTENCES
+from scripts.studies.pronouns.configs import DOCUMENTS, LAST, SENTENCES
 from scripts.studies.trainings import processor_seconds, run_counted
 
 logger = logging.getLogger(__name__)

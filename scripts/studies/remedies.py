@@ -26,7 +26,8 @@ from scripts.experiment.stages.clock import pace, read_ticks, seconds_at
 from scripts.experiment.stages.train import RunTraining, train_each
 from scripts.shared import provenance
 from scripts.shared.report import report
-from scripts.studies import flags, remedy_table
+from scripts.studies import flags
+from scripts.studies.cures import table as remedy_table
 
 logger = logging.getLogger(__name__)
 

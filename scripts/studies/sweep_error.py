@@ -33,7 +33,7 @@ from scripts.shared import benchmark
 from scripts.shared.benchmark import add_record, measure, read_records, spread
 
 if TYPE_CHECKING:
-    from scripts.studies.sweep_subjects import Subject
+    from scripts.studies.sweeps.subjects import Subject
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def measure_all(
     subject: Subject, every: dict[str, dict], rounds: int, threads: int, progress: Progress
 ) -> dict[str, Any]:
     """The exact loss, and what was measured of each setting, by name."""
-    from scripts.studies.sweep_subjects import choose, errors, outcome, timed_step
+    from scripts.studies.sweeps.subjects import choose, errors, outcome, timed_step
 
     def run(options: dict[str, Any]) -> Any:
         choose(subject, **options)
@@ -216,7 +216,7 @@ def load_subject(args: argparse.Namespace) -> Subject:
     """Random unless a checkpoint is given."""
     import torch
 
-    from scripts.studies.sweep_subjects import random_subject, trained_subject
+    from scripts.studies.sweeps.subjects import random_subject, trained_subject
 
     torch.manual_seed(1)
     if args.checkpoint is None:

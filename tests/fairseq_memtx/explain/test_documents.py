@@ -9,7 +9,7 @@ import pytest
 
 from fairseq_memtx.explain import views
 from fairseq_memtx.explain.documents import explained_documents
-from fairseq_memtx.explain.recording import ForcedPass, forced
+from fairseq_memtx.explain.listening import ForcedPass, forced
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.translator import SearchSettings, Translator
 from tests.checkpoints import write_checkpoint, write_scattered

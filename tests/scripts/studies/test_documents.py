@@ -12,7 +12,10 @@ from fairseq.data.indexed_dataset import MMapIndexedDataset
 
 from data_prep.sample import pronouns
 from scripts.shared.report import report
-from scripts.studies import concatenated, document_configs, document_table, documents
+from scripts.studies import documents
+from scripts.studies.pronouns import concatenated
+from scripts.studies.pronouns import configs as document_configs
+from scripts.studies.pronouns import table as document_table
 from tests.checkout import CHECKOUT
 
 

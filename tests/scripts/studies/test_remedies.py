@@ -7,7 +7,8 @@ import pytest
 
 from fairseq_memtx.ground import shell
 from fairseq_memtx.ground.errors import UserError
-from scripts.studies import remedies, remedy_table
+from scripts.studies import remedies
+from scripts.studies.cures import table as remedy_table
 
 LINE = "2026-01-01 10:00:00 | INFO | {kind} | {values}\n"
 

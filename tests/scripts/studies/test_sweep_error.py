@@ -68,8 +68,8 @@ def test_a_truncated_gradient_is_wrong_although_the_states_are_right(record) -> 
 
 
 def test_errors_are_what_they_are_called() -> None:
-    from scripts.studies.sweep_subjects import Outcome
-    from scripts.studies.sweep_subjects import errors as measured
+    from scripts.studies.sweeps.subjects import Outcome
+    from scripts.studies.sweeps.subjects import errors as measured
 
     exact = Outcome(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), 5.0, torch.tensor([2.0, 0.0]), [])
     got = Outcome(torch.tensor([[3.0, 4.0], [0.0, 3.0]]), 4.5, torch.tensor([2.0, 2.0]), [])
@@ -96,7 +96,7 @@ def test_a_trained_model_is_measured_on_its_own_data(
 
 
 def test_the_loss_does_not_count_padding() -> None:
-    from scripts.studies.sweep_subjects import outcome, random_subject
+    from scripts.studies.sweeps.subjects import outcome, random_subject
 
     subject = random_subject(1, 64, 2, 5)
     (batch,) = subject.batches

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts.studies.document_configs import SYSTEMS
+from scripts.studies.pronouns.configs import SYSTEMS
 
 if TYPE_CHECKING:
     from scripts.shared.report import Figures

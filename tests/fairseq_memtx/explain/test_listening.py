@@ -8,7 +8,7 @@ import torch
 from fairseq.sequence_generator import SequenceGenerator
 from torch import Tensor, nn
 
-from fairseq_memtx.explain.recording import ForcedPass, forced, listening
+from fairseq_memtx.explain.listening import ForcedPass, forced, listening
 from fairseq_memtx.ground.errors import UserError
 from tests.fairseq_memtx.models.feedback_oracle import NaiveFeedback
 from tests.fairseq_memtx.modules.segment_oracle import NaiveAttention

@@ -1,0 +1,1 @@
+"""Parts of `scripts.studies.remedies`: its table."""

@@ -1,0 +1,1 @@
+"""Parts of `scripts.studies.documents`: what it compares, its table, sentences joined."""

@@ -1,0 +1,1 @@
+"""Parts of `scripts.studies.sweep_error`: the decoders whose sweeps are looked at."""
