@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairseq_memtx.ground.command_line import describe_os_error, terminable
 from fairseq_memtx.ground.errors import UserError, one_line
+from fairseq_memtx.ground.logs import log_to_stderr
 from fairseq_memtx.ground.prepared import check_folder
 from fairseq_memtx.ground.versions import versions
 
@@ -330,9 +331,7 @@ def tell(report: dict[str, Any], out: Path) -> None:
 
 def main(argv: Sequence[str] | None = None, prog: str = PROGRAM) -> int:
     """Run a command; returns the exit status (1: an error that was told, 130: interrupted)."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    log_to_stderr("%(asctime)s %(levelname)s %(message)s")
     args = parse_args(argv, prog)
     words = argv if argv is not None else sys.argv[1:]
     logger.info("versions: %s", " ".join(f"{k}={v}" for k, v in versions().items()))

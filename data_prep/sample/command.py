@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import platform
-import sys
 from collections.abc import Sequence
+
+from fairseq_memtx.ground.errors import tell
+from fairseq_memtx.ground.logs import log_to_stderr
 
 from .corpus import (
     DEFAULT_DOCUMENTS,
@@ -57,7 +59,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Generate; 0 when done, 2 for a wrong option or an unusable folder."""
     args = parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log_to_stderr("%(message)s")
     logger.info("sample generator %d, Python %s", GENERATOR_VERSION, platform.python_version())
     logger.info("seed %d, %d documents, into %s", args.seed, args.documents, args.out)
     step = max(1, args.documents // 4)
@@ -70,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         limits = Limits(args.longest, args.few)
         statistics = generate(args.out, args.seed, args.documents, progress, limits)
     except (SampleError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell(error)
         return 2
     report(statistics)
     return 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError, tell
+from .logs import log_to_stderr
 from .versions import versions
 
 logger = logging.getLogger(__name__)
@@ -30,9 +31,7 @@ def run(work: Callable[[], Any], argv: list[str] | None = None) -> int:
     A :class:`UserError` or a file that cannot be read or written becomes one line on stderr, an
     interruption says how to go on.
     """
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s", datefmt="%H:%M:%S"
-    )
+    log_to_stderr("%(asctime)s %(message)s", "%H:%M:%S")
     logging.getLogger("fairseq").setLevel(logging.WARNING)
     # fairseq calls it as it is imported; there is nothing that a user could do.
     warnings.filterwarnings("ignore", ".*torch.jit.script.* is deprecated", FutureWarning)

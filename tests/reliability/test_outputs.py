@@ -1,6 +1,5 @@
 """Whatever stands under an output's name: written through or refused at once, never lost."""
 
-import logging
 import os
 import stat
 import sys
@@ -120,18 +119,17 @@ FEW = ("two lines", "no UTF-8", "too long")
 )
 def test_an_odd_name_is_a_name(
     kind: str, name: str, commands: dict[str, Command], tmp_path: Path,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """The file appears under it and no other, or why not is one line of text."""
+    """The file appears under it and no other, or why not is one line of text; so is the log."""
     monkeypatch.chdir(tmp_path)
-    # What is logged goes to another process of the tests, which no such name gets through.
-    monkeypatch.setattr(logging.root.manager, "disable", logging.CRITICAL)
     main, words, _ = commands[name](tmp_path / ODD[kind])
     status = main(words)
     assert status == (1 if kind == "too long" else 0)
     assert [path.name for path in tmp_path.iterdir()] == [ODD[kind]] * (1 - status)
     told = [line for line in capsys.readouterr().err.split("\n") if line.startswith("error: ")]
-    assert len(told) == status and all(map(str.isprintable, told))
+    assert len(told) == status and all(map(str.isprintable, [*told, *caplog.messages]))
 
 
 @pytest.mark.parametrize("name", NAMES)
