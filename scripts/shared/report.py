@@ -31,6 +31,7 @@ KINDS = {
     "evaluations": "scripts.studies.characters.table",
     "contexts": "scripts.studies.pronouns.table",
     "distances": "scripts.studies.programs.table",
+    "bounds": "scripts.studies.mazes.table",
 }
 RUNS = "scripts.grid.pages"
 

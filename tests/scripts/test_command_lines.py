@@ -36,6 +36,7 @@ SCRIPTS = {
     "studies.document_lengths": "studies.document_lengths",
     "studies.documents": "studies.documents",
     "studies.long_document": "studies.long_document",
+    "studies.maze": "studies.maze",
     "studies.precision": "studies.precision",
     "studies.real_documents": "studies.real_documents",
     "studies.reliability": "studies.reliability",
