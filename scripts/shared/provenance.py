@@ -11,14 +11,19 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def git_state() -> tuple[str, bool]:
-    """The checkout's commit, and whether tracked files differ from it; ``unknown`` without git."""
+    """The checkout's commit, and whether tracked files differ from it; ``unknown`` without git.
+
+    Those below results/ are not looked at: nothing is computed from them, and a study that replaces
+    its records one by one would find the first of them changed at the second.
+    """
 
     def git(*words: str) -> str:
         command = ["git", "-C", str(CHECKOUT), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+        return git("rev-parse", "HEAD"), bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return "unknown", False
 
