@@ -3,10 +3,12 @@
 A step writes the entries of all beams of a sentence into new slots. Which of them a beam sees, its
 own ancestors, is told by a bias of zeros and minus infinities; when beams change, only that bias
 is reordered. Beams share most of their past, so that most slots soon belong to no living beam: when
-room runs out, the living ones are moved together.
+room runs out, the living ones are moved together. Of each slot it is known how many positions it
+stands back, for decoders that look at distances.
 
 Size legend: B sentences, beam (rows of a sentence at most), R rows a sentence, N = B * R, kinds of
-entries (keys and values of each projection), H heads, D head dimension, s slots in use.
+entries (keys and values of each projection), H heads, D head dimension, s slots in use, P positions
+before the first.
 """
 
 import torch
@@ -33,6 +35,45 @@ class BeamCache:
         self._bias = like.new_zeros((len(like), 1, 0)) if beam_size > 1 else None
         apart = torch.full((beam_size, beam_size), -torch.inf, dtype=like.dtype)
         self._own = apart.fill_diagonal_(0.0).to(like.device)
+        self._num_positions = 0
+        self._positions = torch.empty((len(like), 0), dtype=torch.long, device=like.device)
+
+    def begin_after(self, entries: Tensor, hidden: Tensor | None) -> None:
+        """Let all rows see what was before the first position.
+
+        Args:
+            entries: `(kinds, B, H, P, D)`, oldest first.
+            hidden: `(B, P)`, True where an entry must not be read, or None. A sentence all of whose
+                entries are hidden reads zeros at its first position.
+        """
+        before = entries.size(3)
+        if before > self._slots.size(3):
+            self._grow(before)
+        slots = self._slots[..., :before, :]
+        slots.copy_(entries)
+        self.length = self._num_positions = before
+        places = torch.arange(before, device=entries.device)
+        self._positions = places.expand(self.num_sentences, before)
+        if hidden is not None:
+            # Not minus infinity, of which alone a softmax makes NaN: the mean of zeros is zero.
+            slots.masked_fill_(hidden[None, :, None, :, None], 0.0)
+            self._bias = slots.new_zeros((self.num_sentences, 1, before)).masked_fill_(
+                hidden[:, None], torch.finfo(slots.dtype).min / 2
+            )
+        elif self._bias is not None:
+            self._bias = slots.new_zeros((self.num_sentences, 1, before))
+
+    def distances(self) -> Tensor:
+        """`(B, s)`: how many positions before the next one each slot was filled, at least 1."""
+        return self._num_positions - self._positions
+
+    def hide_beyond(self, span: int) -> None:
+        """Let no row see slots that are further back than `span` positions."""
+        if self._num_positions <= span:
+            return
+        if self._bias is None:
+            self._bias = self._slots.new_zeros((self.num_sentences, 1, self.length))
+        self._bias = self._bias.masked_fill((self.distances() > span)[:, None], -torch.inf)
 
     def open(self, rows: int) -> None:
         """Make room for one position of R rows a sentence; each sees its own."""
@@ -41,7 +82,9 @@ class BeamCache:
         if self._bias is not None:
             own = self._own[:rows, :rows].expand(self.num_sentences, rows, rows)
             self._bias = torch.cat([self._bias, own], dim=2)
-        self.length += rows
+        opened = self._positions.new_full((self.num_sentences, rows), self._num_positions)
+        self._positions = torch.cat([self._positions, opened], dim=1)
+        self.length, self._num_positions = self.length + rows, self._num_positions + 1
 
     def write(self, kind: int, entries: Tensor) -> None:
         """Fill the newest slots of the kinds from `kind` on with entries `(N, p, C)`."""
@@ -65,7 +108,7 @@ class BeamCache:
         """Row i of each sentence continues its row `parents[i]` `(B', beam)`; see `Move`."""
         if kept is not None:
             move_sentences(self._slots, 1, kept)
-            self.num_sentences = len(kept)
+            self.num_sentences, self._positions = len(kept), self._positions[kept]
         if self._bias is not None:
             bias = self._bias if kept is None else self._bias[kept]
             self._bias = bias.gather(1, parents.unsqueeze(2).expand(-1, -1, self.length))
@@ -76,8 +119,12 @@ class BeamCache:
         if seen is not None and 2 * (seen.size(1) + rows) <= self._slots.size(3):
             self._gather(seen)
             return
+        self._grow(2 * (self.length + rows))
+
+    def _grow(self, capacity: int) -> None:
+        """Take memory for so many slots."""
         size = list(self._slots.shape)
-        size[3] = 2 * (self.length + rows)
+        size[3] = capacity
         grown = self._slots.new_empty(size)
         grown[..., : self.length, :] = self._slots[..., : self.length, :]
         self._slots = grown
@@ -97,6 +144,7 @@ class BeamCache:
         index = slots[None, :, None, :, None].expand(len(now), -1, now.size(2), -1, now.size(4))
         now[..., : slots.size(1), :] = now.gather(3, index)
         self._bias = self._bias.gather(2, slots.unsqueeze(1).expand(-1, self._bias.size(1), -1))
+        self._positions = self._positions.gather(1, slots)
         self.length = slots.size(1)
 
     def size_bytes(self) -> int:

@@ -11,15 +11,28 @@ source positions, s slots of the past, L layers, V vocabulary.
 
 import copy
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..modules.carried_memory import CarriedMemory
 from ..modules.mixture import LayerMixture, RoutedMixture, mix, route
 from .beam_cache import BeamCache, move_sentences
 from .linear import FrozenLinear, select_outputs
+
+
+class ByDistance(NamedTuple):
+    """What a slot's distance adds to its key.
+
+    Attributes:
+        keys: `(n, D)`, of the distances that there are keys of.
+        of_slot: `(B, s)`, the number of each slot's.
+    """
+
+    keys: Tensor
+    of_slot: Tensor
 
 
 class PastCache(Protocol):
@@ -70,7 +83,11 @@ class SourceCache:
 
 
 def attend(
-    query: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    bias: Tensor | None,
+    by_distance: ByDistance | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Attention of the rows of each sentence over its slots.
 
@@ -78,6 +95,7 @@ def attend(
         query: `(N, C)`, scaled.
         keys, values: `(B, H, s, D)`.
         bias: `(B, R or 1, s)` added to the scores, or None.
+        by_distance: what is added to the keys, or None.
 
     Returns:
         The context `(N, C)` and the probabilities `(B, H, R, s)`.
@@ -86,6 +104,9 @@ def attend(
     # (N, C) -> (B, R, H, D) -> (B * H, R, D)
     query = query.view(sentences, -1, heads, head_dim).transpose(1, 2).flatten(0, 1)
     scores = torch.bmm(query, keys.flatten(0, 1).transpose(1, 2)).view(sentences, heads, -1, slots)
+    if by_distance is not None:
+        found = torch.matmul(query, by_distance.keys.t()).view(sentences, heads, scores.size(2), -1)
+        scores.add_(found.gather(3, by_distance.of_slot[:, None, None].expand_as(scores)))
     if bias is not None:
         scores.add_(bias.unsqueeze(1))
     # Half precision overflows in the exponential.
@@ -123,13 +144,19 @@ class FusedLayer:
         self.final_norm = layer.final_layer_norm
 
     def run_position(
-        self, x: Tensor, past: PastCache, kind: int, source: SourceCache, layer: int
+        self,
+        x: Tensor,
+        past: PastCache,
+        kind: int,
+        source: SourceCache,
+        layer: int,
+        by_distance: ByDistance | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One position: x `(N, C)` to the layer's output and its attention `(B, H, R, S)`.
 
         The past's keys and values are of the kinds `kind` and `kind + 1`.
         """
-        context = self._look_back(normed(self.norm, x, self.pre_norm), past, kind)
+        context = self._look_back(normed(self.norm, x, self.pre_norm), past, kind, by_distance)
         x = normed(self.norm, self.out.add(context, x), not self.pre_norm)
         query = self.cross_query(normed(self.cross_norm, x, self.pre_norm))
         context, probs = attend(query, *source.read(layer), source.bias)
@@ -138,7 +165,9 @@ class FusedLayer:
         y = y if self.activation is None else self.activation(y)
         return normed(self.final_norm, self.fc2.add(y, x), not self.pre_norm), probs
 
-    def _look_back(self, y: Tensor, past: PastCache, kind: int) -> Tensor:
+    def _look_back(
+        self, y: Tensor, past: PastCache, kind: int, by_distance: ByDistance | None
+    ) -> Tensor:
         """The context `(N, C)` of the past for the layer's input y `(N, C)`."""
         query, dim = self.inputs(y), y.size(1)
         if self.own_past:
@@ -146,7 +175,7 @@ class FusedLayer:
             query = query[:, :dim]
         elif past.length == 0:
             return torch.zeros_like(y)
-        return attend(query, past.read(kind), past.read(kind + 1), past.bias)[0]
+        return attend(query, past.read(kind), past.read(kind + 1), past.bias, by_distance)[0]
 
 
 def normed(norm: nn.LayerNorm, x: Tensor, wanted: bool) -> Tensor:
@@ -186,6 +215,27 @@ class FusedMemory:
         order = [pair for pairs in by_channel for pair in pairs]
         self.kinds = 2 * len(order)
         self.kind_of_layer = [2 * order.index(pair) for pair in memory.wiring.layers]
+        self.span, self._pairs = memory.span, order
+        self.distance_keys = None
+        if memory.distance_keys is not None:
+            self.distance_keys = memory.distance_keys.detach().clone()
+
+    def entries_of(self, memory: CarriedMemory) -> Tensor:
+        """A memory as entries `(kinds, B, H, P, D)`."""
+        both = torch.stack([memory.keys[self._pairs], memory.values[self._pairs]], dim=1)
+        return both.flatten(0, 1)
+
+    def look_over(self, past: PastCache) -> ByDistance | None:
+        """Hide what is out of reach of the next position; what distances add to keys."""
+        if self.span == 0 and self.distance_keys is None:
+            return None
+        assert isinstance(past, BeamCache), "the cache of recordings knows no distances"
+        if self.span > 0:
+            past.hide_beyond(self.span)
+        if self.distance_keys is None:
+            return None
+        last = len(self.distance_keys) - 1  # the key of all larger distances; that of 1 is first
+        return ByDistance(self.distance_keys, (past.distances() - 1).clamp(max=last))
 
     def __call__(self, states: list[Tensor]) -> Tensor:
         """Entries `(N, 2G, C)` of L + 1 states `(N, C)`."""
@@ -242,13 +292,23 @@ class FusedDecoder:
         self._positions: Tensor | None = None
 
     def begin_search(
-        self, encoder_out: Tensor, padding_mask: Tensor | None, beam_size: int
+        self,
+        encoder_out: Tensor,
+        padding_mask: Tensor | None,
+        beam_size: int,
+        memory: CarriedMemory | None = None,
     ) -> "FusedState":
-        """The state before the first position, for encoder_out `(S, B, C)`, mask `(B, S)`."""
+        """The state before the first position, for encoder_out `(S, B, C)`, mask `(B, S)`.
+
+        `memory` is of the text before each sentence, for the Feedback decoder; None for none.
+        """
         source = self.look_at(encoder_out, padding_mask)
         _, sentences, heads, _, head_dim = source.entries.shape
         like = source.entries.new_empty((sentences, heads * head_dim))
-        return FusedState(self, source, BeamCache(self.kinds, like, heads, beam_size))
+        past = BeamCache(self.kinds, like, heads, beam_size)
+        if memory is not None and self.memory is not None:
+            past.begin_after(self.memory.entries_of(memory), memory.hidden)
+        return FusedState(self, source, past)
 
     def look_at(self, encoder_out: Tensor, padding_mask: Tensor | None) -> SourceCache:
         """The source's keys and values; arguments as those of `begin_search`."""
@@ -303,11 +363,14 @@ class FusedDecoder:
     ) -> tuple[Tensor, Tensor]:
         """One position, its embedded words x `(N, C)`: see `FusedState.features`."""
         states, rows = [x], len(x) // past.num_sentences
+        by_distance = None
         if self.memory is None:
             past.open(rows)
+        else:
+            by_distance = self.memory.look_over(past)
         for index, layer in enumerate(self.layers):
             kind = 2 * index if self.memory is None else self.memory.kind_of_layer[index]
-            x, probs = layer.run_position(x, past, kind, source, index)
+            x, probs = layer.run_position(x, past, kind, source, index, by_distance)
             states.append(x)
         if self.memory is not None:
             past.open(rows)

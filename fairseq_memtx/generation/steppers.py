@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..decoding.beam_search import Move, Stepper
 from ..decoding.encoder import FusedEncoder
 from ..decoding.fused import FusedDecoder
+from ..modules.carried_memory import CarriedMemory
 from ..modules.lane_memory import LaneBatch
 from ..modules.stream_memory import Memory
 from ..plain.encoder import Encoder
@@ -49,12 +50,19 @@ class HowToStep(NamedTuple):
 class FusedStepper:
     """A decoder that `FusedDecoder` can run."""
 
-    def __init__(self, weights: FusedDecoder, encoder_out: EncoderOut, how: HowToStep):
+    def __init__(
+        self,
+        weights: FusedDecoder,
+        encoder_out: EncoderOut,
+        how: HowToStep,
+        memory: CarriedMemory | None = None,
+    ):
         self.how = how
         masks = encoder_out["encoder_padding_mask"]
         source = encoder_out["encoder_out"][0]
         weights = weights if how.words is None else weights.for_words(how.words)
-        self.search = weights.begin_search(source, masks[0] if masks else None, how.beam_size)
+        mask = masks[0] if masks else None
+        self.search = weights.begin_search(source, mask, how.beam_size, memory)
 
     def score_next(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
         features, probs = self.search.features(self.how.named(tokens))
@@ -181,9 +189,10 @@ class PreparedModel:
         """Begin a search for the sentences of the batch, after the memories in their lanes."""
         encoder_out, source = self.encode(net_input), net_input["src_tokens"]
         memory = None if lanes is None else lanes.read(id(self.model), source)
-        can_fuse = self.can_fuse and memory is None
+        can_fuse = self.can_fuse and (memory is None or isinstance(memory, CarriedMemory))
         if can_fuse and (how.words is None or self.weights().output is not None):
-            return FusedStepper(self.weights(), encoder_out, how)
+            in_reach = None if memory is None else self.model.decoder.in_reach(memory)
+            return FusedStepper(self.weights(), encoder_out, how, in_reach)
         sentences = torch.arange(len(source), device=source.device)
         return IncrementalStepper(self.model, encoder_out, sentences, how, memory)
 

@@ -32,9 +32,8 @@ class FeedbackSteps(MemorySteps):
     memory: FeedbackMemory
 
     def why_not_fused(self) -> str | None:
-        """What about it the fast generator's fused steps cannot do; None if they can."""
-        bounded = self.options.memory_span > 0 or self.options.relative_positions > 0
-        return "its memory has a span or relative positions" if bounded else None
+        """Nothing: the fast generator's fused steps can do all of it."""
+        return None
 
     def why_not_carried(self) -> str | None:
         """Why nothing of it can be carried from one sentence to the next; None if it can."""
