@@ -47,20 +47,20 @@ class Setting:
         clip: how far a pass may move a move's probability, as a share (Schulman et al. 2017).
     """
 
-    size: int = 5
+    size: int = 4
     loops: float = 0.2
     maze_seed: int = 1
-    moves: int = 64
+    moves: int = 40
     episodes: int = 64
-    updates: int = 250
+    updates: int = 120
     save_every: int = 10
-    evaluated: int = 1024
+    evaluated: int = 512
     evaluation_seed: int = 1_000_003
     layers: int = 2
     dim: int = 64
     ffn_dim: int = 128
     heads: int = 2
-    lr: float = 1e-3
+    lr: float = 2e-3
     clip_norm: float = 0.5
     discount: float = 0.95
     trace: float = 0.95
