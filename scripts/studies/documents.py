@@ -78,6 +78,7 @@ class Study:
             cpu_math=args.cpu_math,
             unroll=args.unroll,
             lr=args.lr,
+            translated=args.translated,
         )
         self.seed, self.beam, self.systems = args.seed, args.beam, args.systems
         self.contexts, self.jobs = args.contexts, args.jobs
@@ -173,7 +174,8 @@ class Study:
         checkpoint = self.trainings / name / LAST
         stage_name = f"evaluate-{name}-{told(context)}"
         result = self.folder / f"{stage_name}.json"
-        inputs = {"checkpoint": describe(checkpoint)["sha256"], "beam": self.beam}
+        inputs = {"checkpoint": describe(checkpoint)["sha256"], "beam": self.beam,
+                  "translated": self.sizes.translated}  # fmt: skip
 
         def work() -> dict:
             found = self._translate(name, checkpoint, context)
@@ -188,7 +190,7 @@ class Study:
 
         search = SearchSettings(beam=self.beam, max_len_a=1.5, batch_size=32)
         translator = Translator.from_pretrained(checkpoint, search=search)
-        texts, references, records = held_out(self.text)
+        texts, references, records = held_out(self.text, self.sizes.translated)
         training = TRAININGS[name]
         if training.task == DOCUMENTS:
             found = translator.translate_documents(texts, context=context)
@@ -242,7 +244,7 @@ class Study:
 
     def references(self) -> dict:
         """What the references' own pronouns score, which is not all: see `pronouns.is_right`."""
-        _, references, records = held_out(self.text)
+        _, references, records = held_out(self.text, self.sizes.translated)
         return pronouns.accuracy(flat(references), records)
 
 
@@ -256,21 +258,27 @@ def told(context: int) -> str:
     return "all" if context < 0 else str(context)
 
 
-def held_out(text: Path) -> tuple[Texts, Texts, Records]:
-    """Sources, references and pronouns of the held-out documents."""
+def held_out(text: Path, most: int = 0) -> tuple[Texts, Texts, Records]:
+    """Sources, references and pronouns of the held-out documents.
+
+    Args:
+        text: the sample's folder.
+        most: so many documents of each of the sets, the first ones; 0 for all.
+    """
     texts: Texts = []
     references: Texts = []
     records: Records = {}
     lines = 0
     for split in HELD_OUT:
         sides = [lines_of(text / f"{split}.{kind}") for kind in ("en", "de", "docid")]
+        sizes = list(Counter(sides[2]).values())[: most or None]
         for number, line_records in pronouns.read_records(text / f"{split}.pronouns").items():
-            records[lines + number] = line_records
-        lines += len(sides[0])
-        sizes = Counter(sides[2])
+            if number <= sum(sizes):
+                records[lines + number] = line_records
+        lines += sum(sizes)
         english, german = iter(sides[0]), iter(sides[1])
-        texts += [[next(english) for _ in range(size)] for size in sizes.values()]
-        references += [[next(german) for _ in range(size)] for size in sizes.values()]
+        texts += [[next(english) for _ in range(size)] for size in sizes]
+        references += [[next(german) for _ in range(size)] for size in sizes]
     return texts, references, records
 
 
@@ -361,6 +369,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--systems", type=names, default=SYSTEMS, help="some of: " + ",".join(SYSTEMS))
     add("--documents", type=whole_number, default=sizes.documents, help="of the sample")
+    add("--translated", type=int, default=sizes.translated,
+        help="documents of validation and of test set each, the first ones; 0: all")  # fmt: skip
     add("--longest", type=whole_number, default=sizes.longest, help="words of a sentence, at most")
     add("--few", type=int, default=sizes.few, help="words of each list of its lexicon; 0: all")
     add("--vocab-size", type=whole_number, default=sizes.vocab, help="subwords")

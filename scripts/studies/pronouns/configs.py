@@ -61,13 +61,15 @@ class Sizes:
         unroll: sentences that gradients go back through; the Feedback decoder learns what to carry
             only with more than one.
         lr: learning rate.
+        translated: documents of the validation set, and of the test set, that are translated, the
+            first ones; 0 for all.
     """
 
-    documents: int = 3000
+    documents: int = 15000
     longest: int = 10
     few: int = 4
     first: int = 500
-    second: int = 2200
+    second: int = 3500
     dim: int = 64
     max_tokens: int = 1000
     layers: int = 2
@@ -76,6 +78,7 @@ class Sizes:
     cpu_math: str = "float32"
     unroll: int = 2
     lr: str = "4e-3"
+    translated: int = 200
 
     def updates(self, parts: str) -> int:
         """Updates of a training."""

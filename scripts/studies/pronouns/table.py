@@ -89,12 +89,13 @@ def conditions(records: Sequence[dict], told: str) -> list[str]:
     sizes, scores = first["sizes"], first["contexts"]["all"]
     ceiling = percent(first["references"]["context"])
     few = f"{sizes['few']} words of each list of its lexicon" if sizes["few"] else "all its words"
+    translated = f"the first {sizes['translated']}" if sizes.get("translated") else "those"
     minutes = {
         record["system"]: sum(record["training"]["processor_seconds"]) / 60 for record in records
     }
     facts = [
         f"The sample corpus with {few} and sentences of at most {sizes['longest']} words,"
-        f" {sizes['documents']:,} documents; translated are those of its"
+        f" {sizes['documents']:,} documents; translated are {translated} of its"
         f" validation and test set. Pronouns whose gender an earlier sentence tells, and those"
         f" whose antecedent is in the same sentence (distance 0): {told}. The three genders are"
         " equally frequent. A pronoun is right where the line has the expected form and none of"

@@ -80,9 +80,12 @@ def test_what_a_system_begins_from_is_trained_before_it() -> None:
 def test_pronouns_are_found_on_their_lines(tmp_path: Path) -> None:
     from data_prep.sample.corpus import generate
 
-    generate(tmp_path, 1, 40)
+    generate(tmp_path, 1, 128)
     texts, references, records = documents.held_out(tmp_path)
     assert [len(lines) for lines in texts] == [len(lines) for lines in references]
+    one, _, few = documents.held_out(tmp_path, 1)
+    assert one == [texts[0], texts[len(texts) // 2]]  # as many documents in each of the sets
+    assert 0 < len(few) < len(records) and max(few) <= len(documents.flat(one))
     perfect = documents.scores_of(references, references, records)
     assert perfect["bleu"]["score"] == perfect["document_bleu"]["score"] == 100.0
     for line, line_records in records.items():  # from 1, over both splits
