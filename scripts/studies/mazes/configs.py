@@ -56,7 +56,7 @@ class Setting:
     save_every: int = 10
     evaluated: int = 512
     evaluation_seed: int = 1_000_003
-    layers: int = 2
+    layers: int = 1
     dim: int = 64
     ffn_dim: int = 128
     heads: int = 2
