@@ -26,11 +26,11 @@ def load_folders(wanted: Wanted, device: torch.device) -> Loaded:
     Raises:
         UserError: where a folder is damaged, or is of other words than the first.
     """
+    opened = [open_folder(path) for path in wanted.paths]  # before what is said of a model's folder
     if wanted.data is not None:
         raise UserError(
             f"`data` is {wanted.data}: a model's folder has its own words, leave it out"
         )
-    opened = [open_folder(path) for path in wanted.paths]
     first = opened[0]
     for other in opened[1:]:
         refuse_others(first, other)
