@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes or updates .venv in the checkout from the pinned requirements; `make venv` calls it.
-# PYTHON=/path/to/python chooses the interpreter (3.11 or 3.12).
+# PYTHON=/path/to/python chooses the interpreter (3.11, 3.12 or 3.13).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,23 +17,23 @@ wanted_stamp() { pwd -P; cat requirements/*.txt requirements/make_venv.sh setup.
 is_current() { [ -x "$VENV/bin/python" ] && [ "$(cat "$STAMP" 2>/dev/null)" = "$(wanted_stamp)" ]; }
 
 is_supported() {
-  "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' >/dev/null 2>&1
+  "$1" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))' >/dev/null 2>&1
 }
 
 find_python() {
   local candidate
   if [ -n "${PYTHON:-}" ]; then
-    is_supported "$PYTHON" || die "\`PYTHON\` is $PYTHON: it has to be Python 3.11 or 3.12."
+    is_supported "$PYTHON" || die "\`PYTHON\` is $PYTHON: it has to be Python 3.11, 3.12 or 3.13."
     echo "$PYTHON"
     return
   fi
-  for candidate in python3.11 python3.12 python3 python; do
+  for candidate in python3.11 python3.12 python3.13 python3 python; do
     if is_supported "$candidate"; then
       command -v "$candidate"
       return
     fi
   done
-  die "there is no Python 3.11 or 3.12 on PATH: install one, or say PYTHON=/path/to/python."
+  die "there is no Python 3.11, 3.12 or 3.13 on PATH: install one, or say PYTHON=/path/to/python."
 }
 
 require_build_tools() {

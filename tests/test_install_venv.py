@@ -187,7 +187,7 @@ def bare_path(tmp_path: Path) -> str:
 def test_no_python_ends_in_one_line(checkout: Checkout, bare_path: str) -> None:
     made = checkout.make(PATH=bare_path, PYTHON="")
     assert made.returncode == 1
-    assert made.stderr.startswith("memtx: there is no Python 3.11 or 3.12 on PATH")
+    assert made.stderr.startswith("memtx: there is no Python 3.11, 3.12 or 3.13 on PATH")
     assert made.stderr.count("\n") == 1
 
 
