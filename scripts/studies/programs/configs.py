@@ -15,7 +15,7 @@ from fairseq_memtx.ground import shell
 from scripts.experiment.configs import Data, Experiment, Model, Training
 
 TASK = "memtx_labelled_stream"
-BLOCK, ROWS, SPAN = 64, 16, 48
+BLOCK, ROWS, SPAN = 64, 64, 48
 STATEMENTS = 100
 #: Programs for validation and test.
 HELD_OUT = (100, 1000)
@@ -38,7 +38,7 @@ class Stage:
 
 WHOLE = Stage(STATEMENTS, 10_000)
 #: What comes before the whole programs, by recipe.
-SHORT_FIRST = {PLAIN: (), CURRICULUM: (Stage(4, 25_000), Stage(10, 10_000), Stage(30, 3_333))}
+SHORT_FIRST = {PLAIN: (), CURRICULUM: (Stage(4, 100_000), Stage(10, 100_000), Stage(30, 40_000))}
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def experiment_of(variables: int) -> Experiment:
             max_tokens=BLOCK * ROWS,
             lr=3e-3,
             warmup_updates=100,
-            max_update=3000,
+            max_update=4000,
             clip_norm=0.5,
             label_smoothing=0.0,
             save_interval_updates=500,
