@@ -197,6 +197,7 @@ def editable(wheel: Path, tmp_path: Path) -> Path:
     return site
 
 
+@pytest.mark.slow
 def test_the_bare_name_is_found_after_an_editable_install(
     wheel: Path, editable: Path, tmp_path: Path
 ) -> None:

@@ -325,6 +325,7 @@ def test_short_stages_take_fewer_steps_for_each_token(tmp_path: Path, mode: str)
     assert steps[0] < 0.5 * steps_per_token(plain)
 
 
+@pytest.mark.slow
 def test_prefixes_take_fewer_steps_only_where_sources_leave_room(tmp_path: Path) -> None:
     """The whole source counts towards `--max-tokens`: as long as the target it leaves none."""
     flags = "--memtx-length-schedule linear --memtx-length-start 5 --memtx-length-mode prefix"

@@ -286,7 +286,7 @@ def test_activation_checkpointing_gives_the_same_gradients(reentrant):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("pre_norm", [False, True])
-@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("autocast", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_errors_of_lower_precisions_are_those_of_the_reference(dtype, pre_norm, autocast):
     """In float32 that also checks the packed products; in half precision, weights are halves.
 

@@ -18,7 +18,7 @@ from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
 reference = ENGINES["reference"]
 
 
-@pytest.mark.parametrize("block", [0, 1, 4])
+@pytest.mark.parametrize("block", [0, pytest.param(1, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("name", CASES)
 def test_as_many_sweeps_as_a_block_has_positions_are_exact(name, block):
     case = replace(CASES[name], dropout=0.3)
@@ -32,7 +32,9 @@ def test_any_options_together_are_exact_after_enough_sweeps(seed):
     check_equal(case, Sweeps(block or case.length, block))
 
 
-@pytest.mark.parametrize("groups", [2, 3, 9])
+@pytest.mark.parametrize(
+    "groups", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(9, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", CASES)
 def test_of_several_groups_each_sweep_settles_as_many_positions(name, groups):
     case = replace(CASES[name], dropout=0.3)

@@ -107,7 +107,7 @@ def test_the_memories_of_all_channels_are_carried(data) -> None:
     assert found != naive(task, model, context=0)
 
 
-@pytest.mark.parametrize("name", ["feedback", "compressive"])
+@pytest.mark.parametrize("name", ["feedback", pytest.param("compressive", marks=pytest.mark.slow)])
 def test_the_context_may_be_cut_or_be_that_of_the_references(name, data) -> None:
     task, model = task_and_model(data, name)
     whole = translations(task, model)

@@ -259,6 +259,7 @@ def test_resuming_within_documents_changes_nothing(
     assert_same_end(whole, again)
 
 
+@pytest.mark.slow
 def test_without_the_memory_it_would_end_elsewhere(data, uninterrupted, tmp_path, caplog) -> None:
     whole = uninterrupted(MODELS["feedback"])
     state = load(at_update(whole, 12))

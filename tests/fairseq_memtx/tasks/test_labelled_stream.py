@@ -76,7 +76,10 @@ def insert_ends(text: list[str], marks: list[str]) -> list[str]:
     return ["_" if word == "</s>" else mark for word, mark in zip(text, marks, strict=True)]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "feedback")) for name in MODELS],
+)
 def test_it_trains_and_tells_its_accuracy(
     name: str, data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

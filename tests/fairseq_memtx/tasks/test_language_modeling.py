@@ -75,7 +75,13 @@ def assert_same_end(one: Path, other: Path) -> None:
 
 # in the first epoch of 13 updates, in the second
 @pytest.mark.parametrize("updates", [pytest.param(4, marks=pytest.mark.slow), 20])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(model, marks=[] if model in ("feedback", "compressive") else pytest.mark.slow)
+        for model in MODELS
+    ],
+)
 def test_resuming_within_an_epoch_changes_nothing(model, updates, data, uninterrupted, tmp_path):
     whole = uninterrupted(MODELS[model])
     again = resumed(data, at_update(whole, updates), tmp_path, MODELS[model])

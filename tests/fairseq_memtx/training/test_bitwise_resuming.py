@@ -84,10 +84,7 @@ def check_resuming(
 
 @pytest.mark.parametrize(
     "mode",
-    [
-        pytest.param(mode, marks=[pytest.mark.slow] * (mode in ("stock order", "filter")))
-        for mode in MODES
-    ],
+    [pytest.param(mode, marks=[pytest.mark.slow] * (mode != "order")) for mode in MODES],
 )
 def test_resuming_changes_nothing(
     mode: str, data: Path, uninterrupted: Callable[..., Path], tmp_path: Path
@@ -131,6 +128,7 @@ def test_the_schedule_shapes_the_training(data: Path, uninterrupted: Callable[..
                 assert_same_training(end, other)
 
 
+@pytest.mark.slow
 def test_defect_stock_translation_resumes_with_other_batches(
     data: Path, uninterrupted: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_another_training_of_the_process_begins_anew(data: Path, whole: Path, tm
     assert count["num_runs"] == 0
 
 
+@pytest.mark.slow
 def test_defect_fairseq_forgets_the_count(
     data: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

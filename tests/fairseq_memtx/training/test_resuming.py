@@ -106,6 +106,7 @@ def test_at_its_limit_a_training_does_nothing_more(
     assert updates_in(last) == 4
 
 
+@pytest.mark.slow
 def test_defect_fairseq_trains_beyond_its_limit_and_from_nothing(
     fairseq_train: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -554,7 +554,11 @@ def test_a_table_without_a_record_is_refused(tmp_path, capsys):
 PUBLISHED = sorted(RESULTS.glob("*.json"))
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[pytest.mark.slow] * (p.stem != "multi30k")) for p in PUBLISHED],
+    ids=lambda path: path.stem,
+)
 def test_published_tables_and_plots_are_made_of_their_records(path, tmp_path):
     (tmp_path / path.name).write_bytes(path.read_bytes())
     pinned = f"matplotlib=={metadata.version('matplotlib')}"
