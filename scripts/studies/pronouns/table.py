@@ -101,12 +101,12 @@ def conditions(records: Sequence[dict], told: str) -> list[str]:
         " equally frequent. A pronoun is right where the line has the expected form and none of"
         " the others, whatever else is in it; where other words have such a form, that counts the"
         f" references themselves wrong, of whose pronouns that need context {ceiling} are right.",
-        f"`sentence` is a Transformer-XL that sees single sentences, `concatenated-2`"
-        " fairseq's Transformer on two sentences as one; the others carry their memory from"
+        f"`sentence` is a Transformer-XL that sees single sentences, `concatenated-K`"
+        " fairseq's Transformer on K sentences as one; the others carry their memory from"
         f" sentence to sentence{unrolled(sizes)}."
         f" {sizes['layers']} layers of dimension {sizes['dim']},"
         f" {sizes['first']} updates on single sentences and {sizes['second']} after that, of at"
-        f" most {sizes['max_tokens']:,} tokens; `concatenated-2` from the start. One seed.",
+        f" most {sizes['max_tokens']:,} tokens; `concatenated-K` from the start. One seed.",
         "Likelier: by log-probability, after the references of the sentences before; lines, by"
         " their furthest antecedent. Not done for concatenated sentences.",
         f"BLEU `{scores['bleu']['signature']}` over lines, d-BLEU the same over documents, each"
