@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fairseq_memtx.ground.figures import new_figure
 from scripts.shared.benchmark import markdown, spread
-from scripts.shared.plots import look
+from scripts.shared.plots import layers, look
 from scripts.shared.tables import commit, joined
 from scripts.studies.mazes.configs import MEMORIES, NOTHING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from scripts.shared.report import Figures
 
-HEAD = ("memory", "runs", "parameters", "reward", "first part", "last part", "minutes")
+HEAD = ("memory", "runs", "parameters", "reward", "first part", "last part", "seconds")
 CHANCE, PERFECT = "chance", "perfect memory"
 #: Points of a curve, each the mean of as many updates.
 POINTS = 30
@@ -54,7 +54,7 @@ def by_memory(records: Sequence[dict]) -> dict[str, list[dict]]:
 def row(name: str, runs: Sequence[dict]) -> list[str]:
     """One memory, over seeds."""
     gained = [run["evaluation"] for run in runs]
-    minutes = median(run["training"]["processor_seconds"] for run in runs) / 60
+    seconds = median(run["training"]["processor_seconds"] for run in runs)
     return [
         name,
         str(len(runs)),
@@ -62,7 +62,7 @@ def row(name: str, runs: Sequence[dict]) -> list[str]:
         spread([one["reward"] for one in gained]),
         spread([100 * one["by_part"][0] for one in gained], 1),
         spread([100 * one["by_part"][-1] for one in gained], 1),
-        f"{minutes:.1f}",
+        f"{seconds:.0f}",
     ]
 
 
@@ -86,14 +86,14 @@ def conditions(records: Sequence[dict]) -> list[str]:
         f"reward: of an episode, mean of {setting['evaluated']:,} that are the same for all, after"
         " the training, moves drawn; median (least-most) over seeds. first part, last part: rewards"
         f" for 100 moves in the first and the last of the episode's {parts} parts. Who remembers"
-        " where the goal was gains more in the last. minutes: processor time of the training.",
+        " where the goal was gains more in the last. seconds: processor time of the training.",
         f"{joined(records, lambda r: r['training']['updates'])} updates, each by"
         f" {setting['episodes']} episodes,"
         f" {joined(records, lambda r: format(r['training']['moves'], ','))} moves in all; proximal"
         f" policy optimization, {setting['passes']} passes over each update's episodes, discount"
-        f" {setting['discount']}, Adam with the learning rate {setting['lr']}; the same for all,"
-        " tuned for none.",
-        f"{setting['layers']} layers, {setting['dim']} dimensions, {setting['heads']} heads, no"
+        f" {setting['discount']}, Adam with the learning rate {setting['lr']}; the same for all;"
+        " no value was searched for.",
+        f"{layers(setting['layers'])}, {setting['dim']} dimensions, {setting['heads']} heads, no"
         " dropout, as language models of what is seen, with heads for moves and worth.",
         *(f"{name} sees {seen[name]}." for name in MEMORIES if name in seen),
         f"{CHANCE}: every move is drawn. {PERFECT}: knows the maze and its place, looks for the"

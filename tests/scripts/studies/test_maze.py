@@ -72,7 +72,7 @@ def test_the_page_has_every_memory_between_the_bounds() -> None:
     assert rows[2] == "| *chance* |  |  | 0.50 | 0.5 | 0.5 |  |"
     assert rows[3].startswith("| none | 1 | 1,234 | 3.00 (3.00-3.00) | 1.0 (1.0-1.0) | 3.0 ")
     assert rows[4].startswith("| feedback | 3 | 1,234 | 11.00 (10.00-12.00) | 1.0 (1.0-1.0) | 11.0")
-    assert rows[4].endswith("| 1.5 |")
+    assert rows[4].endswith("| 90 |")
     assert rows[5] == "| *perfect memory* |  |  | 20.00 | 10.0 | 30.0 |  |"
     assert "feedback sees what feedback does." in page and "transformer sees" not in page
     course, within = figures["reward"]().axes
