@@ -67,17 +67,6 @@ def test_a_truncated_gradient_is_wrong_although_the_states_are_right(record) -> 
     assert found["gradient"] > 1e-3
 
 
-def test_errors_are_what_they_are_called() -> None:
-    from scripts.studies.sweeps.subjects import Outcome
-    from scripts.studies.sweeps.subjects import errors as measured
-
-    exact = Outcome(torch.tensor([[3.0, 4.0], [0.0, 2.0]]), 5.0, torch.tensor([2.0, 0.0]), [])
-    got = Outcome(torch.tensor([[3.0, 4.0], [0.0, 3.0]]), 4.5, torch.tensor([2.0, 2.0]), [])
-    assert measured(got, exact) == pytest.approx(
-        {"state_mean": 0.25, "state_max": 0.5, "bits": -0.5, "gradient": 1.0, "cosine": 0.5**0.5}
-    )
-
-
 def test_a_trained_model_is_measured_on_its_own_data(
     prepared_sample: Path, tiny_checkpoints, tmp_path
 ) -> None:
@@ -93,22 +82,6 @@ def test_a_trained_model_is_measured_on_its_own_data(
     # its loss is that of a model without dropout, in bits for each token that is no padding
     vocabulary = len((prepared_sample / "bin" / "dict.de.txt").read_text().split("\n")) + 3
     assert 0 < found["exact"]["bits"] < 2 * torch.tensor(float(vocabulary)).log2()
-
-
-def test_the_loss_does_not_count_padding() -> None:
-    from scripts.studies.sweeps.subjects import outcome, random_subject
-
-    subject = random_subject(1, 64, 2, 5)
-    (batch,) = subject.batches
-    whole = outcome(subject).bits
-    batch.target[:] = batch.target[:1]
-    batch.tokens[:] = batch.tokens[:1]
-    source = batch.source["encoder_out"][0]
-    source.data[:] = source.data[:, :1]
-    twice = outcome(subject).bits
-    batch.target[1] = subject.decoder.padding_idx
-    assert outcome(subject).bits == pytest.approx(twice, rel=1e-5)
-    assert twice != pytest.approx(whole, rel=1e-5)
 
 
 @pytest.mark.parametrize(
