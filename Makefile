@@ -3,7 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help venv pins peers demo test test-fast coverage sanitize docs lint clean
 
-# One thread for each of pytest's two workers; more only get in each other's way.
+# One thread for each of pytest's workers; more only get in each other's way. Three workers for two
+# cores, since many tests wait for other processes.
 TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 help:  ## say what can be made
@@ -28,7 +29,7 @@ demo: venv  ## the whole job on the sample: data, training, decoding, scores, ta
 	@.venv/bin/python -m scripts.studies.documents $(DEMO_DOCUMENTS)
 
 test: venv  ## all default tests (ARGS=... is passed to pytest)
-	@$(TEST_THREADS) .venv/bin/python -m pytest -n 2 $(ARGS)
+	@$(TEST_THREADS) .venv/bin/python -m pytest -n 3 --dist worksteal $(ARGS)
 
 # What fails first when a building block is wrong: about 30 s of processor time, on two cores half of it.
 FAST := tests/test_architecture.py tests/test_hygiene.py tests/fairseq_memtx/engine/test_sweeps.py \

@@ -188,6 +188,7 @@ def test_raw_text_to_raw_text(trained: Installed) -> None:
     assert float(re.search(r'"chrf": \{\s+"score": ([\d.]+)', score)[1]) > 90
 
 
+@pytest.mark.slow
 def test_without_a_compiler_there_is_one_warning_and_the_same_text(
     trained: Installed, tmp_path: Path
 ) -> None:

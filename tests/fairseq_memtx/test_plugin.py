@@ -140,7 +140,7 @@ print("package:", sys.modules["fairseq_memtx"].__file__)
     [
         pytest.param("checkout", marks=pytest.mark.slow),
         pytest.param("outside", marks=pytest.mark.slow),
-        "installed",
+        pytest.param("installed", marks=pytest.mark.slow),
     ],
 )
 def test_the_four_commands_find_the_package(

@@ -119,6 +119,7 @@ def generated(data_bin: Path, model: Path, *flags: str) -> None:
     generate.main(convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, words)))
 
 
+@pytest.mark.slow
 def test_shards_of_fairseq_generate_have_each_sentence_once(
     data_bin: Path, scattered: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

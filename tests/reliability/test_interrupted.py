@@ -52,7 +52,6 @@ def cases() -> Iterator[Case]:
 
 FEW: list[Case] = [
     ("memtx_translation", "compressive", "order", 1, 1),
-    ("memtx_language_modeling", "feedback", "none", 1, 1),
 ]
 
 #: Updates before the last one, by batches that an update takes on all ranks together.

@@ -224,4 +224,5 @@ def test_omp_num_threads_counts(told: str, found: int, monkeypatch: pytest.Monke
     monkeypatch.setenv("OMP_NUM_THREADS", told)
     assert cores.default_threads() == found
     parsed = translate.parse_args(["model.pt"])
+    translate.share_out(parsed)
     assert parsed.threads == found

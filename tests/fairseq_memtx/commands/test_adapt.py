@@ -133,6 +133,7 @@ def test_what_cannot_be_adapted_is_refused(
     assert adapt.main([str(model), "--data", str(data), "--out", str(model)]) == 1
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_it(
     tiny_checkpoints: dict[str, Path], prepared_sample: Path, tmp_path: Path
 ) -> None:

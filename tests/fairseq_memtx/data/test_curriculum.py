@@ -183,7 +183,9 @@ def test_an_update_of_several_batches_keeps_to_one_limit(data: Path, mode: str) 
         assert target_lengths(batch).max() <= allowed
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [pytest.param(m, marks=[pytest.mark.slow] * (m != "order")) for m in MODES]
+)
 def test_workers_change_nothing(data: Path, mode: str) -> None:
     alone, helped = (batches_of(data, mode, num_workers=workers) for workers in (0, 2))
     assert ids(alone) == ids(helped)

@@ -104,6 +104,7 @@ def test_workers_change_nothing(data) -> None:
     assert rows_of(iterator_of(data, num_workers=2, buffer_size=3)) == expected
 
 
+@pytest.mark.slow
 def test_it_goes_on_in_the_middle_of_a_later_epoch(data) -> None:
     whole = iterator_of(data)
     rows_of(whole)

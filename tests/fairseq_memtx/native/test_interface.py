@@ -89,6 +89,7 @@ def test_parts_that_are_missing_or_do_not_fit_are_named(engine: Any) -> None:
         library.NativeModel(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="it takes all addresses")
 def test_too_little_memory_raises_and_breaks_nothing(engine: Any) -> None:
     # each block its own pages: all of them count as address space, and come back when freed

@@ -244,7 +244,7 @@ def at_update(folder: Path, updates: int) -> Path:
             "--memtx-unroll 2 --batch-size 2 --checkpoint-activations",
             marks=pytest.mark.slow,
         ),
-        ("most-used", ""),
+        pytest.param("most-used", "", marks=pytest.mark.slow),
     ],
 )
 def test_resuming_within_documents_changes_nothing(
@@ -386,6 +386,7 @@ def test_data_without_ids_is_sentences(tmp_path) -> None:
         task.load_dataset("valid")
 
 
+@pytest.mark.slow
 def test_fairseq_generate_and_validate_read_documents(data, uninterrupted, capsys, caplog) -> None:
     from fairseq import options
     from fairseq_cli import generate, validate
@@ -436,7 +437,7 @@ def write_riddles(folder: Path) -> Path:
     "name",
     [
         pytest.param("feedback", marks=pytest.mark.slow),
-        "transformer-xl",
+        pytest.param("transformer-xl", marks=pytest.mark.slow),
         pytest.param("compressive", marks=pytest.mark.slow),
     ],
 )

@@ -101,6 +101,7 @@ def test_without_the_memory_it_would_end_elsewhere(model, data, uninterrupted, t
         assert_same_end(whole, again)
 
 
+@pytest.mark.slow
 def test_two_ranks_resume_exactly(data, uninterrupted, tmp_path):
     """13 / 2 blocks a rank: 7 updates an epoch."""
     flags = MODELS["compressive"]

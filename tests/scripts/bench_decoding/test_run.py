@@ -228,6 +228,7 @@ def test_a_figure_has_a_row_for_each_precision_and_a_point_for_all_seeds(record)
     assert point.depth == 2 and point.score == (11.0, 10.0, 12.0)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_after_what_it_has_measured(
     prepared_sample: Path, tiny_checkpoints, tmp_path, monkeypatch
 ):
@@ -503,6 +504,7 @@ def test_what_cannot_be_measured_is_refused(
     assert not out.exists() or not any(out.iterdir())
 
 
+@pytest.mark.slow
 def test_a_model_of_another_dictionary_is_refused(
     prepared_sample: Path, made_up: Path, tiny_checkpoints, tmp_path, capsys
 ):

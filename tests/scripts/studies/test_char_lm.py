@@ -55,6 +55,7 @@ def run(folder: Path, *flags: str) -> int:
     return char_lm.main(["--corpora", str(folder / "corpora"), *places, *flags])
 
 
+@pytest.mark.slow
 def test_all_stages_leave_records_and_a_table(folders, capsys):
     assert run(folders, "--models", "transformer,compressive", "--seeds", "1,2") == 0
     place = folders / "results" / "tinyshakespeare"

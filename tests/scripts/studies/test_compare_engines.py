@@ -43,6 +43,7 @@ def test_hundreds_of_updates_are_the_same_in_float64(prepared_sample: Path, tmp_
     assert max(exact) < 1e-6 * max(engines)
 
 
+@pytest.mark.slow
 def test_a_wrong_gradient_shows_in_float64(prepared_sample: Path, tmp_path, monkeypatch) -> None:
     """Negative control: a thousandth of one row too much in another; Adam hides a mere factor."""
     backward = StackRun.backward

@@ -9,6 +9,7 @@ from scripts.studies import long_document
 from tests.checkout import CHECKOUT
 
 
+@pytest.mark.slow
 def test_what_is_held_does_not_grow(tmp_path: Path) -> None:
     words = ["--sentences", "60", "--words", "4", "--out", str(tmp_path)]
     assert long_document.main([*words, "--systems", "compressive,feedback"]) == 0

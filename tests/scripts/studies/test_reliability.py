@@ -70,6 +70,7 @@ def test_tries_are_counted_and_failures_named(small: Path) -> None:
     assert "`interrupted`" in missing and "`saving`" in missing
 
 
+@pytest.mark.slow
 def test_a_group_runs_again_in_place_of_the_old(small: Path) -> None:
     for _ in range(2):
         assert reliability.main(["--out", str(small), "--only", "made up"]) == 0

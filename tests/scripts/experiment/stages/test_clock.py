@@ -58,6 +58,7 @@ def test_the_time_before_the_first_epoch_and_idle_time_do_not_count(tmp_path: Pa
     assert valid.seconds == pytest.approx(second.seconds, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_second_start_is_added(tmp_path: Path) -> None:
     train(tmp_path)
     notes, _ = train(tmp_path)
