@@ -208,6 +208,7 @@ def test_the_bare_name_is_found_after_an_editable_install(
     assert Path(found) == wheel.parent / "sources" / "fairseq_memtx" / "__init__.py"
 
 
+@pytest.mark.slow
 def test_user_errors_end_in_one_line(
     checkout: Place, prepared_sample: Path, tmp_path: Path
 ) -> None:

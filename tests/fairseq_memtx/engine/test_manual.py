@@ -47,7 +47,9 @@ def test_values_and_gradients_equal_the_reference(name, dropout):
     check_equal(replace(CASES[name], dropout=dropout))
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(n, marks=[pytest.mark.slow] * (n >= 16)) for n in range(40)]
+)
 def test_any_options_together_equal_the_reference(seed):
     check_equal(random_case(seed))
 
@@ -63,7 +65,11 @@ PRODUCT = list(
 )
 
 
-@pytest.mark.parametrize("number", range(len(PRODUCT)))
+# By default 52 of them, in which each choice of an option meets each of every other.
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n % 7 > 2)) for n in range(len(PRODUCT))],
+)
 def test_every_combination_of_the_memorys_options_equals_the_reference(number):
     """With dropout, and with what else there is in turns whose lengths have no common factor."""
     mixture, shared_kv, span, num_distances, pre_norm = PRODUCT[number]

@@ -18,14 +18,18 @@ from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
 reference = ENGINES["reference"]
 
 
-@pytest.mark.parametrize("block", [0, pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize(
+    "block", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", CASES)
 def test_as_many_sweeps_as_a_block_has_positions_are_exact(name, block):
     case = replace(CASES[name], dropout=0.3)
     check_equal(case, Sweeps(block or case.length, block))
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(n, marks=[pytest.mark.slow] * (n >= 8)) for n in range(20)]
+)
 def test_any_options_together_are_exact_after_enough_sweeps(seed):
     block = seed % 6
     case = random_case(seed)

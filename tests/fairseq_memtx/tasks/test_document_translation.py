@@ -274,7 +274,8 @@ def test_without_the_memory_it_would_end_elsewhere(data, uninterrupted, tmp_path
     assert "goes on with empty memories: lanes, limits of a batch, seed" in caplog.text
 
 
-@pytest.mark.parametrize("more", ["", pytest.param("--memtx-unroll 2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("more", ["", "--memtx-unroll 2"])
 def test_two_ranks_resume_exactly(more, data, uninterrupted, tmp_path) -> None:
     flags = f"{MODELS['transformer-xl']} {more}".strip()
     whole = uninterrupted(flags, run_two_ranks)
