@@ -3,8 +3,8 @@
 A step writes the entries of all beams of a sentence into new slots. Which of them a beam sees, its
 own ancestors, is told by a bias of zeros and minus infinities; when beams change, only that bias
 is reordered. Beams share most of their past, so that most slots soon belong to no living beam: when
-room runs out, the living ones are moved together. Of each slot it is known how many positions it
-stands back, for decoders that look at distances.
+room runs out, the living ones are moved together. For decoders that look at distances it is known
+of each slot how many positions it stands back.
 
 Size legend: B sentences, beam (rows of a sentence at most), R rows a sentence, N = B * R, kinds of
 entries (keys and values of each projection), H heads, D head dimension, s slots in use, P positions
@@ -24,10 +24,17 @@ class BeamCache:
         num_heads: H.
         beam_size: with 1 every row sees all slots and there is no bias.
         capacity: slots to make room for at first.
+        counts: keep how far back each slot stands, for `distances` and `hide_beyond`.
     """
 
     def __init__(
-        self, kinds: int, like: Tensor, num_heads: int, beam_size: int, capacity: int = 32
+        self,
+        kinds: int,
+        like: Tensor,
+        num_heads: int,
+        beam_size: int,
+        capacity: int = 32,
+        counts: bool = False,
     ):
         head_dim = like.size(1) // num_heads
         self._slots = like.new_empty((kinds, len(like), num_heads, capacity, head_dim))
@@ -36,7 +43,9 @@ class BeamCache:
         apart = torch.full((beam_size, beam_size), -torch.inf, dtype=like.dtype)
         self._own = apart.fill_diagonal_(0.0).to(like.device)
         self._num_positions = 0
-        self._positions = torch.empty((len(like), 0), dtype=torch.long, device=like.device)
+        self._positions: Tensor | None = None
+        if counts:
+            self._positions = torch.empty((len(like), 0), dtype=torch.long, device=like.device)
 
     def begin_after(self, entries: Tensor, hidden: Tensor | None) -> None:
         """Let all rows see what was before the first position.
@@ -52,8 +61,9 @@ class BeamCache:
         slots = self._slots[..., :before, :]
         slots.copy_(entries)
         self.length = self._num_positions = before
-        places = torch.arange(before, device=entries.device)
-        self._positions = places.expand(self.num_sentences, before)
+        if self._positions is not None:
+            places = torch.arange(before, device=entries.device)
+            self._positions = places.expand(self.num_sentences, before)
         if hidden is not None:
             # Not minus infinity, of which alone a softmax makes NaN: the mean of zeros is zero.
             slots.masked_fill_(hidden[None, :, None, :, None], 0.0)
@@ -65,6 +75,7 @@ class BeamCache:
 
     def distances(self) -> Tensor:
         """`(B, s)`: how many positions before the next one each slot was filled, at least 1."""
+        assert self._positions is not None, "made without `counts`"
         return self._num_positions - self._positions
 
     def hide_beyond(self, span: int) -> None:
@@ -82,8 +93,9 @@ class BeamCache:
         if self._bias is not None:
             own = self._own[:rows, :rows].expand(self.num_sentences, rows, rows)
             self._bias = torch.cat([self._bias, own], dim=2)
-        opened = self._positions.new_full((self.num_sentences, rows), self._num_positions)
-        self._positions = torch.cat([self._positions, opened], dim=1)
+        if self._positions is not None:
+            opened = self._positions.new_full((self.num_sentences, rows), self._num_positions)
+            self._positions = torch.cat([self._positions, opened], dim=1)
         self.length, self._num_positions = self.length + rows, self._num_positions + 1
 
     def write(self, kind: int, entries: Tensor) -> None:
@@ -108,7 +120,8 @@ class BeamCache:
         """Row i of each sentence continues its row `parents[i]` `(B', beam)`; see `Move`."""
         if kept is not None:
             move_sentences(self._slots, 1, kept)
-            self.num_sentences, self._positions = len(kept), self._positions[kept]
+            self.num_sentences = len(kept)
+            self._positions = None if self._positions is None else self._positions[kept]
         if self._bias is not None:
             bias = self._bias if kept is None else self._bias[kept]
             self._bias = bias.gather(1, parents.unsqueeze(2).expand(-1, -1, self.length))
@@ -144,7 +157,8 @@ class BeamCache:
         index = slots[None, :, None, :, None].expand(len(now), -1, now.size(2), -1, now.size(4))
         now[..., : slots.size(1), :] = now.gather(3, index)
         self._bias = self._bias.gather(2, slots.unsqueeze(1).expand(-1, self._bias.size(1), -1))
-        self._positions = self._positions.gather(1, slots)
+        if self._positions is not None:
+            self._positions = self._positions.gather(1, slots)
         self.length = slots.size(1)
 
     def size_bytes(self) -> int:

@@ -219,6 +219,7 @@ class FusedMemory:
         self.distance_keys = None
         if memory.distance_keys is not None:
             self.distance_keys = memory.distance_keys.detach().clone()
+        self.looks_at_distances = self.span > 0 or self.distance_keys is not None
 
     def entries_of(self, memory: CarriedMemory) -> Tensor:
         """A memory as entries `(kinds, B, H, P, D)`."""
@@ -227,7 +228,7 @@ class FusedMemory:
 
     def look_over(self, past: PastCache) -> ByDistance | None:
         """Hide what is out of reach of the next position; what distances add to keys."""
-        if self.span == 0 and self.distance_keys is None:
+        if not self.looks_at_distances:
             return None
         assert isinstance(past, BeamCache), "the cache of recordings knows no distances"
         if self.span > 0:
@@ -305,7 +306,8 @@ class FusedDecoder:
         source = self.look_at(encoder_out, padding_mask)
         _, sentences, heads, _, head_dim = source.entries.shape
         like = source.entries.new_empty((sentences, heads * head_dim))
-        past = BeamCache(self.kinds, like, heads, beam_size)
+        counts = self.memory is not None and self.memory.looks_at_distances
+        past = BeamCache(self.kinds, like, heads, beam_size, counts=counts)
         if memory is not None and self.memory is not None:
             past.begin_after(self.memory.entries_of(memory), memory.hidden)
         return FusedState(self, source, past)
