@@ -28,8 +28,11 @@ demo: venv  ## the whole job on the sample: data, training, decoding, scores, ta
 	@.venv/bin/python -m scripts.experiment demo
 	@.venv/bin/python -m scripts.studies.documents $(DEMO_DOCUMENTS)
 
+# A test that hangs is shown and ended, which fails it; none takes a tenth of that on two quiet cores.
+HUNG := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+
 test: venv  ## all default tests (ARGS=... is passed to pytest)
-	@$(TEST_THREADS) .venv/bin/python -m pytest -n 3 --dist worksteal $(ARGS)
+	@$(TEST_THREADS) .venv/bin/python -m pytest -n 3 --dist worksteal $(HUNG) $(ARGS)
 
 # What fails first when a building block is wrong: about 30 s of processor time, on two cores half of it.
 FAST := tests/test_architecture.py tests/test_hygiene.py tests/fairseq_memtx/engine/test_sweeps.py \

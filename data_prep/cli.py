@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fairseq_memtx.ground.command_line import describe_os_error, terminable
+from fairseq_memtx.ground.command_line import describe_os_error
 from fairseq_memtx.ground.errors import UserError, one_line
+from fairseq_memtx.ground.interruptions import terminable
 from fairseq_memtx.ground.logs import log_to_stderr
 from fairseq_memtx.ground.prepared import check_folder
 from fairseq_memtx.ground.versions import versions

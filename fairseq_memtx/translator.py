@@ -26,6 +26,7 @@ from .generation.documents import DocumentScorer, DocumentSearch, Reader
 from .generation.search import BatchSearch, batches_at_once
 from .ground import text
 from .ground.errors import UserError
+from .ground.interruptions import noticed
 from .ground.text import TextSteps
 from .translation import parts as batching
 from .translation import reading
@@ -152,11 +153,16 @@ class Translator:
 
         A blank line has a single empty one. Arguments and errors are those of `translate`.
         """
-        lines = checked_lines(lines, first)
-        asked = self._asked(lines, first, prefixes, constraints)
+        with noticed(progress) as report:
+            lines = checked_lines(lines, first)
+            return self._nbest(self._asked(lines, first, prefixes, constraints), report)
+
+    def _nbest(
+        self, asked: Sequence[Sequence[Part]], report: Callable[[int], object]
+    ) -> list[list[Translation]]:
+        """The translations of lines whose parts are searched for."""
         parts = [(number, part) for number, some in enumerate(asked) for part in some]
         unfinished = Counter(number for number, _ in parts)
-        report = progress or (lambda count: None)
         report(len(asked) - len(unfinished))  # blank lines
         found: dict[int, list[Translation]] = {}
         batches = list(self.batches([len(part.source.ids) for _, part in parts]))
@@ -224,7 +230,8 @@ class Translator:
         texts = [checked_lines(lines) for lines in documents]
         wanted = None if gold is None else checked_gold(gold, texts)
         whole = DocumentText(texts, wanted, self._source_parts, self.encode_target, first)
-        return translated_documents(self, search, whole, lanes, progress or (lambda count: None))
+        with noticed(progress) as report:
+            return translated_documents(self, search, whole, lanes, report)
 
     def score_documents(
         self,
@@ -287,7 +294,8 @@ class Translator:
             FloatingPointError: where the model gives no numbers.
         """
         given = checked_lines(translations, first)
-        return scored(self, checked_lines(lines, first), given, progress or (lambda n: None), first)
+        with noticed(progress) as report:
+            return scored(self, checked_lines(lines, first), given, report, first)
 
     def encode(self, line: str, number: int = 0) -> list[list[int]]:
         """A line as the subwords' numbers: one part, several where it is too long, none if blank.

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -49,23 +47,6 @@ def run(work: Callable[[], Any], argv: list[str] | None = None) -> int:
         print("interrupted: the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     return 0
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does: with clean-up, and a line about it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def describe_os_error(error: OSError) -> str:

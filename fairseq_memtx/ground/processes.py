@@ -10,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from .interruptions import terminable
 from .writing import open_growing
 
 GRACE_SECONDS = 60.0
@@ -150,7 +151,7 @@ def run_all(jobs: Sequence[Job], at_once: int) -> list[Job]:
     again as :class:`KeyboardInterrupt`.
     """
     waiting, running = list(jobs), list[Job]()
-    with termination_as_interrupt():
+    with terminable():
         try:
             while waiting or running:
                 while waiting and len(running) < at_once:
@@ -168,7 +169,7 @@ def run_all(jobs: Sequence[Job], at_once: int) -> list[Job]:
 
 def run_visibly(command: Sequence[str], threads: int = 1) -> int:
     """Run one command that reports on our own terminal; return its exit status."""
-    with termination_as_interrupt():
+    with terminable():
         child = subprocess.Popen(
             command, env=thread_environment(threads), preexec_fn=end_with_parent()
         )
@@ -200,21 +201,3 @@ def _all_ended(jobs: Sequence[Job], grace: float) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-@contextlib.contextmanager
-def termination_as_interrupt() -> Iterator[None]:
-    """Turn SIGTERM into :class:`KeyboardInterrupt`, so that both end in the same clean way."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: leave the handlers alone
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from .errors import UserError
+from .interruptions import SIGNALS, put_off
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -87,22 +89,26 @@ def _windowed(
 ) -> Iterator[Any]:
     pending: deque[Future[Any]] = deque()
     for item in items:
-        with _held_back():  # a worker that this starts must not see our signals either
+        with put_off(), _held_back():  # a worker that this starts must not see our signals either
             pending.append(submit(item))
         if len(pending) >= window:
-            yield pending.popleft().result()
+            yield _result(pending.popleft())
     while pending:
-        yield pending.popleft().result()
+        yield _result(pending.popleft())
+
+
+def _result(made: Future[Any]) -> Any:
+    """What has been made, once it is."""
+    with put_off():
+        return made.result()
 
 
 # Ctrl-C, timeout and the like signal a whole process group. Only the parent decides what that
 # means: a pool whose workers die under it can wait for ever to hand them their next items.
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
 @contextmanager
 def _held_back() -> Iterator[None]:
     """Signals arrive at the end of the block; processes started in it inherit the waiting."""
+    resource_tracker.ensure_running()  # the first process would start it, which ends the waiting
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
