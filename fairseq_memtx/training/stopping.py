@@ -42,6 +42,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.signum = 0
+        self._listens = False
         self._previous: dict[int, Any] = {}
         self._watch: SignalWatch | None = None
         self._pid = 0
@@ -49,7 +50,7 @@ class StopRequest:
 
     def listen(self) -> None:
         """Take over the signals. Only a process's main thread can: elsewhere nothing happens."""
-        if self._previous and self._pid == os.getpid():
+        if self._listens and self._pid == os.getpid():
             return
         with contextlib.suppress(ValueError):
             self._pid, self.signum = os.getpid(), 0
@@ -57,13 +58,15 @@ class StopRequest:
                 before = signal.signal(signum, self._note)
                 if before != self._note:  # as it is in a child of one that listens
                     self._previous[signum] = before
+            self._listens = True
             self._watch = SignalWatch(SIGNALS, _end_training)
 
     def ignore(self) -> None:
         """Give the signals back to whoever had them."""
         for signum, handler in self._previous.items():
-            signal.signal(signum, handler)
-        self._previous, watch, self._watch = {}, self._watch, None
+            if signal.getsignal(signum) == self._note:  # else another stands before us
+                signal.signal(signum, handler)
+        self._listens, watch, self._watch = False, self._watch, None
         if watch is not None:
             watch.stop()
 
@@ -80,13 +83,22 @@ class StopRequest:
         # A second one; or an earlier training of this process left us in charge.
         if self.signum or not _in_training(frame):
             self.ignore()
-            signal.raise_signal(signum)
+            self._pass_on(signum, frame)
             return
         self.signum = signum
         # Not by logging: the signal may have come in the middle of a write to the same stream.
         name = signal.Signals(signum).name
         notice = f"{name}: saving and stopping after this step; once more stops without saving\n"
         os.write(2, notice.encode())
+
+    def _pass_on(self, signum: int, frame: FrameType | None) -> None:
+        """Do what would be done without us."""
+        usual = self._previous.get(signum)
+        if callable(usual):
+            usual(signum, frame)
+        elif usual is not signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+            signal.raise_signal(signum)
 
     def agreed(self, trainer: Any) -> int:
         """The signal's number or 0, the same on every rank, so that all stop at one update."""

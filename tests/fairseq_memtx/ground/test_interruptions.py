@@ -2,10 +2,19 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 
 from fairseq_memtx.ground.interruptions import noticed, put_off, terminable
+
+
+@pytest.fixture(autouse=True)
+def usual_handler() -> Iterator[None]:
+    """An earlier test's training may have left its own."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class Loser:

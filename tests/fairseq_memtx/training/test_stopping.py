@@ -16,6 +16,7 @@ from fairseq.trainer import Trainer
 from fairseq_cli import train
 
 from fairseq_memtx import repairs
+from fairseq_memtx.ground.interruptions import noticed
 from fairseq_memtx.training import signal_watch
 from fairseq_memtx.training.stopping import stop_request
 from tests.fairseq_memtx.checkpoint_files import updates_in
@@ -155,6 +156,20 @@ def test_after_training_a_signal_is_answered_as_before(
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
     assert stop_request.signum == 0
+
+
+def test_one_that_was_asked_first_answers_as_before_too() -> None:
+    """A translator puts a handler before ours, and puts ours back when its work ends."""
+    usual = signal.getsignal(signal.SIGINT)
+    stop_request.listen()
+    ours = signal.getsignal(signal.SIGINT)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt), noticed(None):
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == ours
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is usual
 
 
 def test_nothing_is_claimed_saved_with_no_save(
