@@ -73,6 +73,7 @@ def prepare(out: Path, *flags: str) -> int:
     return main(["wmt14", "--out", str(out), "--vocab-size", "120", "--workers", "1", *flags])
 
 
+@pytest.mark.slow
 def test_fetched_extracted_and_prepared(
     tmp_path: Path, url: str, official: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

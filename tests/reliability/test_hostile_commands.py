@@ -131,7 +131,7 @@ COMMANDS: dict[str, Command] = {
 }  # fmt: skip
 
 KINDS = {**HOSTILE, **POISONED}
-FEW = {"code in the attention", "a flipped bit", "NaN"}
+FEW = {"code in the attention", "NaN"}
 #: Looks at one weight, and takes what is no checkpoint for a log.
 NOT_FOR = {"mixture": {*POISONED}, "fairseq-train": {*POISONED}}
 

@@ -50,10 +50,6 @@ def cases() -> Iterator[Case]:
                 yield task, decoder, schedule, 1 + number % 2, 2
 
 
-FEW: list[Case] = [
-    ("memtx_translation", "compressive", "order", 1, 1),
-]
-
 #: Updates before the last one, by batches that an update takes on all ranks together.
 UPDATES = {1: 9, 2: 5, 4: 2}
 
@@ -106,11 +102,8 @@ def check(training: Training, case: Case, tmp_path: Path, count: Callable[[bool]
     return found
 
 
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, marks=[] if case in FEW else pytest.mark.slow) for case in cases()],
-    ids=lambda case: "-".join(map(str, case)),
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases(), ids=lambda case: "-".join(map(str, case)))
 def test_an_interrupted_training_ends_where_an_uninterrupted_one_does(
     case: Case, data: Callable[[str], Path], tmp_path: Path, tally: Tally
 ) -> None:

@@ -18,6 +18,7 @@ from fairseq_memtx.checkpoints import fingerprints
 from fairseq_memtx.commands import distil, explain, quantize, shortlist, translate
 from fairseq_memtx.ground.layout import SUBWORD_MODEL
 from fairseq_memtx.ground.text import load_subwords
+from tests.choosing import some
 from tests.reliability.fairseq_commands import run
 
 
@@ -111,7 +112,7 @@ def test_commands_of_memtx_refuse_other_data(
     assert MAINS[name](ours(name, prepared_sample, knowing, tmp_path / "out")) == 0
 
 
-@pytest.mark.parametrize("name", ["generate", "interactive", "validate"])
+@pytest.mark.parametrize("name", some(["generate", "interactive", "validate"], 3))
 def test_fairseqs_commands_refuse_other_data(
     name: str, other: Path, knowing: Path, prepared_sample: Path, tmp_path: Path
 ) -> None:

@@ -14,14 +14,8 @@ from fairseq_memtx.commands import average, translate
 from tests.reliability.tally import Tally
 
 
-@pytest.mark.parametrize(
-    "number",
-    [
-        signal.SIGTERM,
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_translation_goes_on(
     number: int, scattered: Path, tmp_path: Path, tally: Tally
 ) -> None:

@@ -11,6 +11,7 @@ from fairseq_memtx.commands import translate
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.translator import SearchSettings, Translation, Translator
 from tests.checkpoints import write_checkpoint, write_scattered
+from tests.choosing import some
 
 DOCUMENTS = [
     ["The old dog sees a cat .", "A bird", "The woman reads the book and sleeps ."],
@@ -76,8 +77,8 @@ def test_all_that_is_known_without_context_is_that_of_sentences(model: Path) -> 
     search = SearchSettings(nbest=3, alignment=True, **settings)
     translator = Translator.from_pretrained(model, search=search)
     found = translator.nbest_documents(DOCUMENTS, context=0)
-    for lines, some in zip(DOCUMENTS, found, strict=True):
-        for got, want in zip(some, translator.nbest(lines), strict=True):
+    for lines, texts in zip(DOCUMENTS, found, strict=True):
+        for got, want in zip(texts, translator.nbest(lines), strict=True):
             assert [one.text for one in got] == [one.text for one in want]
             assert [one.word_alignment for one in got] == [one.word_alignment for one in want]
             for a, b in zip(got, want, strict=True):
@@ -203,7 +204,7 @@ def test_gold_of_another_length_is_told(
     assert says in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("form", ["text", "columns"])
+@pytest.mark.parametrize("form", some(["text", "columns"], 2))
 def test_it_goes_on_after_the_last_whole_document(
     form, model, with_blank_lines, caplog, monkeypatch
 ) -> None:

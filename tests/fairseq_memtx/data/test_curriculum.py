@@ -15,6 +15,7 @@ from fairseq import tasks
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.schedule import LengthDistribution
 from fairseq_memtx.training.told_tasks import TrainingState
+from tests.choosing import some
 from tests.fairseq_memtx.tiny_training import config_of, make_data, write_pairs
 
 START = TrainingState(
@@ -192,8 +193,7 @@ def test_workers_change_nothing(data: Path, mode: str) -> None:
     assert all(torch.equal(a["target"], b["target"]) for a, b in zip(alone, helped, strict=True))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("skipped", [0, 2])
+@pytest.mark.parametrize(("mode", "skipped"), some(itertools.product(MODES, [0, 2]), 5))
 def test_an_epoch_goes_on_where_it_stopped(data: Path, mode: str, skipped: int) -> None:
     """Also where some of its updates were skipped, as fp16 does on overflow."""
     flags = [*SCHEDULE.split(), "--memtx-length-mode", mode]
@@ -306,7 +306,7 @@ def steps_per_token(batches: list[dict[str, Any]]) -> float:
     return sum(b["target"].size(1) for b in batches) / sum(b["ntokens"] for b in batches)
 
 
-@pytest.mark.parametrize("mode", ["order", "filter"])
+@pytest.mark.parametrize("mode", some(["order", "filter"], 2))
 def test_short_stages_take_fewer_steps_for_each_token(tmp_path: Path, mode: str) -> None:
     """Batches stay full, so that a step is of more sentences the shorter they are."""
     write_pairs(tmp_path, "train", [(n, n) for n in range(1, 40)] * 40, seed=1)

@@ -19,6 +19,7 @@ from fairseq_memtx.engine import memory_gather as gather_room
 from fairseq_memtx.engine import memory_reads as reads_room
 from fairseq_memtx.engine import tape as tape_room
 from fairseq_memtx.engine.stack_run import StackRun
+from tests.choosing import some
 from tests.fairseq_memtx.engine.cases import CASES, random_case, relative_errors
 from tests.fairseq_memtx.engine.live_bytes import LiveBytes
 from tests.fairseq_memtx.engine.stacks import (
@@ -290,9 +291,15 @@ def test_activation_checkpointing_gives_the_same_gradients(reentrant):
             torch.testing.assert_close(parameter.grad, want[name])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("pre_norm", [False, True])
-@pytest.mark.parametrize("autocast", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize(
+    ("dtype", "pre_norm", "autocast"),
+    some(
+        itertools.product(
+            [torch.bfloat16, torch.float32, torch.float16], [True, False], [True, False]
+        ),
+        5,
+    ),
+)
 def test_errors_of_lower_precisions_are_those_of_the_reference(dtype, pre_norm, autocast):
     """In float32 that also checks the packed products; in half precision, weights are halves.
 

@@ -77,11 +77,17 @@ def compare(wishes: list[tuple[list[Path], list[Path], dict[str, Any], str]]) ->
     return texts
 
 
-def test_all_decoders(scattered: dict[str, Path], folders: dict[str, Path]) -> None:
+@pytest.mark.parametrize(
+    "some", [("transformer", "compressive"), pytest.param(DECODERS, marks=pytest.mark.slow)]
+)
+def test_all_decoders(
+    some: tuple[str, ...], scattered: dict[str, Path], folders: dict[str, Path]
+) -> None:
     wishes = [
         ([folders[decoder]], [scattered[decoder]], how, wanted)
         for wanted, how, decoders in COMMON
         for decoder in decoders
+        if decoder in some
     ]
     both = [[paths[decoder] for decoder in ENSEMBLE] for paths in (folders, scattered)]
     texts = compare([*wishes, (both[0], both[1], ALL, "nbest")])

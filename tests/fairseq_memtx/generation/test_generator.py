@@ -20,6 +20,7 @@ from fairseq_memtx.generation.generator import (
 )
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.rounding import round_model
+from tests.choosing import some
 from tests.fairseq_memtx.generation.comparisons import (
     BATCHES,
     MODELS,
@@ -40,8 +41,7 @@ def ends_early(found: Any, max_len: int) -> bool:
 # --- The same search ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("name", "way"), some(itertools.product(MODELS, WAYS), 5))
 def test_it_finds_what_fairseqs_generator_finds(name, way):
     architecture, settings = MODELS[name]
     for number, beam_size in enumerate((1, 2, 5)):

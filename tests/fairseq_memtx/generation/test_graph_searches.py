@@ -27,6 +27,7 @@ from fairseq_memtx.decoding.gpu.static_cache import StaticCache
 from fairseq_memtx.decoding.search_options import SearchOptions
 from fairseq_memtx.generation.generator import FastGenerator, FastGeneratorWithAlignment
 from fairseq_memtx.generation.graph_searches import GraphSearches
+from tests.choosing import some
 from tests.fairseq_memtx.generation.comparisons import (
     BATCHES,
     MODELS,
@@ -106,8 +107,7 @@ def check_elsewhere(models, searches, **how) -> None:
 # --- The same search ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", HERE)
-@pytest.mark.parametrize("name", FUSED)
+@pytest.mark.parametrize(("name", "way"), some(itertools.product(FUSED, HERE), 3))
 def test_it_finds_what_fairseqs_generator_finds(name, way):
     for number, beam_size in enumerate((1, 2, 5)):
         model = final(

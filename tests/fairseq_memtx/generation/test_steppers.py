@@ -2,6 +2,7 @@
 was before the sentence, while beams move and sentences leave.
 """
 
+import itertools
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from fairseq_memtx.decoding.fused import FusedDecoder
 from fairseq_memtx.generation.steppers import FusedStepper, HowToStep, IncrementalStepper
 from fairseq_memtx.modules.carried_memory import CarriedMemory
 from fairseq_memtx.plain.feedback_steps import FeedbackSteps
+from tests.choosing import some
 from tests.fairseq_memtx.searches import sample
 from tests.fairseq_memtx.tiny import build_model
 
@@ -54,9 +56,9 @@ def steppers(model: Any, beam: int, memory: CarriedMemory | None) -> tuple[Any, 
     return fused, IncrementalStepper(model, encoder_out, torch.arange(3), how, memory)
 
 
-@pytest.mark.parametrize("before", BEFORE)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("beam", [1, 3])
+@pytest.mark.parametrize(
+    ("kind", "before", "beam"), some(itertools.product(KINDS, BEFORE, [1, 3]), 5)
+)
 def test_the_fused_steps_are_the_decoders_own(kind: str, before: str, beam: int) -> None:
     for seed, pre_norm in ((1, False), (2, True)):
         model = build_model(seed=seed, decoder_normalize_before=pre_norm, **KINDS[kind])

@@ -1,5 +1,6 @@
 """Which batches the engine searches, and that nothing changes where it cannot."""
 
+import itertools
 import logging
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from fairseq_memtx.modules.compression import COMPRESSIONS, MeanPool
 from fairseq_memtx.modules.rounding import round_model
 from fairseq_memtx.native import build, library
+from tests.choosing import some
 from tests.fairseq_memtx import searches, tiny
 from tests.fairseq_memtx.generation.comparisons import MODELS
 from tests.fairseq_memtx.generation.shortlists import SOME
@@ -36,8 +38,9 @@ def searched(model: Any, **how: Any) -> compare.Watched:
     return watched
 
 
-@pytest.mark.parametrize("architecture", COVERED)
-@pytest.mark.parametrize("beam", [1, 2, 5, 11])
+@pytest.mark.parametrize(
+    ("architecture", "beam"), some(itertools.product(COVERED, [1, 2, 5, 11]), 3)
+)
 def test_beams_of_every_size(architecture: str, beam: int, engine: Any) -> None:
     for pre_norm in (False, True):
         model = build_model(architecture, decoder_layers=3, decoder_normalize_before=pre_norm)
@@ -56,7 +59,7 @@ def test_a_shortlist(architecture: str, engine: Any) -> None:
         searched(build_model(architecture, seed=seed), shortlist=SOME, beam_size=2)
 
 
-@pytest.mark.parametrize("words", [59, 60, 61, 300])
+@pytest.mark.parametrize("words", some([60, 59, 61, 300], 3))
 def test_vocabularies_and_beams_of_other_sizes(words: int, engine: Any, monkeypatch: Any) -> None:
     """The words are looked through in blocks of 64; four of them are fairseq's symbols."""
     monkeypatch.setattr(tiny, "WORDS", words)

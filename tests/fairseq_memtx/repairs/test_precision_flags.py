@@ -83,9 +83,18 @@ def test_what_cannot_be_is_refused_in_one_line(flags: str, named: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arch, task", [("transformer", "translation"), ("memtx_feedback", "memtx_translation")]
+    ("arch", "task", "flag"),
+    [
+        ("transformer", "translation", "--bf16"),
+        ("memtx_feedback", "memtx_translation", "--fp16"),
+        pytest.param("memtx_feedback", "memtx_translation", "--bf16", marks=pytest.mark.slow),
+        pytest.param("transformer", "translation", "--fp16", marks=pytest.mark.slow),
+        *(
+            pytest.param(*both, "--memory-efficient-bf16", marks=pytest.mark.slow)
+            for both in (("transformer", "translation"), ("memtx_feedback", "memtx_translation"))
+        ),
+    ],
 )
-@pytest.mark.parametrize("flag", ["--bf16", "--memory-efficient-bf16", "--fp16"])
 def test_a_training_runs_and_goes_on(
     data: Path, tmp_path: Path, arch: str, task: str, flag: str
 ) -> None:

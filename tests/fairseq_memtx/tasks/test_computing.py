@@ -14,6 +14,7 @@ from fairseq_memtx.compute import plan
 from fairseq_memtx.compute.plan import Found
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.tasks import computing
+from tests.choosing import some
 from tests.fairseq_memtx.tiny_training import TINY, load, make_data, run_training
 
 SEGMENTS = "--memtx-segment-len 4 --memtx-mem-len 4"
@@ -56,7 +57,7 @@ def onednn(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return tried
 
 
-@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("arch", some(ARCHITECTURES, 2))
 def test_every_model_trains_the_same_with_onednns_products(
     data: Path, tmp_path: Path, arch: str, onednn: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,6 +80,7 @@ def test_the_trial_is_real_without_a_test(
     assert any("--memtx-cpu-math float32: products by" in r.message for r in caplog.records)
 
 
+@pytest.mark.slow
 def test_adam_in_one_pass_goes_on_from_fairseqs_and_back(data: Path, tmp_path: Path) -> None:
     """Both have the same state in checkpoints."""
     fast = "--memtx-cpu-math float32"
@@ -104,7 +106,7 @@ def losses(caplog: pytest.LogCaptureFixture) -> list[float]:
     return [float(json.loads(line)["loss"]) for line in lines]
 
 
-@pytest.mark.parametrize("arch", ["transformer", "memtx_feedback", "memtx_transformer_xl"])
+@pytest.mark.parametrize("arch", some(["memtx_feedback", "transformer", "memtx_transformer_xl"], 3))
 def test_bfloat16_trains_nearly_the_same(
     data: Path, tmp_path: Path, arch: str, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,

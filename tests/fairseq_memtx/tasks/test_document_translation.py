@@ -229,14 +229,15 @@ def at_update(folder: Path, updates: int) -> Path:
 @pytest.mark.parametrize(
     "name, more",
     [
-        ("feedback", ""),
-        ("transformer-xl", "--update-freq 2"),
+        pytest.param("feedback", "", marks=pytest.mark.slow),
+        pytest.param("transformer-xl", "--update-freq 2", marks=pytest.mark.slow),
         ("compressive", ""),
         pytest.param("transformer-xl", "--num-workers 2", marks=pytest.mark.slow),
-        (
+        pytest.param(
             "feedback",
             "--memtx-unroll 2 --batch-size 2 --update-freq 2 --memtx-length-schedule linear"
             " --memtx-length-unit sentences --memtx-length-updates 16",
+            marks=pytest.mark.slow,
         ),
         pytest.param("compressive", "--memtx-unroll 3", marks=pytest.mark.slow),
         pytest.param(

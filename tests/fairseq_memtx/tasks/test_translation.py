@@ -44,14 +44,8 @@ def test_without_its_flags_it_trains_as_fairseqs_task(data: Path, tmp_path: Path
         torch.testing.assert_close(weight, want, rtol=0, atol=2e-6, msg=name)
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [
-        "order",
-        pytest.param("filter", marks=pytest.mark.slow),
-        pytest.param("prefix", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["order", "filter", "prefix"])
 def test_two_ranks_train_as_one_with_batches_of_both(data: Path, tmp_path: Path, mode: str) -> None:
     """Up to rounding, which the order of a sum decides."""
     flags = [*SHORT, *SCHEDULE, "--memtx-length-mode", mode, "--max-epoch", "2", "--dropout", "0"]

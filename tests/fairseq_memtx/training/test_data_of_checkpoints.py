@@ -12,6 +12,7 @@ from fairseq.trainer import Trainer
 from fairseq_memtx import repairs
 from fairseq_memtx.checkpoints import fingerprints
 from fairseq_memtx.ground.errors import UserError
+from tests.choosing import some
 
 repairs.apply()
 
@@ -29,7 +30,7 @@ def with_two_lines_swapped(data: Path, folder: Path, language: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("language", "side"), [("en", "source"), ("de", "target")])
+@pytest.mark.parametrize(("language", "side"), some([("de", "target"), ("en", "source")], 2))
 def test_another_dictionary_of_the_same_size_is_refused(
     language: str,
     side: str,

@@ -11,6 +11,7 @@ from fairseq import checkpoint_utils
 from fairseq_memtx import repairs
 from fairseq_memtx.checkpoints import archive
 from fairseq_memtx.ground.errors import UserError
+from tests.choosing import some
 from tests.fairseq_memtx.checkpoint_files import cut, updates_in
 from tests.reliability.hostile import flipped
 
@@ -53,7 +54,7 @@ def test_defect_fairseq_stops_at_a_cut_short_last_checkpoint(
         fairseq_train("--max-update", "5", "--disable-validation")
 
 
-@pytest.mark.parametrize("kind", ["missing", "a dangling link", "a flipped bit"])
+@pytest.mark.parametrize("kind", some(["a flipped bit", "missing", "a dangling link"], 3))
 def test_without_a_last_checkpoint_training_goes_on_from_the_newest(
     kind: str,
     fairseq_train: Callable[..., None],

@@ -19,6 +19,7 @@ from fairseq_memtx import repairs
 from fairseq_memtx.ground.interruptions import noticed
 from fairseq_memtx.training import signal_watch
 from fairseq_memtx.training.stopping import stop_request
+from tests.choosing import some
 from tests.fairseq_memtx.checkpoint_files import updates_in
 from tests.fairseq_memtx.ranks import ended, processes_of
 from tests.fairseq_memtx.tiny_training import make_data, rank_config, run_rank
@@ -45,7 +46,9 @@ def signal_during(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Non
     stop_request.ignore()
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2])
+@pytest.mark.parametrize(
+    "signum", some([signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGUSR2], 2)
+)
 def test_a_signal_saves_and_the_rest_is_as_if_uninterrupted(
     signum: int,
     fairseq_train: Callable[..., None],
@@ -106,7 +109,8 @@ def wait_for_a_rank(rank: int, cfg: Any, mark: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [(signal.SIGTERM, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM)]
+    ("first", "second"),
+    some([(signal.SIGTERM, signal.SIGINT), (signal.SIGTERM, signal.SIGTERM)], 2),
 )
 def test_a_second_signal_ends_a_rank_that_waits_for_another(
     first: int, second: int, tmp_path: Path

@@ -132,9 +132,9 @@ def test_what_is_drawn_depends_on_the_seed_and_leaves_the_random_state(
     "settings",
     [
         {"alignment": True},
-        {"generator": "fairseq"},
         {"native": "off"},
-        {"generator": "fairseq", "sampling": True},
+        pytest.param({"generator": "fairseq"}, marks=pytest.mark.slow),
+        pytest.param({"generator": "fairseq", "sampling": True}, marks=pytest.mark.slow),
     ],
 )
 def test_the_number_of_workers_changes_nothing(

@@ -3,10 +3,12 @@
 import argparse
 import gzip
 import json
+import shutil
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from fairseq_memtx.commands.hypotheses import read_lines
 from fairseq_memtx.commands.score import score
@@ -46,12 +48,17 @@ def flags(prepared: Path, checkpoints: dict[str, Path], out: Path, *systems: str
 
 
 @pytest.fixture(scope="module")
-def record(prepared_sample: Path, tiny_checkpoints, tmp_path_factory) -> tuple[dict, Path]:
-    """fairseq's generator and ours, whose output must be the same."""
-    out = tmp_path_factory.mktemp("bench_decoding")
+def record(
+    prepared_sample: Path, tiny_checkpoints, shared_tmp: Path, tmp_path_factory
+) -> tuple[dict, Path]:
+    """fairseq's generator and ours, whose output must be the same; measured once per test run."""
+    out, own = shared_tmp / "bench_decoding", tmp_path_factory.mktemp("bench_decoding") / "own"
     systems = ("transformer:plain", "transformer:fast", "feedback:fast", "feedback:fast+int8")
-    assert bench_decoding.main(flags(prepared_sample, tiny_checkpoints, out, *systems)) == 0
-    return json.loads((out / "tiny.json").read_bytes()), out
+    with FileLock(f"{out}.lock"):
+        if not (out / "tiny.svg").exists():
+            assert bench_decoding.main(flags(prepared_sample, tiny_checkpoints, out, *systems)) == 0
+    shutil.copytree(out, own)
+    return json.loads((own / "tiny.json").read_bytes()), own
 
 
 def test_every_system_is_measured_at_every_batch_size(record):

@@ -23,6 +23,7 @@ from fairseq_memtx.engine.gpu.recording import FixedRun
 from fairseq_memtx.engine.gpu.replay import Replayer
 from fairseq_memtx.engine.gpu.rounded_sizes import Batch
 from fairseq_memtx.engine.manual import run_manual
+from tests.choosing import some
 from tests.fairseq_memtx.engine.cases import CASES
 from tests.fairseq_memtx.engine.gpu.replays import next_batch, of_size
 from tests.fairseq_memtx.engine.stacks import Case, Stack, check_stack, gradients, random_loss
@@ -60,7 +61,7 @@ WORK = {
 }
 
 
-@pytest.mark.parametrize("name", WORK)
+@pytest.mark.parametrize("name", some(WORK, 3))
 def test_the_recorded_work_never_leaves_the_device(name):
     """On tensors without data: nothing is asked of them, and none is made on the host."""
     case, product = WORK[name]

@@ -17,6 +17,7 @@ from fairseq_memtx.engine import ENGINES, Recurrence, RecurrenceOutput
 from fairseq_memtx.engine import memory_reads as reads_room
 from fairseq_memtx.engine import tape as tape_room
 from fairseq_memtx.engine.gpu import recording
+from tests.choosing import some
 from tests.fairseq_memtx.engine.cases import CASES, random_case
 from tests.fairseq_memtx.engine.gpu.replays import (
     SMALL,
@@ -39,7 +40,7 @@ from tests.fairseq_memtx.engine.stacks import (
 manual, reference = ENGINES["manual"], ENGINES["reference"]
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - {"all layers dropped"}))
+@pytest.mark.parametrize("name", some(sorted(set(CASES) - {"all layers dropped"}), 4))
 def test_a_recording_serves_other_data_and_other_weights(name):
     check_replay(replace(CASES[name], dropout=0.3))
 
