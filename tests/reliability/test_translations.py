@@ -78,6 +78,7 @@ def translate_and_tell(number: int, line: list[str], folder: Path) -> None:
     raise SystemExit(status)
 
 
+@pytest.mark.slow
 def test_three_with_one_output(scattered: Path, text: Path, tmp_path: Path) -> None:
     """Each ends well or says that another is at it; the output is that of one alone."""
     folder = tmp_path / "folder"

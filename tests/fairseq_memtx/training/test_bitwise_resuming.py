@@ -108,10 +108,8 @@ def test_resuming_anywhere_changes_nothing(
     check_resuming(run_training, data, whole, tmp_path, flags, slice(None))
 
 
-@pytest.mark.parametrize(
-    "mode",
-    [mode if mode == "order" else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
 def test_two_ranks_resume_exactly(
     mode: str, data: Path, uninterrupted: Callable[..., Path], tmp_path: Path
 ) -> None:

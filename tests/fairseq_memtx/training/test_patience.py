@@ -63,6 +63,7 @@ def test_a_stopped_training_stays_stopped(data: Path, whole: Path, caplog) -> No
     assert (whole / "checkpoint_last.pt").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_more_patience_goes_on(data: Path, whole: Path, tmp_path: Path) -> None:
     run_training(data, tmp_path, *FLAGS)
     run_training(data, tmp_path, *FLAGS, "--patience", "5")

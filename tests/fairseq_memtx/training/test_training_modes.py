@@ -201,13 +201,14 @@ def train_arch(arch: str, flags: str, data: Path, folder: Path) -> dict[str, Ten
     return trained(data, folder, f"--arch {arch} {ARCHITECTURES[arch]} {optimizer} {flags}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arch",
     [
         "memtx_feedback",
-        pytest.param("memtx_compressive", marks=pytest.mark.slow),
-        pytest.param("memtx_transformer_xl", marks=pytest.mark.slow),
-        pytest.param("memtx_feedback --checkpoint-activations", marks=pytest.mark.slow),
+        "memtx_compressive",
+        "memtx_transformer_xl",
+        "memtx_feedback --checkpoint-activations",
     ],
 )
 def test_lower_precisions_train_on_a_cpu(arch, data, tmp_path):

@@ -59,6 +59,7 @@ def test_golden_page(folder: Path) -> None:
     assert written == {"table.md", *(f"{plot}.{end}" for plot in plots for end in ("png", "svg"))}
 
 
+@pytest.mark.slow
 def test_without_a_curriculum_there_is_no_course(folder: Path) -> None:
     (folder / course.FILE).unlink()
     assert "curriculum.png" not in {path.name for path in report(folder)}

@@ -86,6 +86,7 @@ def test_same_bytes_in_another_process(folder: Path, tmp_path: Path) -> None:
         assert path.read_bytes() == (other / path.name).read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_a_record_changes_the_plots(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in report(folder)}
     write_old(record("feedback", 1, bleu=25.0), folder / "records")

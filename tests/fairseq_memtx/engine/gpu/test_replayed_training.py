@@ -1,5 +1,6 @@
 """`fairseq-train` with replayed loops, on the CPU with recorded operations: the manual engine's."""
 
+import pytest
 import torch
 
 from fairseq_memtx.compute import onednn
@@ -8,6 +9,7 @@ from tests.fairseq_memtx.engine.gpu.replays import Replays
 from tests.fairseq_memtx.tiny_training import TINY, load, make_data, run_training
 
 
+@pytest.mark.slow
 def test_a_training_is_that_of_the_manual_engine(tmp_path, monkeypatch):
     """Batches of all sizes, dropout, updates in place, two batches an update, validation."""
     engine = Replays()
