@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from fairseq_memtx.ground import processes
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_json
+from scripts.shared.training_progress import TrainingProgress
 
 
 def run_counted(jobs: Sequence[processes.Job], at_once: int) -> None:
@@ -18,7 +20,10 @@ def run_counted(jobs: Sequence[processes.Job], at_once: int) -> None:
         UserError: where one fails; the message has the end of its log.
     """
     try:
-        failed = processes.run_all(jobs, at_once)
+        with ExitStack() as stack:
+            for job in jobs:
+                job.on_poll = TrainingProgress(job.name, job.log, *limits(job), stack).poll
+            failed = processes.run_all(jobs, at_once)
     finally:
         for job in jobs:
             if job.process is not None:
@@ -27,6 +32,16 @@ def run_counted(jobs: Sequence[processes.Job], at_once: int) -> None:
         raise UserError(
             f"training of {failed[0].name} failed, `{failed[0].log}` ends:\n{failed[0].log_tail()}"
         )
+
+
+def limits(job: processes.Job) -> tuple[int, int]:
+    """The epochs and updates with which a training ends, 0 for no such limit."""
+    words = list(job.command)
+    epochs, updates = (
+        int(words[words.index(flag) + 1]) if flag in words else 0
+        for flag in ("--max-epoch", "--max-update")
+    )
+    return epochs, updates
 
 
 def processor_seconds(log: Path) -> float:

@@ -21,9 +21,8 @@ from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground import processes, shell, writing
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import write_json
-from fairseq_memtx.ground.progress import Progress
 from fairseq_memtx.ground.stamps import Stamps
-from fairseq_memtx.training_log import Event, LogReader, summarise
+from fairseq_memtx.training_log import summarise
 from scripts.experiment import commands
 from scripts.experiment.configs import Experiment
 from scripts.experiment.folders import ExperimentFolder, Run, RunFolder
@@ -34,6 +33,7 @@ from scripts.experiment.stages.average import average_run
 from scripts.experiment.stages.clock import TrainingClock, read_ticks
 from scripts.experiment.stages.learning import tuned
 from scripts.shared import provenance
+from scripts.shared.training_progress import TrainingProgress
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +189,8 @@ class RunTraining:
             threads=self.threads,
             locked=lock,
         )
-        progress = TrainingProgress(self.name, self.experiment, self.folder.train_log, stack)
+        limits = self.experiment.training.max_epoch, self.experiment.training.max_update
+        progress = TrainingProgress(self.name, self.folder.train_log, *limits, stack)
         clock = TrainingClock(job, self.notes)
 
         def poll() -> None:
@@ -264,43 +265,3 @@ def locked(folder: Path) -> Iterator[BinaryIO]:
     busy = f"another training uses `{folder}`: wait for it"
     with writing.locked(folder / "lock", busy) as lock:
         yield lock
-
-
-class TrainingProgress:
-    """Shows a training's updates, speed and losses while its log grows."""
-
-    def __init__(self, name: str, experiment: Experiment, log: Path, stack: ExitStack) -> None:
-        self.name, self.training = name, experiment.training
-        self.reader = LogReader(log, offset=log.stat().st_size if log.exists() else 0)
-        self.stack = stack
-        self.progress: Progress | None = None
-        self.updates = 0
-
-    def poll(self) -> None:
-        """Show what was logged since the last call."""
-        for event in self.reader.poll():
-            if event.kind == "train_inner":
-                self._advance(event)
-            elif event.kind == "valid":
-                logger.info("%s: %s", self.name, describe_validation(event))
-
-    def _advance(self, event: Event) -> None:
-        if self.progress is None:
-            left = max(0, self._total(event) - event.updates)
-            self.progress = Progress(self.name, total=left, unit="updates")
-            self.stack.enter_context(self.progress)
-        else:
-            self.progress.add(event.updates - self.updates)
-        self.updates = event.updates
-
-    def _total(self, event: Event) -> int:
-        """The updates of the whole training, from its limits and the event's share of an epoch."""
-        by_epochs = round(event.updates / event.epoch * self.training.max_epoch)
-        return min([limit for limit in (by_epochs, self.training.max_update) if limit], default=0)
-
-
-def describe_validation(event: Event) -> str:
-    """One line on a validation: epochs done, updates, loss in bits for each token, perplexity."""
-    nll = event.values["nll_loss"]
-    when = f"epoch {event.epoch:.0f}, {event.updates} updates"
-    return f"{when}: validation {nll:.3f} bits a token, perplexity {2**nll:.2f}"
