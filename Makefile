@@ -4,8 +4,8 @@ SHELL := /bin/bash
 .PHONY: help venv pins peers demo test test-fast coverage sanitize docs lint clean
 
 # One thread for each of pytest's workers; more only get in each other's way. Three workers for two
-# cores, since many tests wait for other processes. Those start sooner from code compiled before.
-TEST_THREADS := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# cores, since many tests wait for other processes.
+TEST_THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 help:  ## say what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 11

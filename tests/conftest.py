@@ -20,6 +20,11 @@ from filelock import FileLock
 
 from tests.checkout import CHECKOUT
 
+# Some tests let a disk be full. Python writes compiled code without a look at how much of it was
+# written, and would find half of it from then on, in the test run and after it.
+sys.dont_write_bytecode = True
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+
 # The native engine is compiled once for all test runs, outside of the user's own cache.
 os.environ.setdefault("MEMTX_CACHE", str(CHECKOUT / "build" / "engine"))
 
