@@ -28,8 +28,7 @@ NAMES = ("transformer", "feedback", "transformer-xl", "compressive")
 #: What is typed into fairseq-interactive.
 TYPED = "▁the ▁b ▁s\t▁die\n▁the ▁in es\n▁The ▁the ▁is\n"
 #: Tried by default.
-FEW = ("--diverse-beam-groups", "--replace-unk", "--match-source-len", "--keep-last-epochs",
-       "--pipeline-chunks")  # fmt: skip
+FEW = ("--diverse-beam-groups", "--match-source-len", "--pipeline-chunks")
 
 
 @cache

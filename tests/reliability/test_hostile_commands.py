@@ -131,15 +131,16 @@ COMMANDS: dict[str, Command] = {
 }  # fmt: skip
 
 KINDS = {**HOSTILE, **POISONED}
-FEW = {"code in the attention", "NaN"}
+FEW = ("code in the attention", "NaN")
 #: Looks at one weight, and takes what is no checkpoint for a log.
 NOT_FOR = {"mixture": {*POISONED}, "fairseq-train": {*POISONED}}
 
 
 def cases() -> list:
     pairs = [(command, kind) for command in COMMANDS for kind in KINDS]
+    fast = {(command, FEW[number % len(FEW)]) for number, command in enumerate(COMMANDS)}
     return [
-        pytest.param(*pair, marks=[] if pair[1] in FEW else pytest.mark.slow)
+        pytest.param(*pair, marks=[] if pair in fast else pytest.mark.slow)
         for pair in pairs
         if pair[1] not in NOT_FOR.get(pair[0], set())
     ]

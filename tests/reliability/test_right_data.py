@@ -186,6 +186,7 @@ def as_hydra_leaves_it(path: Path, out: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_hydra_is_translated_and_quantised(scattered: Path, tmp_path: Path) -> None:
     from fairseq_memtx.translator import SearchSettings, Translator
 

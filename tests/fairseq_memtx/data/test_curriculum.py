@@ -379,28 +379,37 @@ def test_a_schedule_that_cannot_work_is_refused(
         make_iterator(task, dataclasses.replace(START, **state))
 
 
-@pytest.mark.parametrize(
-    "flags, says",
-    [
-        ("--memtx-length-schedule sudden", "is sudden: it has to be one of none, linear, root, "),
-        ("--memtx-length-start 9 --memtx-length-end 8", "-end is 8: it has to be at least .* 9"),
-        (
-            "--memtx-length-mode prefix --memtx-length-by source",
-            "-by is (source|both): it has to be target with",
-        ),
-        (
-            "--memtx-length-unit segments --memtx-length-by both",
-            "-by is (source|both): it has to be target with",
-        ),
-        ("--memtx-length-step 0", "--memtx-length-step is 0: it has to be at least 1"),
-        ("--memtx-length-stages 1", "--memtx-length-stages is 1: it has to be at least 2"),
-        ("--memtx-length-updates 9", "-updates is .* leave it out without --memtx-length-schedule"),
-        (
-            f"{SCHEDULE} --memtx-length-stages 5",
-            "leave it out without --memtx-length-schedule stages",
-        ),
-    ],
-)
+IMPOSSIBLE = [
+    (
+        "--memtx-length-schedule sudden",
+        "is sudden: it has to be one of none, linear, root, ",
+    ),
+    (
+        "--memtx-length-start 9 --memtx-length-end 8",
+        "-end is 8: it has to be at least .* 9",
+    ),
+    (
+        "--memtx-length-mode prefix --memtx-length-by source",
+        "-by is (source|both): it has to be target with",
+    ),
+    (
+        "--memtx-length-unit segments --memtx-length-by both",
+        "-by is (source|both): it has to be target with",
+    ),
+    ("--memtx-length-step 0", "--memtx-length-step is 0: it has to be at least 1"),
+    ("--memtx-length-stages 1", "--memtx-length-stages is 1: it has to be at least 2"),
+    (
+        "--memtx-length-updates 9",
+        "-updates is .* leave it out without --memtx-length-schedule",
+    ),
+    (
+        f"{SCHEDULE} --memtx-length-stages 5",
+        "leave it out without --memtx-length-schedule stages",
+    ),
+]
+
+
+@pytest.mark.parametrize("flags, says", some(IMPOSSIBLE, 2))
 def test_impossible_flags_are_refused(data: Path, flags: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         make_task(data, *flags.split())

@@ -120,6 +120,7 @@ def test_it_goes_on_in_the_middle_of_a_later_epoch(data) -> None:
     assert [lane_rows(batch) for batch in again.next_epoch_itr()] == expected
 
 
+@pytest.mark.slow
 def test_ranks_read_documents_of_their_own_in_as_many_batches(data) -> None:
     found = [rows_of(iterator_of(data, (3, rank))) for rank in range(3)]
     assert len({len(batches) for batches in found}) == 1

@@ -34,6 +34,7 @@ def aligned(data: Path, model: Path, *flags: str) -> list[str]:
     return [line for line in ran.out.split("\n") if line[:2] == "A-"]
 
 
+@pytest.mark.slow
 def test_both_generators_align_what_there_is(
     prepared_sample: Path, tiny_checkpoints: dict[str, Path]
 ) -> None:

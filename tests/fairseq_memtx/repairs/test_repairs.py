@@ -91,6 +91,7 @@ def test_the_environment_leaves_fairseq_alone(
     monkeypatch.delenv(repairs.LEAVE_ALONE)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_to_leave_fairseq_alone_does() -> None:
     program = (
         "import fairseq_memtx.models.feedback, fairseq.data.data_utils as d;"

@@ -18,6 +18,7 @@ from fairseq_memtx.generation.generator import FastGenerator
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.lane_memory import LaneMemories
 from fairseq_memtx.tasks.document_translation import Unrolled
+from tests.choosing import some
 from tests.fairseq_memtx.document_training import (
     MODELS,
     VALID,
@@ -312,33 +313,33 @@ def test_bleu_in_validation_is_that_of_documents(data, tmp_path, caplog, monkeyp
     assert "| bleu " in caplog.text
 
 
-@pytest.mark.parametrize(
-    "flags, says",
-    [
-        ("--arch transformer", "whose memory outlives a sentence: a TransformerModel has no"),
-        ("--arch memtx_feedback", "absolute positions begin anew in each sentence"),
-        (f"{MODELS['feedback']} --memtx-memory-span 0", "must not depend on the batch"),
-        (f"{MODELS['transformer-xl']} --memtx-mem-len 0", "--memtx-mem-len is 0"),
-        (
-            f"{MODELS['transformer-xl']} --memtx-length-schedule linear",
-            "--memtx-length-schedule is linear in subwords: with --task memtx_document_translation",
-        ),
-        (
-            f"{MODELS['transformer-xl']} --memtx-length-schedule linear"
-            " --memtx-length-unit sentences --memtx-unroll 3",
-            "--memtx-length-schedule in sentences needs --memtx-length-updates",
-        ),
-        (f"{MODELS['transformer-xl']} --curriculum 1", "--curriculum, which orders batches"),
-        (
-            f"{MODELS['transformer-xl']} --memtx-lanes -1",
-            "--memtx-lanes is -1: it has to be at least 0",
-        ),
-        (
-            f"{MODELS['transformer-xl']} --memtx-unroll 0",
-            "--memtx-unroll is 0: it has to be at least 1",
-        ),
-    ],
-)
+IMPOSSIBLE = [
+    ("--arch transformer", "whose memory outlives a sentence: a TransformerModel has no"),
+    ("--arch memtx_feedback", "absolute positions begin anew in each sentence"),
+    (f"{MODELS['feedback']} --memtx-memory-span 0", "must not depend on the batch"),
+    (f"{MODELS['transformer-xl']} --memtx-mem-len 0", "--memtx-mem-len is 0"),
+    (
+        f"{MODELS['transformer-xl']} --memtx-length-schedule linear",
+        "--memtx-length-schedule is linear in subwords: with --task memtx_document_translation",
+    ),
+    (
+        f"{MODELS['transformer-xl']} --memtx-length-schedule linear"
+        " --memtx-length-unit sentences --memtx-unroll 3",
+        "--memtx-length-schedule in sentences needs --memtx-length-updates",
+    ),
+    (f"{MODELS['transformer-xl']} --curriculum 1", "--curriculum, which orders batches"),
+    (
+        f"{MODELS['transformer-xl']} --memtx-lanes -1",
+        "--memtx-lanes is -1: it has to be at least 0",
+    ),
+    (
+        f"{MODELS['transformer-xl']} --memtx-unroll 0",
+        "--memtx-unroll is 0: it has to be at least 1",
+    ),
+]
+
+
+@pytest.mark.parametrize("flags, says", some(IMPOSSIBLE, 2))
 def test_what_documents_cannot_have_is_refused(flags, says, data, tmp_path) -> None:
     with pytest.raises(UserError, match=says) as refusal:
         run_training(data, tmp_path, *SAVING.split(), *flags.split())

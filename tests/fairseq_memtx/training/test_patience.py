@@ -43,6 +43,7 @@ def test_the_training_stops_by_itself(whole: Path) -> None:
     assert load(whole / "checkpoint_last.pt")["extra_state"][patience.KEY]["num_runs"] == 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_stops_at_the_same_update(
     data: Path, whole: Path, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_group_runs_again_in_place_of_the_old(small: Path) -> None:
     assert (small / "table.md").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_told(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert reliability.main(["--out", str(small), "--only", "nothing"]) == 1
     assert "`--only` has `nothing`: choose among made up" in capsys.readouterr().err

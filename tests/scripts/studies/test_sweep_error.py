@@ -67,6 +67,7 @@ def test_a_truncated_gradient_is_wrong_although_the_states_are_right(record) -> 
     assert found["gradient"] > 1e-3
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_measured_on_its_own_data(
     prepared_sample: Path, tiny_checkpoints, tmp_path
 ) -> None:
