@@ -11,7 +11,8 @@ import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
+from tarfile import InvalidHeaderError, ReadError  # type: ignore[attr-defined]
+from typing import BinaryIO, Self
 
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.ground.files import renamed_together
@@ -27,6 +28,21 @@ CHUNK_BYTES = 1 << 20
 # What tarfile lets through of headers that make no sense.
 DAMAGE = (ValueError, OverflowError, RecursionError, LookupError, TypeError, AttributeError)
 READS_AT_END = 100  # of a whole archive it is a handful
+
+
+class StrictHeader(tarfile.TarInfo):
+    """A member's header that makes sense, or an error.
+
+    Beyond the first one tarfile takes a header that makes none for the end of the archive, and lets
+    go of what comes after.
+    """
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except InvalidHeaderError as error:
+            raise ReadError(str(error)) from error
 
 
 class BoundedReader:
@@ -100,7 +116,9 @@ def _write_wanted(
     limit: int,
 ) -> None:
     missing = dict(wanted)
-    with tarfile.open(fileobj=file, mode="r|") as tar:  # type: ignore[call-overload]
+    with tarfile.open(  # type: ignore[call-overload]
+        fileobj=file, mode="r|", tarinfo=StrictHeader
+    ) as tar:
         for number, member in enumerate(tar):
             if number >= MAX_MEMBERS:
                 raise UserError(f"`{archive}` has more than {MAX_MEMBERS} members: refused")

@@ -47,6 +47,7 @@ LIARS = {
     "a size in base 256": raw(tarfile.REGTYPE, 2**70, b"x"),
     "a long name of 2^60 bytes": raw(tarfile.GNUTYPE_LONGNAME, 2**60, b"name"),
     "PAX headers of 2^60 bytes": raw(tarfile.XHDTYPE, 2**60, b"11 size=3\n"),
+    "a header of rubbish": b"rubbish " * 64,
     "global headers of 2^60 bytes": raw(tarfile.XGLTYPE, 2**60, b"11 size=3\n"),
     "a sparse member of 10^18 bytes": plain(
         "a/fine", **{"GNU.sparse.major": "1", "GNU.sparse.minor": "0",
