@@ -21,7 +21,7 @@ peers: venv  ## add the public code that tests and benchmarks compare with, wher
 
 # What a memory is for: pronouns whose gender an earlier sentence tells, in documents of few words.
 DEMO_DOCUMENTS := --systems sentence,transformer-xl --contexts 0,all --jobs 2 \
-    --documents 3000 --translated 0 --first-updates 500 --second-updates 1600 --unroll 1 \
+    --documents 3000 --translated 0 --first-updates 500 --second-updates 1800 --unroll 1 \
     --runs-dir runs/demo --results-dir runs/demo/results
 
 demo: venv  ## the whole job on the sample: data, training, decoding, scores, table and plot; documents
