@@ -42,9 +42,9 @@ def disturbed(job: str, faults: Path, inputs: Path, every: int = 1) -> dict[str,
 
 
 def test_a_save_is_disturbed_here_and_there(faults: Path, inputs: Path, tally: Tally) -> None:
-    found = disturbed("checkpoint", faults, inputs, every=15)
+    found = disturbed("checkpoint", faults, inputs, every=7)
     tally.ours(found["tried"] - len(found["failures"]), found["tried"])
-    assert found["failures"] == [] and found["tried"] > 7
+    assert found["failures"] == [] and found["tried"] > 15
     assert {"open", "write", "fsync", "rename", "close"} <= set(found["calls"].split())
 
 
