@@ -258,7 +258,7 @@ _WMT14_MINI = Experiment(
         max_epoch=5,
         patience=6,
         keep_last_epochs=5,
-        save_interval_updates=500,
+        save_interval_updates=1000,
         keep_interval_updates=5,
         cpu_math="float32",
     ),
