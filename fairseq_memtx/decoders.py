@@ -92,6 +92,7 @@ DECODERS.add(
         module="fairseq_memtx.models.transformer_xl",
         options=SegmentOptions,
         lengths={"segment_len": 1, "mem_len": 1},
+        runs_fused=True,
     ),
     "segments that see the states just before them; Dai et al. 2019",
 )

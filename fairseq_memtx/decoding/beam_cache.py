@@ -25,6 +25,10 @@ class BeamCache:
         beam_size: with 1 every row sees all slots and there is no bias.
         capacity: slots to make room for at first.
         counts: keep how far back each slot stands, for `distances` and `hide_beyond`.
+
+    Attributes:
+        length: s.
+        opened: positions since the first, without those before it.
     """
 
     def __init__(
@@ -42,7 +46,7 @@ class BeamCache:
         self._bias = like.new_zeros((len(like), 1, 0)) if beam_size > 1 else None
         apart = torch.full((beam_size, beam_size), -torch.inf, dtype=like.dtype)
         self._own = apart.fill_diagonal_(0.0).to(like.device)
-        self._num_positions = 0
+        self._num_positions = self.opened = 0
         self._positions: Tensor | None = None
         if counts:
             self._positions = torch.empty((len(like), 0), dtype=torch.long, device=like.device)
@@ -73,6 +77,11 @@ class BeamCache:
         elif self._bias is not None:
             self._bias = slots.new_zeros((self.num_sentences, 1, before))
 
+    @property
+    def reach(self) -> int:
+        """Positions so far, those before the first among them."""
+        return self._num_positions
+
     def distances(self) -> Tensor:
         """`(B, s)`: how many positions before the next one each slot was filled, at least 1."""
         assert self._positions is not None, "made without `counts`"
@@ -97,6 +106,7 @@ class BeamCache:
             opened = self._positions.new_full((self.num_sentences, rows), self._num_positions)
             self._positions = torch.cat([self._positions, opened], dim=1)
         self.length, self._num_positions = self.length + rows, self._num_positions + 1
+        self.opened += 1
 
     def write(self, kind: int, entries: Tensor) -> None:
         """Fill the newest slots of the kinds from `kind` on with entries `(N, p, C)`."""

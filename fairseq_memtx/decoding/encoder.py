@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .fused import attend, normed
+from .fused_parts import attend, normed
 from .linear import FrozenLinear
 
 

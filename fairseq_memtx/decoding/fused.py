@@ -1,4 +1,4 @@
-"""Steps of the Transformer decoder and of the Feedback decoder, in as few operations as it takes.
+"""Steps of the Transformer, Feedback and Transformer-XL decoders, in as few operations as it takes.
 
 Projections of the same input are one product, scales are part of weights, residual sums part of
 the products; the source's keys and values are made once a sentence, in one product for all layers;
@@ -10,112 +10,19 @@ source positions, s slots of the past, L layers, V vocabulary.
 """
 
 import copy
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..modules.carried_memory import CarriedMemory
-from ..modules.mixture import LayerMixture, RoutedMixture, mix, route
-from .beam_cache import BeamCache, move_sentences
+from ..modules.activations import activation_of
+from ..modules.stream_memory import Memory
+from .beam_cache import BeamCache
+from .fused_memory import FusedMemory
+from .fused_parts import ByDistance, PastCache, SourceCache, attend, normed
+from .fused_segments import FusedSegments, scaled_bias
 from .linear import FrozenLinear, select_outputs
-
-
-class ByDistance(NamedTuple):
-    """What a slot's distance adds to its key.
-
-    Attributes:
-        keys: `(n, D)`, of the distances that there are keys of.
-        of_slot: `(B, s)`, the number of each slot's.
-    """
-
-    keys: Tensor
-    of_slot: Tensor
-
-
-class PastCache(Protocol):
-    """Keys and values of the past: `BeamCache` or `StaticCache`, see there."""
-
-    num_sentences: int
-    length: int
-
-    @property
-    def bias(self) -> Tensor | None: ...
-
-    def open(self, rows: int) -> None: ...
-
-    def write(self, kind: int, entries: Tensor) -> None: ...
-
-    def read(self, kind: int) -> Tensor: ...
-
-
-class SourceCache:
-    """Keys and values of the source for all layers.
-
-    Args:
-        entries: `(2L, B, H, S, D)`, keys and values in turn.
-        padding_mask: `(B, S)`, True at padding, or None for none.
-    """
-
-    def __init__(self, entries: Tensor, padding_mask: Tensor | None):
-        self.entries, self.bias = entries, None
-        if padding_mask is not None:
-            zeros = entries.new_zeros(padding_mask.shape)
-            self.bias = zeros.masked_fill_(padding_mask, -torch.inf).unsqueeze(1)
-
-    def read(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Keys and values `(B, H, S, D)` of a layer."""
-        return self.entries[2 * layer], self.entries[2 * layer + 1]
-
-    def move(self, kept: Tensor | None) -> None:
-        """Keep the sentences at the places `kept`; see `beam_search.Move`."""
-        if kept is None:
-            return
-        move_sentences(self.entries, 1, kept)
-        self.entries = self.entries[:, : len(kept)]
-        self.bias = None if self.bias is None else self.bias[kept]
-
-    def size_bytes(self) -> int:
-        """Bytes of the keys and values."""
-        return self.entries.numel() * self.entries.element_size()
-
-
-def attend(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    bias: Tensor | None,
-    by_distance: ByDistance | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Attention of the rows of each sentence over its slots.
-
-    Args:
-        query: `(N, C)`, scaled.
-        keys, values: `(B, H, s, D)`.
-        bias: `(B, R or 1, s)` added to the scores, or None.
-        by_distance: what is added to the keys, or None.
-
-    Returns:
-        The context `(N, C)` and the probabilities `(B, H, R, s)`.
-    """
-    sentences, heads, slots, head_dim = keys.shape
-    # (N, C) -> (B, R, H, D) -> (B * H, R, D)
-    query = query.view(sentences, -1, heads, head_dim).transpose(1, 2).flatten(0, 1)
-    scores = torch.bmm(query, keys.flatten(0, 1).transpose(1, 2)).view(sentences, heads, -1, slots)
-    if by_distance is not None:
-        found = torch.matmul(query, by_distance.keys.t()).view(sentences, heads, scores.size(2), -1)
-        scores.add_(found.gather(3, by_distance.of_slot[:, None, None].expand_as(scores)))
-    if bias is not None:
-        scores.add_(bias.unsqueeze(1))
-    # Half precision overflows in the exponential.
-    half = scores.dtype in (torch.float16, torch.bfloat16)
-    probs = scores.softmax(-1, dtype=torch.float32).type_as(scores) if half else scores.softmax(-1)
-    context = torch.bmm(probs.flatten(0, 1), values.flatten(0, 1))
-    # (B * H, R, D) -> (B, R, H, D) -> (N, C)
-    context = context.view(sentences, heads, -1, head_dim).transpose(1, 2)
-    return context.reshape(-1, heads * head_dim), probs
 
 
 class FusedLayer:
@@ -131,13 +38,13 @@ class FusedLayer:
         self.pre_norm = layer.normalize_before
         self.own_past = own_past
         maps = [attn.q_proj, attn.k_proj, attn.v_proj] if own_past else [attn.q_proj]
-        self.inputs = FrozenLinear(maps, scale=attn.scaling)
+        self.inputs = FrozenLinear(maps, scale=attn.scaling, shift=scaled_bias(attn))
         self.out = FrozenLinear([attn.out_proj])
         self.norm = layer.self_attn_layer_norm
         self.cross_query = FrozenLinear([cross.q_proj], scale=cross.scaling)
         self.cross_out = FrozenLinear([cross.out_proj])
         self.cross_norm = layer.encoder_attn_layer_norm
-        activation = layer.activation_fn if own_past else layer.activation
+        activation = activation_of(layer)
         self.activation = None if activation is F.relu else activation
         self.fc1 = FrozenLinear([layer.fc1], relu=activation is F.relu)
         self.fc2 = FrozenLinear([layer.fc2])
@@ -178,13 +85,6 @@ class FusedLayer:
         return attend(query, past.read(kind), past.read(kind + 1), past.bias, by_distance)[0]
 
 
-def normed(norm: nn.LayerNorm, x: Tensor, wanted: bool) -> Tensor:
-    """The layer norm of x, where it is wanted."""
-    if not wanted:
-        return x
-    return F.layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
-
-
 def log_softmax_in_place(logits: Tensor) -> Tensor:
     """Log-probabilities in float32 of logits `(N, V)`, which are not needed afterwards.
 
@@ -196,92 +96,18 @@ def log_softmax_in_place(logits: Tensor) -> Tensor:
     return torch.ops.aten._log_softmax.out(logits, -1, False, out=logits)
 
 
-class FusedMemory:
-    """The Feedback decoder's memory, from a position's states to its keys and values.
-
-    Attributes:
-        kinds: of keys and values, those of a channel's projections side by side.
-        kind_of_layer: the first of the two kinds that each layer reads.
-    """
-
-    def __init__(self, memory: Any):
-        self.mix = fused_mixture(memory.mixture)
-        self.norm = memory.layer_norm
-        by_channel = memory.wiring.by_channel()
-        self.project = [
-            FrozenLinear([part[g] for g in pairs for part in (memory.k_proj, memory.v_proj)])
-            for pairs in by_channel
-        ]
-        order = [pair for pairs in by_channel for pair in pairs]
-        self.kinds = 2 * len(order)
-        self.kind_of_layer = [2 * order.index(pair) for pair in memory.wiring.layers]
-        self.span, self._pairs = memory.span, order
-        self.distance_keys = None
-        if memory.distance_keys is not None:
-            self.distance_keys = memory.distance_keys.detach().clone()
-        self.looks_at_distances = self.span > 0 or self.distance_keys is not None
-
-    def entries_of(self, memory: CarriedMemory) -> Tensor:
-        """A memory as entries `(kinds, B, H, P, D)`."""
-        both = torch.stack([memory.keys[self._pairs], memory.values[self._pairs]], dim=1)
-        return both.flatten(0, 1)
-
-    def look_over(self, past: PastCache) -> ByDistance | None:
-        """Hide what is out of reach of the next position; what distances add to keys."""
-        if not self.looks_at_distances:
-            return None
-        assert isinstance(past, BeamCache), "the cache of recordings knows no distances"
-        if self.span > 0:
-            past.hide_beyond(self.span)
-        if self.distance_keys is None:
-            return None
-        last = len(self.distance_keys) - 1  # the key of all larger distances; that of 1 is first
-        return ByDistance(self.distance_keys, (past.distances() - 1).clamp(max=last))
-
-    def __call__(self, states: list[Tensor]) -> Tensor:
-        """Entries `(N, 2G, C)` of L + 1 states `(N, C)`."""
-        memories = self.mix(states)
-        if self.norm is not None:
-            memories = [normed(self.norm, memory, True) for memory in memories]
-        entries = [project(memory) for project, memory in zip(self.project, memories, strict=True)]
-        joined = entries[0] if len(entries) == 1 else torch.cat(entries, dim=1)
-        return joined.unflatten(1, (self.kinds, -1))
-
-
-def fused_mixture(mixture: LayerMixture) -> Callable[[list[Tensor]], list[Tensor]]:
-    """From L + 1 states `(N, C)` to the memory `(N, C)` of each channel, by the weights of now."""
-    if not isinstance(mixture, RoutedMixture):
-        shares = mixture.by_channel().tolist()
-        return lambda states: [weighted_sum(states, of_channel) for of_channel in shares]
-    router, numbers = mixture.scaled_router().detach(), mixture.numbers
-    offsets = mixture.weight.detach().view(mixture.channels, -1)
-
-    def mix_routed(states: list[Tensor]) -> list[Tensor]:
-        joined = torch.stack([states[number] for number in numbers], dim=1)
-        return mix(route(joined.flatten(1), router, offsets), joined)
-
-    return mix_routed
-
-
-def weighted_sum(states: list[Tensor], shares: list[float]) -> Tensor:
-    """The sum of states `(N, C)`, each times its share."""
-    mixed = states[0] * shares[0]
-    for share, state in zip(shares[1:], states[1:], strict=True):
-        mixed.add_(state, alpha=share)
-    return mixed
-
-
 class FusedDecoder:
     """A decoder ready for many steps; it holds copies of its weights as they are now.
 
     Args:
-        decoder: fairseq's Transformer decoder or ours with the Feedback memory.
+        decoder: fairseq's Transformer decoder, or ours with the Feedback memory or with segments.
     """
 
     def __init__(self, decoder: Any):
         self.decoder = decoder
         memory = getattr(decoder, "memory", None)
         self.memory = None if memory is None else FusedMemory(memory)
+        self.segments = FusedSegments(decoder) if hasattr(decoder, "lengths") else None
         layers = list(decoder.layers)
         self.layers = [FusedLayer(layer, own_past=memory is None) for layer in layers]
         attentions = [layer.encoder_attn for layer in layers]
@@ -297,20 +123,28 @@ class FusedDecoder:
         encoder_out: Tensor,
         padding_mask: Tensor | None,
         beam_size: int,
-        memory: CarriedMemory | None = None,
+        memory: Memory | None = None,
     ) -> "FusedState":
         """The state before the first position, for encoder_out `(S, B, C)`, mask `(B, S)`.
 
-        `memory` is of the text before each sentence, for the Feedback decoder; None for none.
+        `memory` is of the text before each sentence, as much of it as is in reach of the first
+        position; None for none.
         """
         source = self.look_at(encoder_out, padding_mask)
         _, sentences, heads, _, head_dim = source.entries.shape
         like = source.entries.new_empty((sentences, heads * head_dim))
-        counts = self.memory is not None and self.memory.looks_at_distances
-        past = BeamCache(self.kinds, like, heads, beam_size, counts=counts)
-        if memory is not None and self.memory is not None:
-            past.begin_after(self.memory.entries_of(memory), memory.hidden)
+        past = BeamCache(self.kinds, like, heads, beam_size, counts=self.looks_at_distances)
+        by_distance = self.memory or self.segments
+        if memory is not None and by_distance is not None:
+            past.begin_after(*by_distance.entries_of(memory))
         return FusedState(self, source, past)
+
+    @property
+    def looks_at_distances(self) -> bool:
+        """Whether the past is read by how far back it lies."""
+        return self.segments is not None or (
+            self.memory is not None and self.memory.looks_at_distances
+        )
 
     def look_at(self, encoder_out: Tensor, padding_mask: Tensor | None) -> SourceCache:
         """The source's keys and values; arguments as those of `begin_search`."""
@@ -365,14 +199,16 @@ class FusedDecoder:
     ) -> tuple[Tensor, Tensor]:
         """One position, its embedded words x `(N, C)`: see `FusedState.features`."""
         states, rows = [x], len(x) // past.num_sentences
-        by_distance = None
+        by_distance: list[ByDistance | None] = [None] * len(self.layers)
         if self.memory is None:
             past.open(rows)
+            if self.segments is not None:
+                by_distance = self.segments.look_over(past)
         else:
-            by_distance = self.memory.look_over(past)
+            by_distance = [self.memory.look_over(past)] * len(self.layers)
         for index, layer in enumerate(self.layers):
             kind = 2 * index if self.memory is None else self.memory.kind_of_layer[index]
-            x, probs = layer.run_position(x, past, kind, source, index, by_distance)
+            x, probs = layer.run_position(x, past, kind, source, index, by_distance[index])
             states.append(x)
         if self.memory is not None:
             past.open(rows)

@@ -54,6 +54,7 @@ class FrozenLinear:
         maps: of the same I, all in float or all in eight bits; a missing bias counts as zero.
         scale: multiplied into the first map.
         relu: apply it to the output.
+        shift: added to the first outputs, as many as it has; the first map has a bias then.
 
     Raises:
         FloatingPointError: for a ReLU after a weight that is no number, of which oneDNN would make
@@ -61,9 +62,15 @@ class FrozenLinear:
     """
 
     def __init__(
-        self, maps: Sequence[nn.Linear | Int8Linear], scale: float = 1.0, relu: bool = False
+        self,
+        maps: Sequence[nn.Linear | Int8Linear],
+        scale: float = 1.0,
+        relu: bool = False,
+        shift: Tensor | None = None,
     ):
         joined = join_maps(maps, scale)
+        if shift is not None:
+            joined = joined._replace(bias=_shifted(joined.bias, shift))
         self.bias, self.relu, self.packed = joined.bias, relu, False
         self.int8 = None if joined.scale is None else _as_int8(joined, maps)
         if relu:
@@ -136,6 +143,14 @@ def _biases(maps: Sequence[nn.Linear | Int8Linear], scale: float) -> Tensor | No
         return None
     biases = [given[0].new_zeros(m.out_features) if m.bias is None else m.bias for m in maps]
     return torch.cat([biases[0] * scale, *biases[1:]]).detach()
+
+
+def _shifted(bias: Tensor | None, shift: Tensor) -> Tensor:
+    """A bias `(O,)` with `shift` added to its first numbers."""
+    assert bias is not None, "the first map has none"
+    shifted = bias.clone()
+    shifted[: len(shift)] += shift
+    return shifted
 
 
 def _as_int8(joined: JoinedMaps, maps: Sequence[nn.Linear | Int8Linear]) -> Int8Linear:

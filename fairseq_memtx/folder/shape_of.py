@@ -66,8 +66,7 @@ def why_not_rebuilt(model: Any) -> str | None:
 def _common(coder: Any, layers: Any, max_positions: int) -> dict[str, Any]:
     """What encoder and decoder have in common."""
     first = next(iter(layers))
-    function = first.activation if hasattr(first, "activation") else first.activation_fn
-    name = activations.name_of(function)
+    name = activations.name_of(activations.activation_of(first))
     if name is None:
         raise ValueError("activation function is another one than fairseq's")
     return {

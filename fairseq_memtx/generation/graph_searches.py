@@ -87,10 +87,12 @@ def why_not_on_device(
     adaptive, not_fused = getattr(decoder, "adaptive_softmax", None), why_not_fused(decoder)
     memory = getattr(decoder, "memory", None)
     looks_far = memory is not None and (memory.span > 0 or memory.distance_keys is not None)
+    in_segments = hasattr(decoder, "lengths")
     reasons = {
         "there are several models": len(prepared) > 1,
         f"the decoder cannot be recorded, {not_fused}": not_fused is not None,
         "its memory has a span or relative positions": not_fused is None and looks_far,
+        "the decoder works in segments": not_fused is None and in_segments,
         "the decoder has an adaptive softmax": adaptive is not None,
         "the model is in training": not is_final(prepared[0].model),
         "--no-repeat-ngram-size is used": options.no_repeat_ngram_size > 0,

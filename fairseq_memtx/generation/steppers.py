@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ..decoding.beam_search import Move, Stepper
 from ..decoding.encoder import FusedEncoder
 from ..decoding.fused import FusedDecoder
-from ..modules.carried_memory import CarriedMemory
 from ..modules.lane_memory import LaneBatch
 from ..modules.stream_memory import Memory
 from ..plain.encoder import Encoder
@@ -55,7 +54,7 @@ class FusedStepper:
         weights: FusedDecoder,
         encoder_out: EncoderOut,
         how: HowToStep,
-        memory: CarriedMemory | None = None,
+        memory: Memory | None = None,
     ):
         self.how = how
         masks = encoder_out["encoder_padding_mask"]
@@ -189,8 +188,7 @@ class PreparedModel:
         """Begin a search for the sentences of the batch, after the memories in their lanes."""
         encoder_out, source = self.encode(net_input), net_input["src_tokens"]
         memory = None if lanes is None else lanes.read(id(self.model), source)
-        can_fuse = self.can_fuse and (memory is None or isinstance(memory, CarriedMemory))
-        if can_fuse and (how.words is None or self.weights().output is not None):
+        if self.can_fuse and (how.words is None or self.weights().output is not None):
             in_reach = None if memory is None else self.model.decoder.in_reach(memory)
             return FusedStepper(self.weights(), encoder_out, how, in_reach)
         sentences = torch.arange(len(source), device=source.device)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +35,11 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 #: Where such functions live, by what a function says of itself.
 _HOMES = ("torch", "torch.nn.functional", "fairseq.modules.gelu", "fairseq.utils", __name__)
+
+
+def activation_of(layer: Any) -> Callable[[Tensor], Tensor]:
+    """The activation function of a layer, fairseq's or ours."""
+    return layer.activation if hasattr(layer, "activation") else layer.activation_fn
 
 
 def name_of(function: Callable[[Tensor], Tensor]) -> str | None:

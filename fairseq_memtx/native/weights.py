@@ -11,7 +11,7 @@ from torch import nn
 
 from ..decoding.linear import join_maps
 from ..generation.steppers import is_plain_encoder, why_not_fused
-from ..modules.activations import name_of
+from ..modules.activations import activation_of, name_of
 from ..modules.compression import Compression, Conv, DilatedConv, MaxPool, MeanPool, MostUsed
 from ..modules.int8 import Int8Linear
 from ..modules.mixture import LayerMixture, RoutedMixture
@@ -87,11 +87,6 @@ def _about_layers(layers: Sequence[Any], activation: Callable[[Any], Any]) -> st
 def layers_of(decoder: Any) -> list[Any]:
     """A decoder's layers; those of ours may be drawn anew at each look."""
     return decoder.all_layers() if hasattr(decoder, "all_layers") else list(decoder.layers)
-
-
-def activation_of(layer: Any) -> Any:
-    """The activation function of a decoder layer, fairseq's or ours."""
-    return layer.activation if hasattr(layer, "activation") else layer.activation_fn
 
 
 def compression_of(layer: Any) -> type[Compression] | None:

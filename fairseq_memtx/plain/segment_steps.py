@@ -22,7 +22,7 @@ from ..modules.relative_positions import (
     RelativePositions,
     SinusoidalPositions,
 )
-from ..modules.segment_attention import SegmentAttention, SegmentPass
+from ..modules.segment_attention import SegmentAttention, SegmentPass, fitting
 from ..modules.segment_cache import SegmentCache
 from ..modules.segment_layer import SegmentLayer, SegmentLayerOutput
 from ..modules.segment_memory import LayerMemory, SegmentLengths, SegmentMemory
@@ -41,6 +41,24 @@ class SegmentSteps(MemorySteps):
     """
 
     options: SegmentOptions
+
+    def why_not_fused(self) -> str | None:
+        """What about its memories the fast generator's fused steps cannot do; None if nothing."""
+        lengths = {self.lengths(layer) for layer in self.all_layers()}
+        if any(of_layer.compressed > 0 for of_layer in lengths):
+            return "a compressed memory has no fused form"
+        return None if len(lengths) == 1 else "not all of its layers have a memory"
+
+    def in_reach(self, memory: SegmentMemory | None) -> SegmentMemory | None:
+        """What the first segment sees of the memory before the target; None for nothing."""
+        if memory is None:
+            return None
+        layers = [
+            fitting(of_layer, self.lengths(layer))
+            for of_layer, layer in zip(memory.layers, self.all_layers(), strict=True)
+        ]
+        sizes = [of_layer.recent.size(1) + of_layer.compressed.size(1) for of_layer in layers]
+        return SegmentMemory(layers) if any(sizes) else None
 
     def why_not_carried(self) -> str | None:
         """Why nothing of it can be carried from one sentence to the next; None if it can."""

@@ -36,7 +36,10 @@ MODES = {
 #: Of all runs of an experiment, unless others are named.
 DEFAULT_MODES = {"cpu": ("plain", "fast", "ct2"), "cuda": ("plain", "fast", "graph", "ct2")}
 #: What must hold for a decoder where a mode does not take all of them.
-LIMITED = {"ct2": lambda entry: entry.is_stock, "graph": lambda entry: entry.runs_fused}
+LIMITED = {
+    "ct2": lambda entry: entry.is_stock,
+    "graph": lambda entry: entry.runs_fused and not entry.is_segmented,
+}
 #: Our name of a precision, fairseq-generate's flags for it and CTranslate2's name.
 PRECISIONS = {
     "float32": ([], "float32"),

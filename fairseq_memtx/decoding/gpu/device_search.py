@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ...engine.gpu.arena import Arena, aligned
 from ...engine.gpu.recording import Recorder
-from ..fused import FusedDecoder, SourceCache
+from ..fused import FusedDecoder
+from ..fused_parts import SourceCache
 from ..history import Ending, History, Hypothesis, Step
 from ..search_options import SearchOptions
 from .device_state import DeviceState, Form, first_state, place, rounded, select

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...engine.gpu.rounded_sizes import cut, round_up
 from ...engine.tape import Make
-from ..fused import SourceCache
+from ..fused_parts import SourceCache
 from ..search_options import SearchOptions
 
 # Sizes are multiples of these; large ones of more, an eighth at most.

@@ -9,7 +9,8 @@ Size legend: B sentences, beam (rows of a sentence at most), V vocabulary.
 import torch
 
 from ..candidates import Candidates, accepted_ends, best_continuations, first_open
-from ..fused import FusedDecoder, SourceCache
+from ..fused import FusedDecoder
+from ..fused_parts import SourceCache
 from ..rules import force_words, rule_out
 from .device_state import DeviceState, Form
 from .static_cache import StaticCache

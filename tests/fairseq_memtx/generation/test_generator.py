@@ -235,9 +235,9 @@ def test_the_comparison_notices_a_past_that_does_not_follow_the_beams(monkeypatc
 
 
 def test_the_comparison_notices_sources_that_stay_when_sentences_leave(monkeypatch):
-    from fairseq_memtx.decoding import fused
+    from fairseq_memtx.decoding import fused_parts
 
-    monkeypatch.setattr(fused, "move_sentences", lambda x, dim, kept: None)
+    monkeypatch.setattr(fused_parts, "move_sentences", lambda x, dim, kept: None)
     with pytest.raises(AssertionError):
         for seed in (1, 2, 3):
             model = build_model(seed=seed, decoder_layers=1)

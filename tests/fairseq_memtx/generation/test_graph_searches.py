@@ -267,12 +267,13 @@ def test_without_memory_for_a_batch_it_is_searched_step_by_step(caplog, monkeypa
 
 # --- What it cannot do --------------------------------------------------------------------------
 
-SEGMENTS = MODELS["transformer-xl"][1]
+SEGMENTS, COMPRESSED = MODELS["transformer-xl"][1], MODELS["compressive"][1]
 REASONS = {
     "there are several models": lambda: ([final(), final(seed=2)], {}),
-    "its steps have no fused form": lambda: (
-        [final("memtx_transformer_xl", **SEGMENTS)], {},
+    "a compressed memory has no fused form": lambda: (
+        [final("memtx_compressive", **COMPRESSED)], {},
     ),
+    "the decoder works in segments": lambda: ([final("memtx_transformer_xl", **SEGMENTS)], {}),
     "its memory has a span": lambda: ([final(memtx_memory_span=2)], {}),
     "the decoder has an adaptive softmax": lambda: (
         [final(**SETTINGS["adaptive softmax"]).float()], {},

@@ -12,6 +12,7 @@ from fairseq_memtx.decoding.beam_search import Move
 from fairseq_memtx.decoding.fused import FusedDecoder
 from fairseq_memtx.generation.steppers import FusedStepper, HowToStep, IncrementalStepper
 from fairseq_memtx.modules.carried_memory import CarriedMemory
+from fairseq_memtx.modules.stream_memory import Memory
 from fairseq_memtx.plain.feedback_steps import FeedbackSteps
 from tests.choosing import some
 from tests.fairseq_memtx.searches import sample
@@ -45,7 +46,7 @@ def carried(decoder: Any, lengths: tuple[int, ...]) -> CarriedMemory:
     return CarriedMemory(keys, values, hidden if bool(hidden.any()) else None)
 
 
-def steppers(model: Any, beam: int, memory: CarriedMemory | None) -> tuple[Any, Any]:
+def steppers(model: Any, beam: int, memory: Memory | None) -> tuple[Any, Any]:
     """The two, at the beginning of one search."""
     torch.manual_seed(5)  # the same sources whenever it is called
     encoder_out = model.encoder.forward_torchscript(sample([4, 2, 5])["net_input"])
@@ -54,6 +55,23 @@ def steppers(model: Any, beam: int, memory: CarriedMemory | None) -> tuple[Any, 
     in_reach = None if memory is None else model.decoder.in_reach(memory)
     fused = FusedStepper(weights, encoder_out, how, in_reach)
     return fused, IncrementalStepper(model, encoder_out, torch.arange(3), how, memory)
+
+
+def follow(both: tuple[Any, Any], beam: int) -> None:
+    """Feed random words to two steppers that have begun, and hold them to each other."""
+    sentences, rows = 3, 1
+    for step in range(25):  # more than there are slots at first
+        tokens = torch.randint(4, 12, (sentences * rows,))
+        (got, got_probs), (want, want_probs) = (one.score_next(tokens) for one in both)
+        # both tell float32, of sums in float64
+        torch.testing.assert_close(got, want, rtol=1e-6, atol=2e-6)
+        torch.testing.assert_close(got_probs, want_probs, rtol=1e-6, atol=2e-6)
+        kept = torch.tensor([2, 1]) if step == 7 else None
+        sentences = sentences if kept is None else len(kept)
+        move = Move(torch.randint(0, rows, (sentences, beam)), kept)
+        for one in both:
+            one.move(move)
+        rows = beam
 
 
 @pytest.mark.parametrize(
@@ -65,19 +83,7 @@ def test_the_fused_steps_are_the_decoders_own(kind: str, before: str, beam: int)
         assert isinstance(model.decoder, FeedbackSteps) and model.decoder.why_not_fused() is None
         lengths = BEFORE[before]
         memory = None if lengths is None else carried(model.decoder, lengths)
-        both, sentences, rows = steppers(model, beam, memory), 3, 1
-        for step in range(25):  # more than there are slots at first
-            tokens = torch.randint(4, 12, (sentences * rows,))
-            (got, got_probs), (want, want_probs) = (one.score_next(tokens) for one in both)
-            # both tell float32, of sums in float64
-            torch.testing.assert_close(got, want, rtol=1e-6, atol=2e-6)
-            torch.testing.assert_close(got_probs, want_probs, rtol=1e-6, atol=2e-6)
-            kept = torch.tensor([2, 1]) if step == 7 else None
-            sentences = sentences if kept is None else len(kept)
-            move = Move(torch.randint(0, rows, (sentences, beam)), kept)
-            for one in both:
-                one.move(move)
-            rows = beam
+        follow(steppers(model, beam, memory), beam)
 
 
 @pytest.mark.parametrize("before", ["equal", "unequal"])

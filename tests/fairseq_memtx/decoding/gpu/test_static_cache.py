@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fairseq_memtx.decoding.beam_cache import BeamCache
-from fairseq_memtx.decoding.fused import attend
+from fairseq_memtx.decoding.fused_parts import attend
 from fairseq_memtx.decoding.gpu.static_cache import StaticCache
 
 SENTENCES, BEAM, HEADS, DIM, ROOM = 3, 4, 2, 6, 9
