@@ -264,6 +264,22 @@ class CompressiveOptions(SegmentOptions):
 
 
 @dataclass(frozen=True)
+class EncoderOptions:
+    """What the encoder of a model with a memory decoder can be told."""
+
+    encoder_memory: int = option(
+        0,
+        "positions of the source sentences before, of the same document, that each layer of the"
+        " encoder sees too, by relative positions in place of absolute ones (--task"
+        " memtx_document_translation carries them from sentence to sentence); 0 means fairseq's"
+        " encoder, which sees the sentence alone",
+    )
+
+    def __post_init__(self) -> None:
+        _at_least(0, self, "encoder_memory")
+
+
+@dataclass(frozen=True)
 class LengthOptions:
     """The curriculum over sequence lengths, which count the end symbol."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..ground.errors import UserError
 from ..modules.mixture import MIXTURES, ROUTED
+from ..modules.pair_memory import target_side
 from ..modules.segment_memory import LayerMemory
 from ..plain.feedback_steps import FeedbackSteps
 from ..plain.memory_steps import MemorySteps
@@ -35,7 +36,7 @@ class Before(NamedTuple):
     """What a sentence of a document goes on from.
 
     Attributes:
-        memory: the decoder's, of one row; None for nothing.
+        memory: the model's, of one row; None for nothing.
         read: the words by which it was made, oldest first; None stands for the begin symbol.
     """
 
@@ -259,7 +260,7 @@ def reads_of(
     last of those up to it, or before it where a position does not attend to itself.
     """
     (model,) = translator.models
-    told = []
+    told, past = [], target_side(before.memory)
     for number, (layer, reads) in enumerate(
         zip(layers_of(model.decoder), made.layers, strict=True)
     ):
@@ -269,7 +270,7 @@ def reads_of(
         }
         if reads.in_view:
             one["in_view"] = [[view.compressed, view.recent] for view in reads.in_view]
-            kept = None if before.memory is None else before.memory.layers[number]
+            kept = None if past is None else past.layers[number]
             one["spans"] = spans_of(model.decoder, layer, reads, kept)
         told.append(one)
     widest = max(row.size(-1) for reads in made.layers for row in reads.past)

@@ -18,6 +18,8 @@ from ..decoding.beam_search import Move, Stepper
 from ..decoding.encoder import FusedEncoder
 from ..decoding.fused import FusedDecoder
 from ..modules.lane_memory import LaneBatch
+from ..modules.pair_memory import source_side, target_side
+from ..modules.segment_memory import SegmentMemory
 from ..modules.stream_memory import Memory
 from ..plain.encoder import Encoder
 
@@ -173,10 +175,18 @@ class PreparedModel:
         if is_plain_encoder(model.encoder):
             self._encoder = Prepared(FusedEncoder, model, model.encoder)
 
-    def encode(self, net_input: dict[str, Tensor]) -> EncoderOut:
-        """The encoder's output for the batch, in fairseq's form."""
+    def encode(
+        self, net_input: dict[str, Tensor], memory: SegmentMemory | None = None
+    ) -> EncoderOut:
+        """The encoder's output for the batch, in fairseq's form.
+
+        Args:
+            net_input: fairseq's.
+            memory: of the sentences before, for an encoder that has one.
+        """
         if self._encoder is None:
-            return self.model.encoder.forward_torchscript(net_input)
+            carried = {} if memory is None else {"memory": memory}
+            return self.model.encoder.forward_torchscript({**net_input, **carried})
         output, mask = self._encoder.get()(net_input["src_tokens"])
         found = {"encoder_out": [output], "encoder_padding_mask": [] if mask is None else [mask]}
         missing = ("encoder_embedding", "encoder_states", "src_tokens", "src_lengths")
@@ -186,8 +196,9 @@ class PreparedModel:
         self, net_input: dict[str, Tensor], how: HowToStep, lanes: LaneBatch | None = None
     ) -> Stepper:
         """Begin a search for the sentences of the batch, after the memories in their lanes."""
-        encoder_out, source = self.encode(net_input), net_input["src_tokens"]
-        memory = None if lanes is None else lanes.read(id(self.model), source)
+        source = net_input["src_tokens"]
+        before = None if lanes is None else lanes.read(id(self.model), source)
+        encoder_out, memory = self.encode(net_input, source_side(before)), target_side(before)
         if self.can_fuse and (how.words is None or self.weights().output is not None):
             in_reach = None if memory is None else self.model.decoder.in_reach(memory)
             return FusedStepper(self.weights(), encoder_out, how, in_reach)

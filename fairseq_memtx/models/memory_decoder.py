@@ -55,24 +55,34 @@ class MemoryDecoder(MemorySteps, TransformerDecoderBase):
 
 
 def layer_sizes(cfg: TransformerConfig, no_encoder_attn: bool) -> LayerSizes:
-    """fairseq's settings as the sizes of a layer.
+    """fairseq's settings as the sizes of a decoder layer.
 
     Raises:
         UserError: where they do not fit together; the message names the flag.
     """
+    return sizes_of(cfg, "decoder", None if no_encoder_attn else cfg.encoder.embed_dim)
+
+
+def sizes_of(cfg: TransformerConfig, side: str, encoder_dim: int | None) -> LayerSizes:
+    """The sizes of a layer of the encoder or the decoder, as `side` says.
+
+    Raises:
+        UserError: where they do not fit together; the message names the flag.
+    """
+    own = getattr(cfg, side)
     rates = dropout_rates(cfg)
     try:
         return LayerSizes(
-            embed_dim=cfg.decoder.embed_dim,
-            ffn_dim=cfg.decoder.ffn_embed_dim,
-            num_heads=cfg.decoder.attention_heads,
-            encoder_dim=None if no_encoder_attn else cfg.encoder.embed_dim,
-            normalize_before=cfg.decoder.normalize_before,
+            embed_dim=own.embed_dim,
+            ffn_dim=own.ffn_embed_dim,
+            num_heads=own.attention_heads,
+            encoder_dim=encoder_dim,
+            normalize_before=own.normalize_before,
             dropout=rates,
             activation=utils.get_activation_fn(cfg.activation_fn),
         )
     except ValueError as error:
-        raise UserError(f"--decoder-attention-heads: {error}") from None
+        raise UserError(f"--{side}-attention-heads: {error}") from None
 
 
 def dropout_rates(cfg: TransformerConfig) -> DropoutRates:

@@ -3,21 +3,18 @@
 The decoder has no absolute positions, only relative ones.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ..config import SegmentOptions, flag, from_namespace
 from ..ground.errors import UserError
 from ..modules.segment_attention import SegmentAttention
-from ..modules.segment_layer import SegmentLayer, SegmentLayerOutput
-from ..plain.segment_steps import SegmentSteps, segment_layer, whole_layer, without_memory
+from ..plain.segment_steps import SegmentSteps, segment_layer, without_memory
+from .checkpointed_stack import CheckpointedStack
 from .memory_decoder import MemoryDecoder, layer_sizes, layers_kept
 
 
-class SegmentDecoder(SegmentSteps, MemoryDecoder):
+class SegmentDecoder(CheckpointedStack, SegmentSteps, MemoryDecoder):
     """Decoder that processes a target in segments, each seeing a bounded memory of those before.
 
     Args:
@@ -52,12 +49,6 @@ class SegmentDecoder(SegmentSteps, MemoryDecoder):
             return segment_layer(sizes, options)
         except ValueError as error:
             raise UserError(f"--decoder-embed-dim: {error}") from None
-
-    def run_layer(self, layer: SegmentLayer, *args: Any) -> SegmentLayerOutput:
-        """A layer, run again for its backward where that is asked for, with the same dropout."""
-        if self.cfg.checkpoint_activations and self.training and torch.is_grad_enabled():
-            return checkpoint(whole_layer, layer, *args, use_reentrant=False)
-        return whole_layer(layer, *args)
 
     def touch_all(self, x: Tensor) -> Tensor:
         """x, with a gradient of zero for parameters that this target may not use.

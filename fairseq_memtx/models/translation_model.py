@@ -4,13 +4,14 @@ import copy
 
 from fairseq.models.transformer import TransformerConfig, TransformerModel
 
-from ..config import add_flags
+from ..config import EncoderOptions, add_flags, from_namespace
 from ..plain.model import in_lanes
 from .memory_decoder import MemoryDecoder
+from .memory_encoder import MemoryEncoder
 
 
 class MemoryTransformerModel(TransformerModel):
-    """fairseq's encoder with a `MemoryDecoder`; a subclass says which."""
+    """fairseq's encoder, or a `MemoryEncoder`, with a `MemoryDecoder`; a subclass says which."""
 
     decoder_type: type[MemoryDecoder]
 
@@ -21,8 +22,9 @@ class MemoryTransformerModel(TransformerModel):
 
     @classmethod
     def add_args(cls, parser):
-        """The Transformer's flags and the decoder's own."""
+        """The Transformer's flags, the encoder's and the decoder's own."""
         super().add_args(parser)
+        add_flags(parser, EncoderOptions)
         add_flags(parser, cls.decoder_type.options_type)
 
     @classmethod
@@ -32,7 +34,14 @@ class MemoryTransformerModel(TransformerModel):
         `--no-token-positional-embeddings` leaves out the positions of both sides. Where the decoder
         has relative ones instead it is meant for the decoder: an encoder without any would not know
         the order of its words.
+
+        Raises:
+            UserError: for options that are impossible, alone or together.
         """
+        options = from_namespace(args, EncoderOptions)
+        if options.encoder_memory > 0:
+            cfg = TransformerConfig.from_namespace(args)
+            return MemoryEncoder(cfg, options, src_dict, embed_tokens)
         if cls.decoder_type.counts_distances(args):
             args = copy.copy(args)
             args.no_token_positional_embeddings = False
@@ -55,8 +64,8 @@ class MemoryTransformerModel(TransformerModel):
     def forward(self, src_tokens, src_lengths, prev_output_tokens, lanes=None, **options):
         """Logits and extras `(B, T, V)` of a batch of sentences.
 
-        `lanes`, a `LaneBatch`, carries the decoder's memory from the sentences before to those
-        after; the other options are fairseq's.
+        `lanes`, a `LaneBatch`, carries memories from the sentences before to those after; the other
+        options are fairseq's.
         """
         if lanes is None:
             return super().forward(src_tokens, src_lengths, prev_output_tokens, **options)

@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .carried_memory import CarriedMemory
-from .segment_memory import SegmentMemory
 from .stream_memory import Memory, pack_memory, unpack_memory
 
 
@@ -51,7 +49,10 @@ class _Kept:
 
 
 class LaneMemories:
-    """Memories of one pass over documents, by reader: the models of an ensemble have one each."""
+    """Memories of one pass over documents, by reader: the models of an ensemble have one each.
+
+    A model whose encoder remembers too has one of both sides, a `PairMemory`.
+    """
 
     def __init__(self) -> None:
         self._lanes: dict[Hashable, dict[int, _Kept]] = {}
@@ -225,5 +226,5 @@ def join_memories(rows: Sequence[Memory | None]) -> Memory | None:
     some = next((row for row in rows if row is not None), None)
     if some is None:
         return None
-    kind = SegmentMemory if isinstance(some, SegmentMemory) else CarriedMemory
-    return kind.join(rows)  # type: ignore[arg-type]
+    kind: Any = type(some)
+    return kind.join(rows)

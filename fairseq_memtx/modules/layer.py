@@ -56,7 +56,7 @@ class LayerSizes:
             )
         if self.embed_dim % self.num_heads != 0:
             raise ValueError(
-                f"the decoder's dimension is {self.embed_dim}: it has to be a multiple of its"
+                f"the dimension is {self.embed_dim}: it has to be a multiple of its"
                 f" {self.num_heads} attention heads"
             )
 

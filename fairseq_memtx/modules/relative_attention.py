@@ -47,7 +47,13 @@ class RelativeAttention(nn.Module):
         return self.split(self.q_proj(y) * self.scaling)
 
     def attend(
-        self, query: Tensor, keys: Tensor, values: Tensor, hidden: Tensor, drop_probs: bool
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        hidden: Tensor,
+        drop_probs: bool,
+        ahead: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Attention within segments.
 
@@ -57,16 +63,19 @@ class RelativeAttention(nn.Module):
             hidden: True where a query does not see a key, broadcastable to `(B, segs, Q, W)`; every
                 query sees its own position.
             drop_probs: apply attention dropout.
+            ahead: queries see keys after themselves too, by distances below 0.
 
         Returns:
             The context `(H, B, segs, Q, D)` and probabilities before dropout `(H, B, segs, Q, W)`.
         """
         content, position = self._biased(query, (-1, 1, 1, 1))
+        num_queries, num_keys = query.size(-2), keys.size(-2)
         # (H, B * segs * Q, D) x (H, D, W): one product for all sentences
-        table = self.positions(keys.size(-2)).transpose(1, 2)
+        table = self.positions(num_keys, num_queries - 1 if ahead else 0).transpose(1, 2)
         by_distance = torch.matmul(position.flatten(1, 3), table)
         scores = torch.matmul(content, keys.transpose(-1, -2))
-        scores = scores + by_key(by_distance.unflatten(1, position.shape[1:4]))
+        by_distance = by_key(by_distance.unflatten(1, position.shape[1:4]))
+        scores = scores + by_distance[..., :num_keys]
         probs = softmax(scores.masked_fill_(hidden, float("-inf")))
         return torch.matmul(self.drop(probs, drop_probs), values), probs
 

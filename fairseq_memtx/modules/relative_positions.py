@@ -8,6 +8,8 @@ Two kinds, one interface. `SinusoidalPositions` is Transformer-XL's (Dai et al. 
 `LearnedRelativePositions` has a learned key for each distance instead, and neither u nor v (Shaw et
 al. 2018, arXiv 1803.02155, keys only): A_ij = q_i.k_j + q_i.p_{i-j}.
 
+A query that sees keys after itself has distances below 0 too; sines tell them from those above.
+
 Size legend: K keys, Q queries, H heads, D head dimension, C = H * D.
 """
 
@@ -43,7 +45,8 @@ def by_key(by_distance: Tensor) -> Tensor:
 
     Returns:
         `(..., Q, K)`; column j belongs to key j. Keys after the query hold meaningless values, to
-        be masked.
+        be masked, unless Q - 1 columns for the distances below 0 follow: of such scores the first K
+        columns are those of the keys.
     """
     num_queries, num_keys = by_distance.shape[-2:]
     # With one column in front, every row of the flattened matrix begins one column further left.
@@ -64,8 +67,19 @@ class RelativePositions(nn.Module):
         self.content_bias: nn.Parameter | None = None
         self.position_bias: nn.Parameter | None = None
 
-    def forward(self, num_keys: int) -> Tensor:
-        """Keys `(H, K, D)` of the distances K - 1, ..., 0; H is 1 where the heads share them."""
+    def forward(self, num_keys: int, ahead: int = 0) -> Tensor:
+        """Keys of the distances K - 1, ..., 0, ..., -ahead.
+
+        Args:
+            num_keys: K.
+            ahead: of how many keys after the query.
+
+        Returns:
+            `(H, K + ahead, D)`; H is 1 where the heads share them.
+
+        Raises:
+            ValueError: for `ahead`, where the kind has keys of what is behind alone.
+        """
         raise NotImplementedError
 
 
@@ -75,7 +89,7 @@ class SinusoidalPositions(RelativePositions):
     Args:
         embed_dim: C, even.
         num_heads: H.
-        clamp_len: distances beyond it count as `clamp_len`; 0 means no limit.
+        clamp_len: distances beyond it, on either side, count as `clamp_len`; 0 means no limit.
 
     Raises:
         ValueError: for an odd `embed_dim`.
@@ -84,7 +98,7 @@ class SinusoidalPositions(RelativePositions):
     def __init__(self, embed_dim: int, num_heads: int, clamp_len: int = 0):
         super().__init__()
         if embed_dim % 2 != 0:
-            raise ValueError(f"the decoder's dimension is {embed_dim}: it has to be even")
+            raise ValueError(f"the dimension is {embed_dim}: it has to be even")
         self.num_heads = num_heads
         self.clamp_len = clamp_len
         self.r_proj = attention_linear(embed_dim, embed_dim, 2**-0.5, bias=False)
@@ -94,11 +108,11 @@ class SinusoidalPositions(RelativePositions):
         nn.init.normal_(self.content_bias, std=0.02)
         nn.init.normal_(self.position_bias, std=0.02)
 
-    def forward(self, num_keys: int) -> Tensor:
+    def forward(self, num_keys: int, ahead: int = 0) -> Tensor:
         weight = self.r_proj.weight
-        distances = torch.arange(num_keys - 1, -1, -1, device=weight.device)
+        distances = torch.arange(num_keys - 1, -1 - ahead, -1, device=weight.device)
         if self.clamp_len > 0:
-            distances = distances.clamp(max=self.clamp_len)
+            distances = distances.clamp(-self.clamp_len, self.clamp_len)
         exact = distances.to(torch.promote_types(weight.dtype, torch.float32))
         keys = self.r_proj(sinusoids(exact, weight.size(1)).to(weight.dtype))
         # (K, C) -> (H, K, D)
@@ -116,6 +130,8 @@ class LearnedRelativePositions(RelativePositions):
         self.distance_keys = nn.Parameter(torch.empty(max_distance + 1, head_dim))
         nn.init.normal_(self.distance_keys, std=head_dim**-0.5)
 
-    def forward(self, num_keys: int) -> Tensor:
+    def forward(self, num_keys: int, ahead: int = 0) -> Tensor:
+        if ahead > 0:
+            raise ValueError("learned keys are of distances behind the query alone")
         distances = torch.arange(num_keys - 1, -1, -1, device=self.distance_keys.device)
         return key_of_distance(self.distance_keys, distances).unsqueeze(0)

@@ -442,15 +442,20 @@ def add_usage(
     return usage + received.sum(dim=1)
 
 
+def hidden_states(x: Tensor, memory: LayerMemory, num_words: Tensor | None) -> Tensor | None:
+    """True at the carried states that do not exist and at padding, `(B, M + T)`; None for none."""
+    padding = None
+    if num_words is not None:
+        padding = torch.arange(x.size(1), device=x.device) >= num_words[:, None]
+    return join_hidden(memory.recent_hidden, padding, (memory.recent, x))
+
+
 def remember(
     x: Tensor, memory: LayerMemory, blocks: Blocks | None, how: SegmentPass
 ) -> LayerMemory:
     """The memory after a target: ``m' = [m ; h][-n_m:]``, ``cm' = [cm ; f_c(old)][-n_cm:]``."""
-    padding = None
-    if how.num_words is not None:
-        padding = torch.arange(x.size(1), device=x.device) >= how.num_words[:, None]
     both = (memory.recent, x if how.unrolled else x.detach())
-    hidden = join_hidden(memory.recent_hidden, padding, both)
+    hidden = hidden_states(x, memory, how.num_words)
     recent, recent_hidden, order = last_entries(torch.cat(both, dim=1), hidden, how.lengths.memory)
     usage = memory.usage
     if usage is not None:

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from .carried_memory import CarriedMemory
+from .pair_memory import PairMemory
 from .segment_memory import LayerMemory, SegmentMemory
 
-Memory = SegmentMemory | CarriedMemory
+Memory = SegmentMemory | CarriedMemory | PairMemory
 
 
 class _Place(NamedTuple):
@@ -67,6 +68,8 @@ class StreamMemory:
 
 def pack_memory(memory: Memory) -> dict[str, Any]:
     """A memory as plain containers of tensors on the CPU."""
+    if isinstance(memory, PairMemory):
+        return {"source": pack_memory(memory.source), "target": pack_memory(memory.target)}
     if isinstance(memory, SegmentMemory):
         return {"layers": [_packed(_with_flags(layer)) for layer in memory.layers]}
     return {"entries": _packed((memory.keys, memory.values, memory.hidden))}
@@ -74,6 +77,9 @@ def pack_memory(memory: Memory) -> dict[str, Any]:
 
 def unpack_memory(packed: dict[str, Any]) -> Memory:
     """Undo `pack_memory`."""
+    if "source" in packed:
+        source, target = (unpack_memory(packed[side]) for side in ("source", "target"))
+        return PairMemory(source, target)  # type: ignore[arg-type]
     if "layers" in packed:
         return SegmentMemory([_with_flags(LayerMemory(*layer)) for layer in packed["layers"]])
     return CarriedMemory(*packed["entries"])

@@ -1,4 +1,4 @@
-"""Which weights of a Transformer a memory decoder starts from, tensor by tensor.
+"""Which weights of a Transformer a model with a memory decoder starts from, tensor by tensor.
 
 Fan et al. 2020 (arXiv 2002.09402) name this remedy for slow training and do not describe it; how a
 key and value projection comes from the several that it replaces is ours, after LCKV (Wu and Tu
@@ -23,6 +23,8 @@ _LAYER_PARTS = re.compile(
     r"(self_attn|encoder_attn)\.(q|k|v|out)_proj\."
     r"|(self_attn|encoder_attn|final)_layer_norm\.|fc[12]\."
 )
+#: Relative positions of an encoder, which a Transformer's has not.
+_DISTANCES = re.compile(r"encoder\.layers\.\d+\.self_attn\.positions\.")
 #: Absolute positions may be given up for relative ones.
 _POSITIONS = re.compile(r"(encoder|decoder)\.embed_positions\.")
 
@@ -140,7 +142,7 @@ def origin(name: str, plan: LayerPlan) -> tuple[str, ...]:
         layers = plan.memory if norm or not plan.pairs else plan.pairs[int(group)]
         part = "self_attn_layer_norm" if norm else f"self_attn.{projection}"
         return tuple(f"decoder.layers.{layer}.{part}.{kind}" for layer in layers)
-    if name.startswith("decoder.memory."):
+    if name.startswith("decoder.memory.") or _DISTANCES.match(name):
         return ()
     if found := _LAYER.fullmatch(name):
         number, part = int(found[1]), found[2]

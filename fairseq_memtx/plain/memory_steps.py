@@ -17,6 +17,7 @@ from ..decoding.linear import FrozenCopy
 from ..ground.errors import UserError
 from ..modules.cache import DecodingState
 from ..modules.cross_attention import CrossMemory, share_beams
+from .layered import Layered
 
 IncrementalState = dict[str, Any]
 
@@ -42,7 +43,7 @@ class LayersOutput(NamedTuple):
     extra: dict[str, Any] = {}
 
 
-class MemorySteps(nn.Module):
+class MemorySteps(Layered):
     """The contract of a memory decoder, with its layers' work left to a subclass.
 
     Whoever builds the decoder gives it what fairseq's Transformer decoder has, by the same names:
@@ -65,7 +66,6 @@ class MemorySteps(nn.Module):
     project_in_dim: Any
     layernorm_embedding: Any
     dropout_module: Any
-    layers: Any
     num_layers: int
     layer_norm: Any
     project_out_dim: Any
@@ -266,15 +266,6 @@ class MemorySteps(nn.Module):
             return []
         attentions = [layer.encoder_attn for layer in self.all_layers()]
         return [attn.read_source(*source) for attn in attentions if attn is not None]
-
-    def all_layers(self) -> list[Any]:
-        """The layers, layer drop or not; iterating over `layers` itself draws which to drop."""
-        return list(self.layers._modules.values())
-
-    def kept_layers(self) -> list[Any]:
-        """All layers, None for those that layer drop leaves out of this pass."""
-        kept = {id(layer) for layer in self.layers}
-        return [layer if id(layer) in kept else None for layer in self.all_layers()]
 
     def reorder_incremental_state(self, incremental_state: IncrementalState, new_order: Tensor):
         """Let the state's rows follow the beams: row i becomes the old row `new_order[i]`."""

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..modules.lane_memory import LaneBatch
+from ..modules.pair_memory import PairMemory, source_side, target_side
 from .decoders import DECODERS
 from .encoder import Encoder
+from .segment_stack import SegmentStack
 from .shapes import ModelShape
 
 Output = tuple[Tensor, dict[str, Any]]
@@ -91,7 +93,8 @@ def in_lanes(
     return_all_hiddens: bool = False,
     **options: Any,
 ) -> Output:
-    """A pass in which the decoder's memory goes on from the sentences before to those after.
+    """A pass in which memories go on from the sentences before to those after: the decoder's, and
+    the encoder's where it has one.
 
     Args:
         model: under fairseq's contract or ours.
@@ -100,14 +103,19 @@ def in_lanes(
         return_all_hiddens: of the encoder.
         **options: of the decoder.
     """
-    encoder_out = model.encoder(
-        src_tokens, src_lengths=src_lengths, return_all_hiddens=return_all_hiddens
-    )
-    options.update(memory=lanes.read(id(model), src_tokens), keep_memory=True)
+    before = lanes.read(id(model), src_tokens)
+    carried: dict[str, Any] = {"keep_memory": True}
     if lanes.unrolled:
-        options["unrolled"] = True
+        carried["unrolled"] = True
+    remembers = isinstance(model.encoder, SegmentStack)
+    own = {"memory": source_side(before), **carried} if remembers else {}
+    encoder_out = model.encoder(
+        src_tokens, src_lengths=src_lengths, return_all_hiddens=return_all_hiddens, **own
+    )
+    options.update(memory=target_side(before), **carried)
     logits, extra = model.decoder(
         prev_output_tokens, encoder_out=encoder_out, src_lengths=src_lengths, **options
     )
-    lanes.write(id(model), extra.pop("memory"))
+    after = extra.pop("memory")
+    lanes.write(id(model), PairMemory(encoder_out["memory"], after) if remembers else after)
     return logits, extra

@@ -1,17 +1,9 @@
 """What a decoder does with a target whose past is a bounded memory: Transformer-XL's and the
-Compressive Transformer's; see `memory_steps`.
-
-Padding on the left of a target is moved to its right for the layers, so that segments begin with
-the sentence.
+Compressive Transformer's; see `memory_steps` and `segment_stack`.
 
 Size legend: B sentences, N rows (B * beam in a search), T target positions, C model dimension,
 H heads, S source positions.
 """
-
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from ..config import CompressiveOptions, SegmentOptions, flag
 from ..modules.cache import DecodingState
@@ -22,14 +14,15 @@ from ..modules.relative_positions import (
     RelativePositions,
     SinusoidalPositions,
 )
-from ..modules.segment_attention import SegmentAttention, SegmentPass, fitting
+from ..modules.segment_attention import SegmentAttention, fitting
 from ..modules.segment_cache import SegmentCache
-from ..modules.segment_layer import SegmentLayer, SegmentLayerOutput
+from ..modules.segment_layer import SegmentLayer
 from ..modules.segment_memory import LayerMemory, SegmentLengths, SegmentMemory
-from .memory_steps import EncoderOutput, LayersOutput, MemorySteps
+from .memory_steps import LayersOutput, MemorySteps
+from .segment_stack import SegmentStack
 
 
-class SegmentSteps(MemorySteps):
+class SegmentSteps(SegmentStack, MemorySteps):
     """A target processed in segments, each seeing a bounded memory of those before.
 
     Beyond the contract, `forward` takes three options, with or without which nothing is kept on the
@@ -81,45 +74,6 @@ class SegmentSteps(MemorySteps):
             options.same_length,
         )
 
-    def run_layers(
-        self, x, source, padding_mask, align, memory=None, keep_memory=False, unrolled=False
-    ):
-        turned = None if padding_mask is None else turn_left(padding_mask)
-        # (T, B, C) -> (B, T, C), the layout of the layers
-        x = turn(x.transpose(0, 1), turned)
-        num_words = None if padding_mask is None else (~padding_mask).sum(dim=1)
-        dropout = self.layer_dropout_active()
-        states, losses, memories, probs = [x], [], [], None
-        for index, layer in enumerate(self.kept_layers()):
-            before = None if memory is None else memory.layers[index]
-            if layer is None:
-                memories.append(LayerMemory.empty(x) if before is None else before)
-                states.append(x)
-                continue
-            how = SegmentPass(self.lengths(layer), num_words, keep_memory, dropout, unrolled)
-            out = self.run_layer(layer, x, how, source, before, dropout)
-            x = out.x
-            states.append(x)
-            memories.append(out.memory)
-            losses += [] if out.loss is None else [out.loss]
-            probs = out.cross_probs if index == align else probs
-        states[-1] = self.touch_all(states[-1])
-        extra: dict[str, Any] = {"memory": SegmentMemory(memories)} if keep_memory else {}
-        if losses:
-            extra["compression_loss"] = torch.stack(losses).sum()
-        # (B, T, C) -> (T, B, C); (B, T, H, S) -> (H, B, T, S)
-        states = [turn_back(state, turned).transpose(0, 1) for state in states]
-        probs = None if probs is None else turn_back(probs, turned).permute(2, 0, 1, 3)
-        return LayersOutput(states, probs, extra)
-
-    def run_layer(self, layer: SegmentLayer, *args: Any) -> SegmentLayerOutput:
-        """A layer; how it is run for its backward is a matter of the training."""
-        return whole_layer(layer, *args)
-
-    def touch_all(self, x: Tensor) -> Tensor:
-        """x; a training adds what its gradients want."""
-        return x
-
     def step_layers(self, x, state, padding, align):
         dropout = self.layer_dropout_active()
         states, probs = [x], None
@@ -142,21 +96,6 @@ class SegmentSteps(MemorySteps):
         caches = [layer.new_cache(self.lengths(layer), past) for layer, past in layers]
         past = SegmentCache(caches, self.options.segment_len)
         return DecodingState(past, self.read_source(source), beam_size)
-
-
-def whole_layer(
-    layer: SegmentLayer,
-    x: Tensor,
-    how: SegmentPass,
-    source: EncoderOutput | None,
-    memory: LayerMemory | None,
-    dropout: bool,
-) -> SegmentLayerOutput:
-    """`SegmentLayer.forward` from the source itself, not from its keys and values."""
-    attention = layer.encoder_attn
-    if attention is None or source is None:
-        return layer(x, how, None, memory, dropout)
-    return layer(x, how, attention.read_source(*source), memory, dropout)
 
 
 def segment_layer(sizes: LayerSizes, options: SegmentOptions) -> SegmentLayer:
@@ -195,23 +134,3 @@ def compression(options: SegmentOptions, embed_dim: int) -> Compression | None:
     if not isinstance(options, CompressiveOptions):
         return None
     return COMPRESSIONS[options.compression](embed_dim, options.compression_rate)
-
-
-def turn_left(padding_mask: Tensor) -> Tensor | None:
-    """How far each row must be turned for its padding `(B, T)` to stand right; None if it does."""
-    left = padding_mask.cumprod(dim=1).sum(dim=1)
-    return left if bool((left > 0).any()) else None
-
-
-def turn(x: Tensor, by: Tensor | None) -> Tensor:
-    """Turn the rows of x `(B, T, ...)` left `by` `(B,)` positions, the first becoming the last."""
-    if by is None:
-        return x
-    place = torch.arange(x.size(1), device=x.device) + by[:, None]
-    index = (place % x.size(1)).view(*x.shape[:2], *[1] * (x.dim() - 2)).expand_as(x)
-    return x.gather(1, index)
-
-
-def turn_back(x: Tensor, by: Tensor | None) -> Tensor:
-    """x `(B, T, ...)` before `turn` by the same `by`."""
-    return x if by is None else turn(x, -by)

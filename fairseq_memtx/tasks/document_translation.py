@@ -1,4 +1,5 @@
-"""Translation of documents: the decoder's memory is carried from sentence to sentence.
+"""Translation of documents: memories are carried from sentence to sentence, the decoder's and,
+where it has one, the encoder's.
 
 `--task memtx_document_translation` takes the data and the flags of `memtx_translation` and, beside
 the data, `SPLIT.docid`. `--batch-size` or `--max-tokens` limit a batch as ever; its rows are lanes,
@@ -61,6 +62,8 @@ class MemtxDocumentTranslationTask(MemtxTranslationTask):
     Raises:
         UserError: for options that are impossible, alone or together.
     """
+
+    carries_memory = True
 
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)

@@ -43,6 +43,7 @@ from ..generation.steppers import is_final
 from ..generation.whole_lines import search_whole
 from ..ground.errors import UserError
 from ..ground.text import clean
+from ..models.memory_encoder import MemoryEncoder
 from ..modules.rounding import ROUNDED, round_model
 from ..training.told_tasks import TrainingState, tell_tasks
 from ..training.warm_start import start_from
@@ -72,9 +73,14 @@ MemtxTranslationConfig = dataclasses.make_dataclass(
 class MemtxTranslationTask(ComputingTask, TranslationTask):
     """fairseq's translation task with a curriculum, a warm start and our generators.
 
+    Attributes:
+        carries_memory: whether a model's memory goes on from one sentence to the next.
+
     Raises:
         UserError: for options that are impossible, alone or together.
     """
+
+    carries_memory = False
 
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
@@ -104,6 +110,8 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
             round_model(model)
         options = getattr(getattr(model, "decoder", None), "options", None)
         self.segment_len = getattr(options, "segment_len", None)
+        if not self.carries_memory and not from_checkpoint:
+            tell_of_empty_memory(model)
         if self.warm_start_options.init_from and not from_checkpoint:
             if self.is_resumed():
                 logger.info("no warm start: this training was begun before and goes on")
@@ -351,6 +359,15 @@ class MemtxTranslationTask(ComputingTask, TranslationTask):
                 segments = math.ceil(length / self._unit())
                 metrics.log_scalar("segments", segments, weight=0, priority=212, round=0)
         return super().train_step(sample, model, criterion, optimizer, update_num, *args, **kwargs)
+
+
+def tell_of_empty_memory(model: Any) -> None:
+    """Say so where an encoder has a memory for nothing, or for a training of documents later."""
+    if isinstance(getattr(model, "encoder", None), MemoryEncoder):
+        logger.info(
+            "the memory of %s stays empty: only --task memtx_document_translation carries it from"
+            " sentence to sentence", flag("encoder_memory"),
+        )  # fmt: skip
 
 
 def round_to_bfloat16(models: list[Any]) -> None:

@@ -104,8 +104,9 @@ def _is_no_weight(name: str) -> bool:
 
 
 def settings_that_count(model: Any) -> tuple[str, ...]:
-    """`SAME_SETTINGS`, but for the positions of a decoder that gives absolute ones up."""
-    given_up = {"decoder_learned_pos"} if model.decoder.embed_positions is None else set()
+    """`SAME_SETTINGS`, but for the positions of an encoder or a decoder without absolute ones."""
+    sides = {"encoder": model.encoder, "decoder": model.decoder}
+    given_up = {f"{side}_learned_pos" for side, one in sides.items() if one.embed_positions is None}
     return tuple(name for name in SAME_SETTINGS if name not in given_up)
 
 
