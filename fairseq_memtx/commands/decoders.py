@@ -10,7 +10,7 @@ import dataclasses
 import textwrap
 from collections.abc import Sequence
 
-from fairseq_memtx.config import flag, help_of
+from fairseq_memtx.config import EncoderOptions, flag, help_of
 from fairseq_memtx.decoders import DECODERS
 from fairseq_memtx.ground.errors import UserError, tell
 
@@ -27,7 +27,7 @@ def listed() -> str:
 
 
 def described(name: str) -> str:
-    """The flags of one decoder.
+    """The flags of a model with this decoder.
 
     Raises:
         UserError: where there is no such decoder.
@@ -37,7 +37,8 @@ def described(name: str) -> str:
         raise UserError(f"there is no decoder `{name}`: choose one of {known}")
     options = DECODERS[name].options
     lines = [f"{name}: {DECODERS.says(name)}"]
-    for item in () if options is None else dataclasses.fields(options):
+    kinds = () if options is None else (options, EncoderOptions)
+    for item in (item for kind in kinds for item in dataclasses.fields(kind)):
         text = f"{help_of(item)} (default: {item.default})"
         lines.append(f"{flag(item.name)}")
         lines.append(textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    "))

@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from fairseq import tasks
 
@@ -23,6 +24,15 @@ MODELS = {
     "most-used": f"--arch memtx_compressive {SEGMENTS} --memtx-mem-len 8 {COMPRESSION}"
     " --memtx-compression most-used",
 }
+#: Models whose encoder remembers too, beside each kind of decoder's memory.
+MODELS |= {
+    "encoder": f"{MODELS['transformer-xl']} --memtx-encoder-memory 20",
+    "feedback, encoder": f"{MODELS['feedback']} --memtx-encoder-memory 20",
+}
+every_model = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * ("," in name)) for name in MODELS],
+)
 TINY = training.TINY.replace("--arch memtx_feedback", "").replace("--max-tokens 120", "")
 KIND = {"task": "memtx_document_translation", "tiny": TINY + " --batch-size 3 --memtx-lanes 5"}
 config_of = functools.partial(training.config_of, **KIND)

@@ -24,6 +24,7 @@ def test_it_tells_the_flags_of_a_decoder(name: str, capsys: pytest.CaptureFixtur
     options = DECODERS[name].options
     for item in () if options is None else dataclasses.fields(options):
         assert flag(item.name) in lines
+    assert (flag("encoder_memory") in lines) == (options is not None)
 
 
 def test_a_wrong_name_is_told_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:

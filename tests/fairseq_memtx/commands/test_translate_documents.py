@@ -29,6 +29,15 @@ def model(prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
+def with_encoder(prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose encoder remembers too."""
+    path = tmp_path_factory.mktemp("encoder") / "model.pt"
+    flags = "--memtx-encoder-memory 12"
+    write_checkpoint(prepared_sample / "bin", path, "transformer-xl", 2, flags)
+    return write_scattered(path, path)
+
+
+@pytest.fixture(scope="module")
 def translated(model: Path) -> list[list[str]]:
     return Translator.from_pretrained(model).translate_documents(DOCUMENTS)
 
@@ -55,6 +64,26 @@ def test_lanes_and_batches_change_nothing(model: Path, translated: list[list[str
         assert found == translated
     assert sum(done) == 2 * sum(map(len, DOCUMENTS))
     assert translator.translate_documents([]) == []
+
+
+def test_an_encoder_that_remembers_does_so_everywhere(with_encoder, with_blank_lines) -> None:
+    search = SearchSettings(max_len_a=0, max_len_b=12, batch_size=2)
+    translator = Translator.from_pretrained(with_encoder, search=search)
+    found = translator.translate_documents(DOCUMENTS)
+    alone = [translator.translate(lines) for lines in DOCUMENTS]
+    assert translator.translate_documents(DOCUMENTS, lanes=1) == found != alone
+    assert translator.translate_documents(DOCUMENTS, context=0) == alone
+    gold = [["Ein Hund ." for _ in lines] for lines in DOCUMENTS]
+    assert translator.translate_documents(DOCUMENTS, gold=gold) != found
+    flags = ("--documents", "blank", "--max-len-a", 0, "--max-len-b", 12, "--block", 2)
+    lines = command(with_encoder, with_blank_lines, *flags)
+    assert "\n".join(lines) == "\n\n".join("\n".join(lines) for lines in found)
+    translator.max_source = 6
+    document = ["The old dog sees a cat and a bird .", "", "It is old ."]
+    ((first, blank, last),) = translator.translate_documents([document])
+    assert blank == "" and first and last
+    ((again, without),) = translator.translate_documents([document[::2]])
+    assert (again, without) == (first, last)
 
 
 def test_without_context_it_is_the_translation_of_sentences(model: Path) -> None:

@@ -28,6 +28,8 @@ FLAGS = {
     "feedback": "--memtx-relative-positions 9 --memtx-memory-span 8"
     " --no-token-positional-embeddings",
 }
+#: An encoder that remembers too.
+FLAGS["transformer-xl, encoder"] = "--memtx-encoder-memory 12"
 Models = Callable[[str], Translator]
 
 
@@ -38,7 +40,8 @@ def model(prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Mo
     @cache
     def make(decoder: str) -> Translator:
         path = folder / f"{decoder}.pt"
-        write_checkpoint(prepared_sample / "bin", path, decoder, 2, FLAGS[decoder])
+        kind = decoder.partition(",")[0]
+        write_checkpoint(prepared_sample / "bin", path, kind, 2, FLAGS[decoder])
         return Translator.from_pretrained(write_scattered(path, path), search=SEARCH)
 
     return make
@@ -47,7 +50,7 @@ def model(prepared_sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Mo
 @pytest.mark.parametrize(
     "decoder, context",
     [("transformer-xl", -1), ("transformer-xl", 1), ("transformer-xl", 0), ("compressive", -1),
-     ("feedback", 2)],
+     ("feedback", 2), ("transformer-xl, encoder", -1)],
 )  # fmt: skip
 def test_sentences_go_on_from_those_before(
     decoder: str, context: int, model: Models, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fairseq_memtx.folder.shape_of import shape_of
 from fairseq_memtx.generation.documents import (
     DocumentScorer,
     DocumentSearch,
@@ -16,18 +17,20 @@ from fairseq_memtx.generation.documents import (
 )
 from fairseq_memtx.generation.generator import FastGenerator
 from fairseq_memtx.ground.errors import UserError
-from fairseq_memtx.modules.lane_memory import LaneMemories, LaneRow
+from fairseq_memtx.models.memory_encoder import MemoryEncoder
+from fairseq_memtx.modules.lane_memory import LaneBatch, LaneMemories, LaneRow
+from fairseq_memtx.modules.pair_memory import PairMemory
+from fairseq_memtx.modules.rounding import round_model
 from fairseq_memtx.native.searches import NativeSearches
 from tests.fairseq_memtx.document_training import (
-    MODELS,
     VALID,
     batches_of,
+    every_model,
     make_documents,
     task_and_model,
 )
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
-every_model = pytest.mark.parametrize("name", MODELS)
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +63,7 @@ def naive(task, model, context: int = 10**6, gold: bool = False) -> dict[int, An
         for number in range(start, start + size):
             memory = None
             for source, words in past[max(0, len(past) - context) :]:
-                encoder_out = model.encoder(source[None], torch.tensor([len(source)]))
-                shifted = torch.cat([words[-1:], words[:-1]])[None]
-                _, extra = model.decoder(
-                    shifted, encoder_out=encoder_out, memory=memory, keep_memory=True
-                )
-                memory = extra["memory"]
+                memory = read_pair(model, source, words, memory)
             source = data[number]["source"]
             net_input = {"src_tokens": source[None], "src_lengths": torch.tensor([len(source)])}
             sample = {"net_input": net_input}
@@ -77,6 +75,30 @@ def naive(task, model, context: int = 10**6, gold: bool = False) -> dict[int, An
             past.append((source, data[number]["target"] if gold else words))
         start += size
     return found
+
+
+def encoded(model, source: Tensor, memory: Any, **keep: bool) -> dict[str, Any]:
+    """The encoder's output, the sentences before remembered where the encoder does so."""
+    own = {}
+    if isinstance(model.encoder, MemoryEncoder):
+        own = {"memory": None if memory is None else memory.source, **keep}
+    return model.encoder(source[None], torch.tensor([len(source)]), **own)
+
+
+def of_decoder(memory: Any) -> Any:
+    return memory.target if isinstance(memory, PairMemory) else memory
+
+
+def read_pair(model, source: Tensor, words: Tensor, memory: Any) -> Any:
+    """The memory after a pair, the end symbol of `words` last."""
+    encoder_out = encoded(model, source, memory, keep_memory=True)
+    shifted = torch.cat([words[-1:], words[:-1]])[None]
+    _, extra = model.decoder(
+        shifted, encoder_out=encoder_out, memory=of_decoder(memory), keep_memory=True
+    )
+    if "memory" not in encoder_out:
+        return extra["memory"]
+    return PairMemory(encoder_out["memory"], extra["memory"])
 
 
 class Given:
@@ -107,7 +129,10 @@ def test_the_memories_of_all_channels_are_carried(data) -> None:
     assert found != naive(task, model, context=0)
 
 
-@pytest.mark.parametrize("name", ["feedback", pytest.param("compressive", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    ["feedback", *(pytest.param(x, marks=pytest.mark.slow) for x in ("compressive", "encoder"))],
+)
 def test_the_context_may_be_cut_or_be_that_of_the_references(name, data) -> None:
     task, model = task_and_model(data, name)
     whole = translations(task, model)
@@ -122,7 +147,7 @@ def test_the_context_may_be_cut_or_be_that_of_the_references(name, data) -> None
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["feedback", "transformer-xl", "compressive"])
+@pytest.mark.parametrize("name", ["feedback", "transformer-xl", "compressive", "encoder"])
 def test_the_memory_is_what_the_search_holds_for_the_sentence(name, data) -> None:
     task, model = task_and_model(data, name)
     memories, reader = LaneMemories(), Reader([model], task.source_dictionary.pad())
@@ -133,13 +158,21 @@ def test_the_memory_is_what_the_search_holds_for_the_sentence(name, data) -> Non
         reader.read(Sentences([rows[number]], [pairs[number]["source"]], [words[number]]), memories)
     before = memories.read(id(model), [rows[2]])
     source = pairs[2]["source"]
-    encoder_out, state = model.encoder(source[None], torch.tensor([len(source)])), {}
+    encoder_out, state = encoded(model, source, before, keep_memory=True), {}
     for end in range(1, len(words[2]) + 1):
         model.decoder(
-            words[2][None, :end], encoder_out=encoder_out, incremental_state=state, memory=before
+            words[2][None, :end],
+            encoder_out=encoder_out,
+            incremental_state=state,
+            memory=of_decoder(before),
         )
     reader.read(Sentences([rows[2]], [source], [words[2]]), memories)
     after = memories.read(id(model), [rows[3]])
+    if name == "encoder":
+        for one, other in zip(encoder_out["memory"].layers, after.source.layers, strict=True):
+            assert one.recent.size(1) == 20  # some of it is of the sentences before
+            torch.testing.assert_close(one.recent, other.recent, **EXACT)
+        after = after.target
     past = model.decoder.get_incremental_state(state, "memory").past
     if name == "feedback":
         held = past._keys.filled()[-len(after) :]  # (P, N, G, H, D)
@@ -153,7 +186,7 @@ def test_the_memory_is_what_the_search_holds_for_the_sentence(name, data) -> Non
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name", ["feedback", "compressive"])
+@pytest.mark.parametrize("name", ["feedback", "compressive", "encoder"])
 def test_translations_are_scored_after_those_before_them(name, data) -> None:
     task, model = task_and_model(data, name)
     pad, eos = task.source_dictionary.pad(), task.source_dictionary.eos()
@@ -166,15 +199,13 @@ def test_translations_are_scored_after_those_before_them(name, data) -> None:
     for number, pair in enumerate(pairs):
         row = LaneRow(0, number, number - 1)
         (found,) = scorer.score([row], [pair["source"]], [given[number]])
-        encoder_out = model.encoder(pair["source"][None], torch.tensor([len(pair["source"])]))
+        encoder_out = encoded(model, pair["source"], memory)
         for words, score in zip(given[number], found, strict=True):
             inputs = torch.cat([words[-1:], words[:-1]])[None]
-            logits, _ = model.decoder(inputs, encoder_out=encoder_out, memory=memory)
+            logits, _ = model.decoder(inputs, encoder_out=encoder_out, memory=of_decoder(memory))
             plain = logits[0].log_softmax(-1)[torch.arange(len(words)), words].sum()
             torch.testing.assert_close(torch.tensor(score), plain.float(), rtol=1e-6, atol=1e-6)
-        inputs = torch.cat([pair["target"][-1:], pair["target"][:-1]])[None]
-        _, extra = model.decoder(inputs, encoder_out=encoder_out, memory=memory, keep_memory=True)
-        memory = extra["memory"]
+        memory = read_pair(model, pair["source"], pair["target"], memory)
         (without,) = alone.score([row], [pair["source"]], [given[number]])
         assert (without == pytest.approx(found, rel=1e-9)) == (number == 0)
 
@@ -196,8 +227,9 @@ def test_scores_do_not_depend_on_lanes_and_are_those_of_an_ensemble(data) -> Non
         assert found == pytest.approx(want, rel=1e-9)
 
 
-def test_a_sentence_without_words_stays_so_and_leaves_no_memory(data) -> None:
-    task, model = task_and_model(data, "transformer-xl")
+@pytest.mark.parametrize("name", ["transformer-xl", "encoder"])
+def test_a_sentence_without_words_stays_so_and_leaves_no_memory(name, data) -> None:
+    task, model = task_and_model(data, name)
     pad, eos = task.source_dictionary.pad(), task.source_dictionary.eos()
     sources = [[5, 6, 7, eos], [eos], [8, 9, eos]]
     found = {}
@@ -217,8 +249,9 @@ def test_a_sentence_without_words_stays_so_and_leaves_no_memory(data) -> None:
     assert found[0, 1, 2][::2] == found[0, 2]
 
 
-def test_memory_stays_as_it_is_however_long_a_document(data) -> None:
-    task, model = task_and_model(data, "compressive")
+@pytest.mark.parametrize("name", ["compressive", "encoder"])
+def test_memory_stays_as_it_is_however_long_a_document(name, data) -> None:
+    task, model = task_and_model(data, name)
     reader = Reader([model], task.source_dictionary.pad())
     search = DocumentSearch(generator_for(task, model), [model], reader)
     sizes = []
@@ -233,7 +266,7 @@ def test_memory_stays_as_it_is_however_long_a_document(data) -> None:
 
 def test_an_ensemble_remembers_what_it_chose_together(data) -> None:
     task, one = task_and_model(data, "transformer-xl")
-    _, other = task_and_model(data, "feedback")
+    _, other = task_and_model(data, "feedback, encoder")
     task.document_options = type(task.document_options)()
     generator = FastGenerator([one, other], task.target_dictionary, beam_size=2, max_len_b=3)
     found = {}
@@ -256,3 +289,38 @@ def test_what_cannot_search_documents_is_refused_or_told(data, caplog) -> None:
         task.inference_step(generator, [model], batch, prefix_tokens=batch["target"][:, :1])
     with pytest.raises(UserError, match="only --memtx-generator fast translates documents"):
         DocumentSearch(object(), [model], Reader([model], 1))
+
+
+@torch.no_grad()
+def test_an_encoder_that_remembers_has_nothing_before_a_sentence_by_itself(data, caplog) -> None:
+    """PyTorch searches, which is told once, and the model is none for a folder."""
+    task, model = task_and_model(data, "encoder")
+    model = model.float()
+    model.make_generation_fast_()
+    sources = [task.dataset("valid")[number]["source"] for number in range(2)]
+    found = []
+    with caplog.at_level(logging.INFO):
+        for lanes in (None, LaneMemories()):
+            generator = generator_for(task, model, native=NativeSearches())
+            for source in sources:
+                net_input = {"src_tokens": source[None], "src_lengths": torch.tensor([len(source)])}
+                sample = {"net_input": net_input}
+                if lanes is not None:
+                    sample["lanes"] = LaneBatch(lanes, [LaneRow(0, 5, -1)])
+                ((best, *_),) = generator.generate([model], sample)
+                found.append((best["tokens"].tolist(), float(best["score"])))
+    assert found[:2] == found[2:]
+    assert caplog.text.count("without the native engine: its encoder is no plain Transf") == 1
+    with pytest.raises(UserError, match="cannot be exported: its encoder is no plain Transformer"):
+        shape_of(model)
+
+
+def test_in_eight_bits_documents_go_on_too(data) -> None:
+    task, model = task_and_model(data, "encoder")
+    model.float().make_generation_fast_()
+    with_memory, without = (
+        translations(task, round_model(model), context=context) for context in (-1, 0)
+    )
+    assert with_memory.keys() == without.keys() == set(range(sum(VALID)))
+    same = {number for number, found in with_memory.items() if found == without[number]}
+    assert len(same) < sum(VALID) // 2

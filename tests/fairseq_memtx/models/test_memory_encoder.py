@@ -10,6 +10,7 @@ from torch import Tensor
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.modules.lane_memory import LaneBatch, LaneColumns, LaneMemories, LaneRow
 from fairseq_memtx.modules.relative_positions import LearnedRelativePositions, SinusoidalPositions
+from tests.choosing import some
 from tests.fairseq_memtx.models.encoder_oracle import PlainEncoder
 from tests.fairseq_memtx.models.feedback_oracle import EXACT, same_gradients
 from tests.fairseq_memtx.tiny import build_model, random_tokens, tiny_dictionary
@@ -87,7 +88,7 @@ def batches_of(sides: str = "left") -> list[Tensor]:
 
 
 @pytest.mark.parametrize("sides", ["left", pytest.param("both", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", some(CASES, 3))
 def test_values_and_gradients_are_those_of_plain_loops(case: str, sides: str) -> None:
     """With an empty memory too: that of the first batch."""
     settings, size, unrolled = CASES[case]
@@ -138,7 +139,7 @@ def test_a_dropped_layer_leaves_its_memory_as_it_was() -> None:
     assert [layer.recent.size(1) for layer in empty.layers] == [4, 0]
 
 
-@pytest.mark.parametrize("dropout", ["dropout", "attention_dropout", "activation_dropout"])
+@pytest.mark.parametrize("dropout", some(("dropout", "attention_dropout", "activation_dropout"), 3))
 def test_dropout_is_of_training_alone_and_the_same_with_checkpointed_activations(dropout) -> None:
     tokens, found = batches_of()[0], []
     for again in (False, True):

@@ -13,6 +13,7 @@ from fairseq_memtx.modules.lane_memory import (
     LaneRow,
     join_memories,
 )
+from fairseq_memtx.modules.pair_memory import PairMemory, source_side, target_side
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentMemory
 from fairseq_memtx.modules.stream_memory import Memory
 
@@ -35,6 +36,10 @@ def segments(sizes: Sequence[int], start: float = 0.0) -> SegmentMemory:
     return SegmentMemory.join([SegmentMemory(each) for each in layers])
 
 
+def both(sizes: Sequence[int], start: float = 0.0) -> PairMemory:
+    return PairMemory(segments(sizes, start), carried(sizes, start + 0.5))
+
+
 def _numbers(size: int, start: float) -> Tensor:
     return torch.arange(1, size + 1).double()[:, None] + start
 
@@ -43,6 +48,11 @@ def values_of(memory: Memory | None) -> list[list[float]]:
     """The numbers that each row may read, oldest first."""
     if memory is None:
         return []
+    if isinstance(memory, PairMemory):
+        target = values_of(memory.target)
+        source = values_of(memory.source)
+        assert target == [[number + 0.5 for number in row] for row in source]
+        return source
     if isinstance(memory, CarriedMemory):
         entries, hidden = memory.keys[0, :, 0, :, 0], memory.hidden_mask()
     else:
@@ -52,7 +62,7 @@ def values_of(memory: Memory | None) -> list[list[float]]:
     return [row[~mask].tolist() for row, mask in zip(entries, hidden, strict=True)]
 
 
-KINDS = pytest.mark.parametrize("make", [carried, segments])
+KINDS = pytest.mark.parametrize("make", [carried, segments, both])
 
 
 @KINDS
@@ -124,15 +134,14 @@ def test_a_sentence_may_leave_nothing(make) -> None:
 @KINDS
 def test_gradients_end_in_what_is_kept(make) -> None:
     memories, memory = LaneMemories(), make([2])
-    for x in [memory.keys] if make is carried else [memory.layers[0].recent]:
-        x.requires_grad_()
+    entries_of(memory).requires_grad_()
     memories.write("m", [LaneRow(0, 1, -1)], memory)
     kept = memories.read("m", [LaneRow(0, 2, 1)])
-    found = kept.keys if make is carried else kept.layers[0].recent
-    assert not found.requires_grad
+    assert not entries_of(kept).requires_grad
 
 
 def entries_of(memory: Memory) -> Tensor:
+    memory = memory.source if isinstance(memory, PairMemory) else memory
     return memory.keys if isinstance(memory, CarriedMemory) else memory.layers[0].recent
 
 
@@ -173,3 +182,11 @@ def test_the_state_brings_all_lanes_back(make) -> None:
     memories.read("n", [LaneRow(0, 1, -1)])
     assert memories.state() is None  # of an ensemble
     assert memories.size_bytes() > 0
+
+
+def test_each_side_of_a_model_finds_its_own_memory() -> None:
+    pair, alone = both([2]), carried([1])
+    assert source_side(pair) is pair.source and target_side(pair) is pair.target
+    assert source_side(alone) is None and target_side(alone) is alone
+    assert source_side(None) is None and target_side(None) is None
+    assert pair.size_bytes() == pair.source.size_bytes() + pair.target.size_bytes()

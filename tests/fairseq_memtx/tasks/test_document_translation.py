@@ -21,8 +21,10 @@ from fairseq_memtx.tasks.document_translation import Unrolled
 from tests.choosing import some
 from tests.fairseq_memtx.document_training import (
     MODELS,
+    TINY,
     VALID,
     batches_of,
+    every_model,
     make_documents,
     run_training,
     run_two_ranks,
@@ -31,8 +33,8 @@ from tests.fairseq_memtx.document_training import (
 from tests.fairseq_memtx.tiny_training import assert_equal, load, write_dictionary, write_docids
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
+SENTENCES = {"task": "memtx_translation", "tiny": TINY + " --batch-size 3"}
 SAVING = "--max-epoch 2 --save-interval-updates 4 --no-last-checkpoints --disable-validation"
-every_model = pytest.mark.parametrize("name", MODELS)
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +95,25 @@ def test_memory_is_empty_where_a_document_begins_and_nowhere_else(name, data) ->
 
 @every_model
 def test_other_words_in_one_document_change_nothing_in_another(name, data) -> None:
+    _check_other_words(name, "prev_output_tokens", data)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "encoder" in name])
+def test_other_words_in_a_source_change_nothing_in_another_document(name, data) -> None:
+    _check_other_words(name, "src_tokens", data)
+
+
+def _check_other_words(name: str, side: str, data: Path) -> None:
     task, model = task_and_model(data, name)
     batches = batches_of(task)
     changed, first, document = [], sum(VALID[:2]), range(sum(VALID[:2]), sum(VALID[:3]))
     for batch in batches:
-        words = batch["net_input"]["prev_output_tokens"].clone()
+        words = batch["net_input"][side].clone()
+        place = 1 if side == "prev_output_tokens" else -2  # a source's padding is on the left
         for number, row in zip(batch["id"].tolist(), words, strict=True):
             if number == first:
-                row[1] = 4 if row[1] != 4 else 5
-        changed.append({**batch, "net_input": {**batch["net_input"], "prev_output_tokens": words}})
+                row[place] = 4 if row[place] != 4 else 5
+        changed.append({**batch, "net_input": {**batch["net_input"], side: words}})
     before, after = read(task, model, batches), read(task, model, changed)
     same = {number for number, logits in before.items() if torch.equal(logits, after[number])}
     assert same >= before.keys() - set(document)
@@ -118,7 +130,7 @@ def test_a_pass_over_the_text_leaves_the_next_one_as_it_was(name, data) -> None:
     assert all(torch.equal(logits, second[number]) for number, logits in first.items())
 
 
-@pytest.mark.parametrize("name", ["feedback", "compressive"])
+@pytest.mark.parametrize("name", ["feedback", "compressive", "encoder"])
 def test_gradients_end_with_the_sentence(name, data) -> None:
     task, model = task_and_model(data, name, "--memtx-lanes", "1")
     one, other = batches_of(task, max_sentences=1)[:2]
@@ -233,6 +245,12 @@ def at_update(folder: Path, updates: int) -> Path:
         pytest.param("feedback", "", marks=pytest.mark.slow),
         pytest.param("transformer-xl", "--update-freq 2", marks=pytest.mark.slow),
         ("compressive", ""),
+        ("encoder", "--update-freq 2 --memtx-unroll 2 --batch-size 2"),
+        pytest.param("encoder", "--checkpoint-activations", marks=pytest.mark.slow),
+        pytest.param(
+            "encoder", "--encoder-layers 2 --encoder-layerdrop 0.5", marks=pytest.mark.slow
+        ),
+        pytest.param("feedback, encoder", "", marks=pytest.mark.slow),
         pytest.param("transformer-xl", "--num-workers 2", marks=pytest.mark.slow),
         pytest.param(
             "feedback",
@@ -257,6 +275,7 @@ def test_resuming_within_documents_changes_nothing(
     state = load(at_update(whole, 12))["extra_state"]["train_iterator"]
     (saved,) = state["memtx"]["memories"]
     assert 4 <= len(saved["lanes"]) <= 5
+    assert ("source" in saved) == ("encoder" in name)
     again = resumed(data, at_update(whole, 12), tmp_path / "again", flags)
     assert_same_end(whole, again)
 
@@ -277,9 +296,12 @@ def test_without_the_memory_it_would_end_elsewhere(data, uninterrupted, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", ["", "--memtx-unroll 2"])
-def test_two_ranks_resume_exactly(more, data, uninterrupted, tmp_path) -> None:
-    flags = f"{MODELS['transformer-xl']} {more}".strip()
+@pytest.mark.parametrize(
+    "name, more",
+    [("transformer-xl", ""), ("transformer-xl", "--memtx-unroll 2"), ("encoder", "")],
+)
+def test_two_ranks_resume_exactly(name, more, data, uninterrupted, tmp_path) -> None:
+    flags = f"{MODELS[name]} {more}".strip()
     whole = uninterrupted(flags, run_two_ranks)
     memories = load(at_update(whole, 4))["extra_state"]["train_iterator"]["memtx"]["memories"]
     assert len(memories) == 2 and memories[0]["sentences"] != memories[1]["sentences"]
@@ -336,6 +358,12 @@ IMPOSSIBLE = [
         f"{MODELS['transformer-xl']} --memtx-unroll 0",
         "--memtx-unroll is 0: it has to be at least 1",
     ),
+    (
+        f"{MODELS['transformer-xl']} --memtx-encoder-memory -1",
+        "--memtx-encoder-memory is -1: it has to be at least 0",
+    ),
+    (f"{MODELS['encoder']} --encoder-learned-pos", "--encoder-learned-pos cannot be used with"),
+    (f"{MODELS['encoder']} --memtx-mem-len 0", "a decoder whose memory outlives a sentence"),
 ]
 
 
@@ -343,6 +371,25 @@ IMPOSSIBLE = [
 def test_what_documents_cannot_have_is_refused(flags, says, data, tmp_path) -> None:
     with pytest.raises(UserError, match=says) as refusal:
         run_training(data, tmp_path, *SAVING.split(), *flags.split())
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.slow
+def test_it_begins_with_a_model_of_single_sentences(data, tmp_path, caplog) -> None:
+    """Which has the same encoder, whose memory stays empty; one without is refused."""
+    flags = f"{MODELS['encoder']} --max-update 3 --no-epoch-checkpoints --disable-validation"
+    with caplog.at_level(logging.INFO):
+        run_training(data, tmp_path / "one", *flags.split(), **SENTENCES)
+    assert "the memory of --memtx-encoder-memory stays empty: only --task" in caplog.text
+    caplog.clear()
+    start = ["--finetune-from-model", str(tmp_path / "one" / "checkpoint_last.pt")]
+    with caplog.at_level(logging.INFO):
+        run_training(data, tmp_path / "two", *flags.split(), *start)
+    assert "loading pretrained model from" in caplog.text
+    assert "stays empty" not in caplog.text
+    without = flags.replace("--memtx-encoder-memory 20", "")
+    with pytest.raises(UserError, match="does not fit the model that was asked for") as refusal:
+        run_training(data, tmp_path / "three", *without.split(), *start)
     assert "\n" not in str(refusal.value)
 
 
@@ -415,9 +462,9 @@ def test_fairseq_generate_and_validate_read_documents(data, uninterrupted, capsy
     assert "5 documents of 19 sentences" in caplog.text
 
 
-def write_riddles(folder: Path) -> Path:
+def write_riddles(folder: Path, told_by: str = "both") -> Path:
     """Documents of two sentences: the second has the same source in all, and as its translation
-    what the first one's tells.
+    what the first one's tells or, where that tells nothing, the first source.
     """
     folder.mkdir()
     dictionary, random = write_dictionary(folder), np.random.RandomState(0)
@@ -425,7 +472,7 @@ def write_riddles(folder: Path) -> Path:
         chosen = 4 + random.randint(4, size=count)
         for language, texts in (
             ("en", [[[word], [15]] for word in chosen]),
-            ("de", [[[word], [word + 4]] for word in chosen]),
+            ("de", [[[word if told_by == "both" else 14], [word + 4]] for word in chosen]),
         ):
             prefix = str(folder / f"{split}.en-de.{language}")
             builder = MMapIndexedDatasetBuilder(prefix + ".bin", dtype=np.int32)
@@ -446,13 +493,30 @@ def write_riddles(folder: Path) -> Path:
 )
 def test_what_only_the_sentence_before_tells_is_learnt(name, tmp_path) -> None:
     data = write_riddles(tmp_path / "data")
+    right = share_solved(data, tmp_path, name)
+    assert right[-1] == 1.0
+    assert right[0] < 0.6
+
+
+@pytest.mark.slow
+def test_what_only_the_source_before_tells_is_learnt_by_an_encoder_that_sees_it(tmp_path) -> None:
+    """One decoder layer remembers the words of translations alone."""
+    data = write_riddles(tmp_path / "data", "source")
+    right = share_solved(data, tmp_path / "with", "encoder")
+    assert right[-1] == 1.0
+    assert right[0] < 0.6
+    assert share_solved(data, tmp_path / "without", "transformer-xl")[-1] < 0.6
+
+
+def share_solved(data: Path, folder: Path, name: str) -> dict[int, float]:
+    """Of the second sentences those that are right, by the context, after a training."""
     flags = f"{MODELS[name]} --dropout 0 --batch-size 16 --memtx-lanes 32 --max-update 200"
     flags += " --decoder-embed-dim 16 --encoder-embed-dim 16 --no-epoch-checkpoints"
-    run_training(data, tmp_path / "save", *flags.split(), "--disable-validation")
+    run_training(data, folder / "save", *flags.split(), "--disable-validation")
     task, model = task_and_model(
         data, name, "--decoder-embed-dim", "16", "--encoder-embed-dim", "16"
     )
-    model.load_state_dict(load(tmp_path / "save" / "checkpoint_last.pt")["model"])
+    model.load_state_dict(load(folder / "save" / "checkpoint_last.pt")["model"])
     generator = FastGenerator([model], task.target_dictionary, beam_size=2, max_len_b=3)
     right = {}
     for context in (-1, 0):
@@ -466,5 +530,4 @@ def test_what_only_the_sentence_before_tells_is_learnt(name, tmp_path) -> None:
             found[number][0]["tokens"].tolist() == task.dataset("valid")[number]["target"].tolist()
             for number in seconds
         ) / len(seconds)
-    assert right[-1] == 1.0
-    assert right[0] < 0.6
+    return right

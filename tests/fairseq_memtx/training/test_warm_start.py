@@ -19,7 +19,7 @@ from fairseq_memtx.modules.weight_transfer import (
     origin,
     transfer,
 )
-from fairseq_memtx.training.warm_start import make_plan
+from fairseq_memtx.training.warm_start import make_plan, settings_that_count
 from tests.fairseq_memtx.tiny import build_model, random_source, random_tokens
 from tests.fairseq_memtx.tiny_training import (
     assert_equal,
@@ -210,6 +210,21 @@ def test_other_families_take_all_that_a_transformer_has(family: str, new: set[st
             assert torch.equal(ours.decoder.layers[number].get_parameter(name), weight)
     assert {name.split(".")[4] for name in report.initialised} == new
     assert not report.averaged
+
+
+def test_an_encoder_that_remembers_takes_all_but_positions() -> None:
+    family = "memtx_transformer_xl"
+    theirs = build_model("transformer", seed=3, encoder_learned_pos=True)
+    ours = build_model(family, seed=4, arch=family, memtx_encoder_memory=4)
+    report = warm_start(theirs, ours)
+    mine, named = dict(ours.encoder.named_parameters()), dict(theirs.encoder.named_parameters())
+    assert named.pop("embed_positions.weight") is not None
+    assert all(torch.equal(mine[name], weight) for name, weight in named.items())
+    new = {f"encoder.{name}" for name in mine.keys() - named.keys()}
+    assert {name.split(".")[4] for name in new} == {"positions"}
+    assert new == {name for name in report.initialised if name.startswith("encoder.")}
+    assert "encoder.embed_positions.weight" in report.left_out
+    assert {"encoder_learned_pos", "decoder_learned_pos"}.isdisjoint(settings_that_count(ours))
 
 
 def test_equal_projections_average_to_themselves() -> None:
