@@ -1,13 +1,13 @@
 """Attention of a whole sentence to itself and to a memory of the sentences before it.
 
-XLNet (Yang et al. 2019, arXiv 1906.08237, sections 2.4 and 2.5) takes Transformer-XL's memory and
+XLNet (Yang et al. 2019, arXiv 1906.08237, section 2.4) takes Transformer-XL's memory and
 relative positions (`relative_positions`) to an attention that sees words on both sides; here it is
 an encoder's, so that every word sees the whole sentence. The keys are [memory ; sentence], and the
 places in that row count for the distances: those of later words are below 0.
 
 Gradients stop before the memory as in `segment_attention`.
 
-Size legend: B sentences, S words of the longest, M carried states, C model dimension, H heads,
+Size legend: B sentences, S source positions, M carried states, C model dimension, H heads,
 D = C / H.
 """
 

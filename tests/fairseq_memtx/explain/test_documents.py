@@ -93,7 +93,9 @@ def test_sentences_go_on_from_those_before(
     assert (told[1]["translations"][0]["carried"] > 0) == (context != 0)
 
 
-@pytest.mark.parametrize("decoder", FLAGS)
+@pytest.mark.parametrize(
+    "decoder", [pytest.param(x, marks=[pytest.mark.slow] * ("," in x)) for x in FLAGS]
+)
 def test_the_memory_matters(decoder: str, model: Models) -> None:
     """Or the test above could not tell a pass with it from one without."""
     translator = model(decoder)

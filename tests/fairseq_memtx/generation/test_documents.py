@@ -249,7 +249,7 @@ def test_a_sentence_without_words_stays_so_and_leaves_no_memory(name, data) -> N
     assert found[0, 1, 2][::2] == found[0, 2]
 
 
-@pytest.mark.parametrize("name", ["compressive", "encoder"])
+@pytest.mark.parametrize("name", ["compressive", pytest.param("encoder", marks=pytest.mark.slow)])
 def test_memory_stays_as_it_is_however_long_a_document(name, data) -> None:
     task, model = task_and_model(data, name)
     reader = Reader([model], task.source_dictionary.pad())

@@ -104,7 +104,7 @@ def test_nothing_is_run_again_outside_of_training(name, monkeypatch):
         raise AssertionError("was checkpointed")
 
     monkeypatch.setattr(checkpointing.Checkpointed, "__call__", fail)
-    monkeypatch.setattr("fairseq_memtx.models.segment_decoder.checkpoint", fail)
+    monkeypatch.setattr("fairseq_memtx.models.checkpointed_stack.checkpoint", fail)
     with torch.no_grad():
         loss_of(model, seed=3)
     loss_of(model.eval(), seed=3)
