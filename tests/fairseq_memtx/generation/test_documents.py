@@ -185,6 +185,33 @@ def test_the_memory_is_what_the_search_holds_for_the_sentence(name, data) -> Non
         torch.testing.assert_close(cache.values.filled()[-len(keys) :], values, **EXACT)
 
 
+@pytest.mark.parametrize(
+    "name", ["encoder", pytest.param("feedback, encoder", marks=pytest.mark.slow)]
+)
+def test_a_search_reads_its_source_with_the_memory_that_the_reading_after_it_has(
+    name, data
+) -> None:
+    """Its scores are those of the pair that is then read."""
+    task, model = task_and_model(data, name)
+    memories, reader = LaneMemories(), Reader([model], task.source_dictionary.pad())
+    generator, apart = generator_for(task, model), []
+    for number in range(4):
+        row, source = LaneRow(0, number, number - 1), task.dataset("valid")[number]["source"]
+        net_input = {"src_tokens": source[None], "src_lengths": torch.tensor([len(source)])}
+        sample = {"net_input": net_input, "lanes": LaneBatch(memories, [row])}
+        ((best, *_),) = generator.generate([model], sample)
+        read = Sentences([row], [source], [best["tokens"].roll(1)])
+        (score,) = reader.score(read, memories)
+        assert float(best["positional_scores"].sum()) == pytest.approx(score, rel=1e-5)
+        encoder_out = encoded(model, source, None)
+        memory = of_decoder(memories.read(id(model), [row]))
+        logits, _ = model.decoder(read.inputs[0][None], encoder_out=encoder_out, memory=memory)
+        other = logits[0].log_softmax(-1)[torch.arange(len(best["tokens"])), best["tokens"]].sum()
+        apart.append(abs(float(other) - score) > 1e-3)  # with another source it is another
+        reader.read(read, memories)
+    assert apart == [False, True, True, True]
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["feedback", "compressive", "encoder"])
 def test_translations_are_scored_after_those_before_them(name, data) -> None:
