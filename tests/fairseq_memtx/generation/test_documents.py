@@ -185,6 +185,7 @@ def test_the_memory_is_what_the_search_holds_for_the_sentence(name, data) -> Non
         torch.testing.assert_close(cache.values.filled()[-len(keys) :], values, **EXACT)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize(
     "name", ["encoder", pytest.param("feedback, encoder", marks=pytest.mark.slow)]
 )
