@@ -326,10 +326,9 @@ def test_an_encoder_that_remembers_has_nothing_before_a_sentence_by_itself(data,
     model = model.float()
     model.make_generation_fast_()
     sources = [task.dataset("valid")[number]["source"] for number in range(2)]
-    found = []
+    found, generator = [], generator_for(task, model, native=NativeSearches())
     with caplog.at_level(logging.INFO):
         for lanes in (None, LaneMemories()):
-            generator = generator_for(task, model, native=NativeSearches())
             for source in sources:
                 net_input = {"src_tokens": source[None], "src_lengths": torch.tensor([len(source)])}
                 sample = {"net_input": net_input}
