@@ -12,7 +12,7 @@ from fairseq_memtx.decoding.beam_search import Move
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentMemory
 from fairseq_memtx.plain.segment_steps import SegmentSteps
 from tests.choosing import some
-from tests.fairseq_memtx.generation.test_steppers import follow, steppers
+from tests.fairseq_memtx.generation.stepping import follow, steppers
 from tests.fairseq_memtx.tiny import build_model
 
 KINDS: dict[str, dict[str, Any]] = {
