@@ -1,7 +1,7 @@
 """The library's functions, with what they are given checked: a wrong call raises, never crashes.
 
 Size legend: B sentences, S source positions, p words of a prefix, h hypotheses, N rows, I inputs, O
-outputs.
+outputs, C model dimension, K kinds of entries, M recent entries, Z compressed states.
 """
 
 import ctypes
@@ -41,11 +41,19 @@ class _Options(ctypes.Structure):
     ]
 
 
+class _Memory(ctypes.Structure):
+    _fields_ = [
+        *((name, _int) for name in ("kinds", "dim", "width", "compressed_width")),
+        *((name, _pointer) for name in ("entries", "first", "received")),
+        *((name, _pointer) for name in ("compressed", "compressed_first")),
+    ]
+
+
 class _Batch(ctypes.Structure):
     _fields_ = [
         *(("sentences", _int), ("width", _int), ("source", _pointer), ("prefix_width", _int)),
         *(("prefix", _pointer), ("exact_lengths", _pointer), ("longest", _pointer)),
-        *(("num_words", _int), ("words", _pointer)),
+        *(("num_words", _int), ("words", _pointer), ("memories", _pointer)),
     ]
 
 
@@ -232,6 +240,25 @@ class NativeModel:
             self.handle = _pointer()
 
 
+class NativeMemory(NamedTuple):
+    """What the sentences of a batch begin with, for one model; a row's entries stand at its end.
+
+    Attributes:
+        first: `(K, B, M, C)`, oldest first: keys and values of each pair of the Feedback decoder,
+            one kind after the other, or the inputs of each layer of the others.
+        entries: `(B,)` int64, how many each sentence has.
+        compressed_first: `(K, B, Z, C)`, states of each layer, or None.
+        compressed: `(B,)` int64, how many each sentence has, or None.
+        received: `(K, B, M)`, attention that the entries have received, or None.
+    """
+
+    first: Tensor
+    entries: Tensor
+    compressed_first: Tensor | None = None
+    compressed: Tensor | None = None
+    received: Tensor | None = None
+
+
 class Request(NamedTuple):
     """What is asked of the engine for a batch.
 
@@ -243,6 +270,8 @@ class Request(NamedTuple):
         temperature: that logits are divided by.
         attention: whether it is wanted.
         threads: at most.
+        memories: that the sentences begin with, of each model, None where it has none; None where
+            no model has any.
     """
 
     source: Tensor
@@ -252,6 +281,7 @@ class Request(NamedTuple):
     temperature: float = 1.0
     attention: bool = False
     threads: int = 1
+    memories: Sequence[NativeMemory | None] | None = None
 
 
 def translate(models: Sequence[NativeModel], request: Request) -> NativeResult:
@@ -261,7 +291,7 @@ def translate(models: Sequence[NativeModel], request: Request) -> NativeResult:
         ValueError, MemoryError, FloatingPointError, RuntimeError: see `Library.call`.
     """
     library, options = models[0].library, request.options
-    batch, _kept = _batch(request)
+    batch, _kept = _batch(request, len(models))
     search = _Options(
         *(options.beam_size, options.max_len, options.min_len),
         *(options.pad, options.unk, options.eos, options.bos, options.no_repeat_ngram_size),
@@ -279,10 +309,10 @@ def translate(models: Sequence[NativeModel], request: Request) -> NativeResult:
         library.free("result", result)
 
 
-def _batch(request: Request) -> tuple[_Batch, list[Tensor]]:
-    """It in the library's form, and the tensors that must live as long."""
+def _batch(request: Request, num_models: int) -> tuple[_Batch, list[Any]]:
+    """It in the library's form, and what must live as long."""
     source = checked(request.source, torch.int64, 2)
-    kept, pointers = [source], dict[str, int | None]()
+    kept, pointers = list[Any]([source]), dict[str, int | None]()
     given = {
         "prefix": (request.limits.prefix, 2),
         "exact_lengths": (request.limits.exact_length, 1),
@@ -297,12 +327,53 @@ def _batch(request: Request) -> tuple[_Batch, list[Tensor]]:
         if name != "words" and len(tensor) != len(source):
             raise ValueError(f"`{name}` has to have a row for each sentence")
         pointers[name] = kept[-1].data_ptr()
-    prefix, words = request.limits.prefix, request.words
+    prefix, words, memories = request.limits.prefix, request.words, None
+    if request.memories is not None:
+        if len(request.memories) != num_models:
+            raise ValueError("each model has to have a memory, or None")
+        each = [_memory(memory, len(source)) for memory in request.memories]
+        memories = (_Memory * num_models)(*(memory for memory, _ in each))
+        kept += [each, memories]
     return _Batch(
         *(*source.shape, source.data_ptr(), 0 if prefix is None else prefix.size(1)),
         *(pointers["prefix"], pointers["exact_lengths"], pointers["longest"]),
         *(0 if words is None else len(words), pointers["words"]),
+        None if memories is None else ctypes.addressof(memories),
     ), kept
+
+
+def _memory(memory: NativeMemory | None, sentences: int) -> tuple[_Memory, list[Tensor | None]]:
+    """It in the library's form, and the tensors that must live as long.
+
+    Raises:
+        ValueError: where its tensors do not fit together.
+    """
+    if memory is None:
+        return _Memory(), []
+    first, entries = (
+        checked(memory.first, torch.float32, 4),
+        checked(memory.entries, torch.int64, 1),
+    )
+    older = _or_none(memory.compressed_first, torch.float32, 4)
+    compressed = _or_none(memory.compressed, torch.int64, 1)
+    received = _or_none(memory.received, torch.float32, 3)
+    kinds, rows, width, dim = first.shape
+    fit = rows == len(entries) == sentences and (older is None) == (compressed is None)
+    fit &= received is None or received.shape == (kinds, rows, width)
+    fit &= compressed is None or len(compressed) == rows
+    fit &= older is None or (*older.shape[:2], older.size(3)) == (kinds, rows, dim)
+    if not fit:
+        raise ValueError("the parts of a memory have to be of the same sizes, those of the batch")
+    given = (entries, first, received, compressed, older)
+    return _Memory(
+        *(kinds, dim, width, 0 if older is None else older.size(2)),
+        *(None if x is None else x.data_ptr() for x in given),
+    ), list(given)
+
+
+def _or_none(x: Tensor | None, dtype: torch.dtype, dims: int) -> Tensor | None:
+    """`checked`, where there is one."""
+    return None if x is None else checked(x, dtype, dims)
 
 
 def _found(result: _Result) -> NativeResult:

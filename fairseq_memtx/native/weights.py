@@ -95,16 +95,22 @@ def compression_of(layer: Any) -> type[Compression] | None:
     return None if compression is None else type(compression)
 
 
+def order_of_pairs(memory: Any) -> list[int]:
+    """The Feedback memory's pairs of projections in the engine's order, that of their channels."""
+    return [pair for pairs in memory.wiring.by_channel() for pair in pairs]
+
+
 class Writer:
     """Writes a model's parts; their names are listed in docs/engine.md.
 
     Args:
         parts: where to.
         by_rows: the projection to the words is for shortlists.
+        carries: its sentences may begin with memories, in view further away than they are long.
     """
 
-    def __init__(self, parts: Parts, by_rows: bool):
-        self.parts, self.by_rows = parts, by_rows
+    def __init__(self, parts: Parts, by_rows: bool, carries: bool = False):
+        self.parts, self.by_rows, self.carries = parts, by_rows, carries
 
     @torch.no_grad()
     def model(self, model: Any) -> None:
@@ -176,7 +182,7 @@ class Writer:
         layers = layers_of(decoder)
         lengths = [decoder.lengths(layer) for layer in layers]
         most = max(x.compressed + x.memory + x.segment for x in lengths)
-        most = min(most, decoder.max_positions() + 1)
+        most = most if self.carries else min(most, decoder.max_positions() + 1)
         self.parts.number("decoder.distances", most)
         for number, (layer, of_layer) in enumerate(zip(layers, lengths, strict=True)):
             name = f"decoder.{number}."
@@ -215,7 +221,7 @@ class Writer:
     def memory(self, memory: Any, num_layers: int) -> None:
         """Hand over the Feedback memory: its pairs of projections, in the order of its channels."""
         by_channel = memory.wiring.by_channel()
-        order = [pair for pairs in by_channel for pair in pairs]
+        order = order_of_pairs(memory)
         self.parts.number("memory.groups", len(order))
         self.parts.number("memory.channels", len(by_channel))
         for number, pairs in enumerate(by_channel):

@@ -12,12 +12,10 @@ void Received::start(int sentences, int beam, int most) {
   next_.fit(size);
 }
 
-void Received::drop(int gone, int rows) {
-  for (int n = 0; n < rows; n++) {
-    float* numbers = of(n);
-    std::copy(numbers + gone, numbers + most_, numbers);
-    std::fill(numbers + most_ - gone, numbers + most_, 0.0f);
-  }
+void Received::drop(int gone, int n) {
+  float* numbers = of(n);
+  std::copy(numbers + gone, numbers + most_, numbers);
+  std::fill(numbers + most_ - gone, numbers + most_, 0.0f);
 }
 
 void Received::move(int rows, const std::vector<int>& kept, const std::vector<int>& parents) {
@@ -30,8 +28,7 @@ void Received::move(int rows, const std::vector<int>& kept, const std::vector<in
 
 void Compressed::start(int sentences, int beam, int dim, int most, int at_once) {
   beam_ = beam, dim_ = dim, most_ = most, ring_ = most + at_once;
-  made_ = added_ = 0;
-  numbers_.clear();
+  made_.assign(sentences, 0), made_before_.assign(sentences, 0), counts_.assign(sentences, 0);
   const size_t size = times(times(sentences, beam), times(ring_, dim));
   keys_.fit(size);
   values_.fit(size);
@@ -39,33 +36,33 @@ void Compressed::start(int sentences, int beam, int dim, int most, int at_once) 
   next_.fit(times(times(sentences, beam), most));
 }
 
-void Compressed::add(int count, const std::vector<int>& open, int rows) {
-  added_ = made_;
-  made_ += count;
-  const int before = static_cast<int>(numbers_.size());
-  for (int i = 0; i < count; i++) numbers_.push_back(added_ + i);
-  const int gone = std::max(0, before + count - most_);
-  numbers_.erase(numbers_.begin(), numbers_.begin() + gone);
-  const int kept = std::max(0, before - gone);
-  for (int n = 0; n < static_cast<int>(open.size()) * rows; n++) {
-    int32_t* list = lists_.data() + static_cast<size_t>(n) * most_;
+void Compressed::add(int count, int sentence, int first_row, int rows) {
+  const int before = counts_[sentence];
+  made_before_[sentence] = made_[sentence];
+  made_[sentence] += count;
+  const int after = counts_[sentence] = std::min(before + count, most_);
+  const int kept = std::max(0, after - count), oldest = made_[sentence] - after;
+  for (int r = 0; r < rows; r++) {
+    int32_t* list = lists_.data() + static_cast<size_t>(first_row + r) * most_;
     std::copy(list + before - kept, list + before, list);
-    for (size_t i = kept; i < numbers_.size(); i++) list[i] = slot(numbers_[i], n % rows);
+    for (int i = kept; i < after; i++) list[i] = slot(oldest + i, r);
   }
 }
 
 void Compressed::write(int i, int sentence, int row, const float* key, const float* value) {
-  const size_t to = at(sentence, slot(added_ + i, row));
+  const size_t to = at(sentence, slot(made_before_[sentence] + i, row));
   memcpy(keys_.data() + to, key, sizeof(float) * dim_);
   memcpy(values_.data() + to, value, sizeof(float) * dim_);
 }
 
-void Compressed::move(int rows, const std::vector<int>& kept, const std::vector<int>& parents) {
-  if (numbers_.empty()) return;
+void Compressed::move(const std::vector<int>& open, int rows, const std::vector<int>& kept,
+                      const std::vector<int>& parents) {
   int32_t* to = next_.data();
-  for (size_t i = 0; i < kept.size(); i++)
+  for (size_t i = 0; i < kept.size(); i++) {
+    const size_t bytes = sizeof(int32_t) * counts_[open[kept[i]]];
     for (int r = 0; r < beam_; r++, to += most_)
-      memcpy(to, list(kept[i] * rows + parents[i * beam_ + r]), sizeof(int32_t) * numbers_.size());
+      memcpy(to, list(kept[i] * rows + parents[i * beam_ + r]), bytes);
+  }
   lists_.swap(next_);
 }
 

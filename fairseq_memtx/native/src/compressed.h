@@ -1,8 +1,8 @@
 // The compressed states of one layer (Rae et al. 2019, arXiv 1911.05507, Algorithm 1), as keys and
 // values.
 //
-// Segments end for all rows at once, so that all rows have equally many. Like the entries of `past`
-// they lie in slots of their own, found by a list for each row.
+// Segments end for all rows at once, so that all rows of a sentence have equally many. Like the
+// entries of `past` they lie in slots of their own, found by a list for each row.
 //
 // Size legend: B sentences, K beam, N rows, C model dimension.
 #pragma once
@@ -20,8 +20,8 @@ class Received {
   // Forget everything.
   void start(int sentences, int beam, int most);
   float* of(int n) { return numbers_.data() + static_cast<size_t>(n) * most_; }
-  // The oldest `gone` states leave the memory; as many new ones have received nothing.
-  void drop(int gone, int rows);
+  // The oldest `gone` states of a row leave the memory; as many new ones have received nothing.
+  void drop(int gone, int n);
   // As `Past::move`.
   void move(int rows, const std::vector<int>& kept, const std::vector<int>& parents);
 
@@ -35,13 +35,15 @@ class Compressed {
   // Forget everything. The last `most` stay in view; at most `at_once` are added together.
   void start(int sentences, int beam, int dim, int most, int at_once);
 
-  // Make room for `count` more of all rows; the i-th of them is then written for each row.
-  void add(int count, const std::vector<int>& open, int rows);
+  // Make room for `count` more of a sentence, whose `rows` rows are those from `first_row` of all
+  // rows on; the i-th of them is then written for each.
+  void add(int count, int sentence, int first_row, int rows);
   void write(int i, int sentence, int row, const float* key, const float* value);
   // As `Past::move`.
-  void move(int rows, const std::vector<int>& kept, const std::vector<int>& parents);
+  void move(const std::vector<int>& open, int rows, const std::vector<int>& kept,
+            const std::vector<int>& parents);
 
-  int count() const { return static_cast<int>(numbers_.size()); }
+  int count(int sentence) const { return counts_[sentence]; }
   const int32_t* list(int n) const { return lists_.data() + static_cast<size_t>(n) * most_; }
   const float* keys(int sentence) const { return keys_.data() + at(sentence, 0); }
   const float* values(int sentence) const { return values_.data() + at(sentence, 0); }
@@ -52,8 +54,10 @@ class Compressed {
   }
   int slot(int number, int row) const { return number % ring_ * beam_ + row; }
 
-  int beam_ = 0, dim_ = 0, most_ = 0, ring_ = 0, made_ = 0, added_ = 0;
-  std::vector<int> numbers_;      // of those in view, counted from the first made
+  int beam_ = 0, dim_ = 0, most_ = 0, ring_ = 0;
+  // Of each sentence: how many were made, before the last addition too, and how many of them, the
+  // last ones, are in view.
+  std::vector<int> made_, made_before_, counts_;
   Buffer<float> keys_, values_;   // (B, ring, K, C)
   Buffer<int32_t> lists_, next_;  // (N, most)
 };

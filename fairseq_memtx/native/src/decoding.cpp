@@ -2,11 +2,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 namespace memtx {
 
-void Decoding::start(const Model& model, const std::vector<std::vector<int>>& sentences, int beam,
-                     bool attention, Room& room) {
+void Decoding::start(const Model& model, const std::vector<std::vector<int>>& sentences,
+                     const std::vector<Carried>& before, int beam, bool attention, Room& room) {
   model_ = &model;
   wants_attention_ = attention;
   lengths_.clear(), rows_before_.clear(), keys_before_.clear();
@@ -20,7 +21,22 @@ void Decoding::start(const Model& model, const std::vector<std::vector<int>>& se
   }
   rows_before_.push_back(rows), keys_before_.push_back(keys);
   read_source(sentences, room);
-  const int count = static_cast<int>(sentences.size());
+  start_past(before, beam);
+  for (int b = 0; b < static_cast<int>(before.size()); b++) {
+    if (model.feedback) {
+      remember_before(b, before[b]);
+      continue;
+    }
+    for (int l = 0; l < static_cast<int>(model.decoder.size()); l++)
+      remember_before(l, b, before[b], room);
+  }
+}
+
+void Decoding::start_past(const std::vector<Carried>& before, int beam) {
+  const Model& model = *model_;
+  const int count = static_cast<int>(before.size());
+  std::vector<int> entries;
+  for (const Carried& carried : before) entries.push_back(carried.entries.count);
   std::vector<bool> keeps_states(model.groups, false);
   compressed_.resize(model.decoder.size());
   received_.resize(model.decoder.size());
@@ -33,7 +49,58 @@ void Decoding::start(const Model& model, const std::vector<std::vector<int>>& se
     if (layer.compression.kind == Compression::Kind::most_used)
       received_[l].start(count, beam, layer.reach.memory + layer.reach.segment);
   }
-  past_.start(count, beam, model.dim, keeps_states);
+  past_.start(entries, beam, model.dim, keeps_states);
+}
+
+// The keys and values that a sentence begins with, of the Feedback decoder.
+void Decoding::remember_before(int sentence, const Carried& before) {
+  const size_t dim = model_->dim;
+  const Kinds& entries = before.entries;
+  for (int g = 0; g < model_->groups; g++)
+    for (int i = 0; i < entries.count; i++)
+      past_.write_before(g, sentence, i - entries.count, entries.of(2 * g) + i * dim,
+                         entries.of(2 * g + 1) + i * dim);
+}
+
+// What a layer of another decoder makes of the states that a sentence begins with. The search then
+// has one row a sentence, which has the sentence's number.
+void Decoding::remember_before(int index, int sentence, const Carried& before, Room& room) {
+  const DecoderLayer& layer = model_->decoder[index];
+  const Reach& reach = layer.reach;
+  const size_t dim = model_->dim, stride = layer.joined.outputs();
+  const int count = std::min(before.entries.count, reach.memory);  // the last ones
+  if (count > 0) {
+    const size_t unseen = before.entries.count - count;
+    const float* states = before.entries.of(index) + unseen * dim;
+    const float* keys = project(layer, states, count, room) + dim;
+    for (int i = 0; i < count; i++)
+      past_.write_before(index, sentence, i - count, keys + i * stride, keys + i * stride + dim);
+    for (int i = 0; reach.compressed > 0 && i < count; i++)
+      past_.write_state_before(index, sentence, i - count, states + i * dim);
+    if (layer.compression.kind == Compression::Kind::most_used && before.received.count > 0)
+      std::copy_n(before.received.of(index) + unseen, count, received_[index].of(sentence));
+  }
+  const int older = std::min(before.compressed.count, reach.compressed);
+  if (older == 0) return;
+  const float* states = before.compressed.of(index) + (before.compressed.count - older) * dim;
+  const float* keys = project(layer, states, older, room) + dim;
+  compressed_[index].add(older, sentence, sentence, 1);
+  for (int i = 0; i < older; i++)
+    compressed_[index].write(i, sentence, 0, keys + i * stride, keys + i * stride + dim);
+}
+
+// Queries, keys and values (rows, 3 C) of states (rows, C) as they enter the layer.
+const float* Decoding::project(const DecoderLayer& layer, const float* states, int rows,
+                               Room& room) const {
+  const Model& model = *model_;
+  if (model.pre_norm) {
+    float* normed = room.normed.fit(times(rows, model.dim));
+    layer.norm.apply(model.kernels, states, rows, normed);
+    states = normed;
+  }
+  float* joined = room.joined.fit(times(rows, layer.joined.outputs()));
+  layer.joined.apply(model.kernels, states, rows, joined, room.rounding);
+  return joined;
 }
 
 void Decoding::move(const std::vector<int>& open, int rows, const std::vector<int>& kept,
@@ -42,7 +109,7 @@ void Decoding::move(const std::vector<int>& open, int rows, const std::vector<in
   for (size_t l = 0; l < model_->decoder.size(); l++) {
     const DecoderLayer& layer = model_->decoder[l];
     if (layer.reach.compressed == 0) continue;
-    compressed_[l].move(rows, kept, parents);
+    compressed_[l].move(open, rows, kept, parents);
     if (layer.compression.kind == Compression::Kind::most_used)
       received_[l].move(rows, kept, parents);
   }
@@ -192,51 +259,67 @@ void Decoding::end_segment(int index, const Rows& rows, Room& room) {
   const Reach& reach = layer.reach;
   const int position = past_.position();
   if (position == 0 || position % reach.segment != 0) return;
-  const int total = std::min(reach.memory, position - reach.segment) + reach.segment;
-  const int gone = total - reach.memory;  // the oldest of them
-  if (gone <= 0) return;
-  // a block is as long as a segment; what it lacks at first does not exist
-  const int count = layer.compression.count(reach.segment, gone), dim = model.dim;
-  const int made = rows.count * count;
-  float* states = compressed_states_.fit(times(made, dim));
-  compress_block(index, rows, position - total, gone, states, room);
-  if (model.pre_norm) layer.norm.apply(model.kernels, states, made, states);
-  const size_t stride = layer.joined.outputs();
-  float* joined = room.joined.fit(times(made, stride));
-  layer.joined.apply(model.kernels, states, made, joined, room.rounding);
-  Compressed& compressed = compressed_[index];
-  compressed.add(count, rows.open, rows.each);
-  for (int n = 0; n < rows.count; n++)
-    for (int i = 0; i < count; i++) {
-      const float* key = joined + (static_cast<size_t>(n) * count + i) * stride + dim;
-      compressed.write(i, rows.open[n / rows.each], n % rows.each, key, key + dim);
-    }
+  std::map<int, std::vector<int>> places;  // of the sentences that so many states leave
+  for (int place = 0; place < static_cast<int>(rows.open.size()); place++) {
+    const int before = past_.before(rows.open[place]) + position - reach.segment;
+    const int gone = std::min(reach.memory, before) + reach.segment - reach.memory;
+    if (gone > 0) places[gone].push_back(place);
+  }
+  for (const auto& [gone, some] : places)
+    compress(index, rows, {gone, some, static_cast<int>(some.size()) * rows.each}, room);
 }
 
-// The groups of `rate` states of each row, as one state each, of the `gone` states from the
-// position `first` on.
-void Decoding::compress_block(int index, const Rows& rows, int first, int gone, float* out,
+void Decoding::compress(int index, const Rows& rows, const Block& block, Room& room) {
+  const Model& model = *model_;
+  const DecoderLayer& layer = model.decoder[index];
+  // a block is as long as a segment; what it lacks at first does not exist
+  const int count = layer.compression.count(layer.reach.segment, block.gone);
+  const size_t dim = model.dim, stride = layer.joined.outputs();
+  float* states = compressed_states_.fit(times(times(block.rows, count), dim));
+  compress_block(index, rows, block, states, room);
+  const float* key = project(layer, states, block.rows * count, room) + dim;
+  Compressed& compressed = compressed_[index];
+  for (int place : block.places) {
+    const int sentence = rows.open[place];
+    compressed.add(count, sentence, place * rows.each, rows.each);
+    for (int r = 0; r < rows.each; r++)
+      for (int i = 0; i < count; i++, key += stride)
+        compressed.write(i, sentence, r, key, key + dim);
+  }
+}
+
+// The i-th state of the row m of the block's rows.
+const float* Decoding::leaving(int index, const Rows& rows, const Block& block, int m,
+                               int i) const {
+  const int place = block.places[m / rows.each];
+  const int first = past_.position() - model_->decoder[index].reach.memory - block.gone;
+  return past_.state(index, rows.open[place], place * rows.each + m % rows.each, first + i);
+}
+
+// The groups of `rate` states of each row, as one state each.
+void Decoding::compress_block(int index, const Rows& rows, const Block& block, float* out,
                               Room& room) {
   const Model& model = *model_;
   const Compression& how = model.decoder[index].compression;
   if (how.kind == Compression::Kind::most_used) {
-    keep_most_used(index, rows, first, gone, out);
+    keep_most_used(index, rows, block, out);
     return;
   }
+  const int gone = block.gone;
   const int dim = model.dim, rate = how.rate, lacking = model.decoder[index].reach.segment - gone;
   const int empty = lacking / rate, count = (lacking + gone) / rate - empty;
   const size_t group = times(rate, dim);
-  float* blocks = blocks_.zeros(times(times(rows.count, count), group));
-  for (int n = 0; n < rows.count; n++)
+  float* blocks = blocks_.zeros(times(times(block.rows, count), group));
+  for (int m = 0; m < block.rows; m++)
     for (int i = 0; i < count * rate; i++) {
       const int at = empty * rate + i - lacking;  // among the `gone`
       if (at < 0) continue;
-      const float* state = past_.state(index, rows.open[n / rows.each], n, first + at);
-      std::copy_n(state, dim, blocks + (static_cast<size_t>(n) * count * rate + i) * dim);
+      std::copy_n(leaving(index, rows, block, m, at), dim,
+                  blocks + (static_cast<size_t>(m) * count * rate + i) * dim);
     }
-  const int made = rows.count * count;
+  const int made = block.rows * count;
   if (how.kind == Compression::Kind::dilated_conv)
-    let_meet(how, rows.count, count * rate, lacking - empty * rate, room);
+    let_meet(how, block.rows, count * rate, lacking - empty * rate, room);
   if (how.kind == Compression::Kind::conv || how.kind == Compression::Kind::dilated_conv) {
     how.conv.apply(model.kernels, blocks, made, out, room.rounding);
     return;
@@ -284,32 +367,32 @@ void Decoding::let_meet(const Compression& how, int blocks, int size, int missin
   }
 }
 
-// Of the `gone` states from the position `first` on, those that received the most attention, in
-// their order; among equals the older.
-void Decoding::keep_most_used(int index, const Rows& rows, int first, int gone, float* out) {
+// The states of each row that received the most attention, in their order; among equals the older.
+void Decoding::keep_most_used(int index, const Rows& rows, const Block& block, float* out) {
   const DecoderLayer& layer = model_->decoder[index];
-  const int count = layer.compression.count(layer.reach.segment, gone);
+  const int gone = block.gone, count = layer.compression.count(layer.reach.segment, gone);
   std::vector<int> order(gone);
-  for (int n = 0; n < rows.count; n++) {
+  for (int m = 0; m < block.rows; m++) {
+    const int n = block.places[m / rows.each] * rows.each + m % rows.each;
     const float* received = received_[index].of(n);
     for (int i = 0; i < gone; i++) order[i] = i;
     std::stable_sort(order.begin(), order.end(),
                      [&](int a, int b) { return received[a] > received[b]; });
     std::sort(order.begin(), order.begin() + count);
     for (int i = 0; i < count; i++, out += model_->dim)
-      std::copy_n(past_.state(index, rows.open[n / rows.each], n, first + order[i]), model_->dim,
-                  out);
+      std::copy_n(leaving(index, rows, block, m, order[i]), model_->dim, out);
+    received_[index].drop(gone, n);
   }
-  received_[index].drop(gone, rows.count);
 }
 
 // Add the attention (H, stride) of a row of all rows to what its memory, the states before this
 // segment, has received: the mean over the heads.
-void Decoding::note_received(int index, int row, const View& view, const float* probs,
+void Decoding::note_received(int index, int sentence, int row, const View& view, const float* probs,
                              size_t stride) {
   const Reach& reach = model_->decoder[index].reach;
   const int segment = past_.position() / reach.segment * reach.segment;
-  const int oldest = std::max(0, segment - reach.memory), heads = model_->heads;
+  const int oldest = std::max(-past_.before(sentence), segment - reach.memory);
+  const int heads = model_->heads;
   float* received = received_[index].of(row);
   for (int position = view.first; position < segment; position++) {
     float sum = 0.0f;
@@ -323,10 +406,6 @@ void Decoding::note_received(int index, int row, const View& view, const float* 
 
 void Decoding::look_back(int index, const Rows& rows, const float* joined, Room& room) {
   const Model& model = *model_;
-  if (model.feedback && past_.position() == 0) {  // an empty memory adds nothing
-    room.context.zeros(times(rows.count, model.dim));
-    return;
-  }
   const size_t stride = model.decoder[index].joined.outputs();
   if (!model.feedback)
     for (int n = 0; n < rows.count; n++) {
@@ -344,8 +423,8 @@ Decoding::View Decoding::view(int index, int sentence) const {
   const Reach& reach = model.decoder[index].reach;
   View found;
   const int end = past_.position() + (model.feedback ? 0 : 1), settled = past_.settled(sentence);
-  found.first = reach.first(past_.position());
-  found.compressed = reach.compressed > 0 ? compressed_[index].count() : 0;
+  found.first = reach.first(past_.position(), past_.before(sentence));
+  found.compressed = reach.compressed > 0 ? compressed_[index].count(sentence) : 0;
   found.skipped = 0;
   if (reach.furthest >= 0) {  // entries are counted, compressed ones too
     found.first = std::max(found.first, end - 1 - reach.furthest);
@@ -369,14 +448,18 @@ void Decoding::look_back(int index, int place, const Rows& rows, const float* qu
   const View view = this->view(index, sentence);
   const int count = view.compressed + view.settled + view.own;
   const size_t stride = layer.joined.outputs(), score_stride = rounded_up(count, 16);
-  const size_t row_scores = heads * score_stride;
+  const size_t row_scores = heads * score_stride, size = times(rows.each, model.dim);
   float* scores = room.scores.fit(times(rows.each, row_scores));
   float* settled_scores = scores + view.compressed;
   float* own_scores = settled_scores + view.settled;
-  float* context = room.context.data() + static_cast<size_t>(place) * rows.each * model.dim;
+  float* context = room.context.data() + place * size;
+  if (count == 0) {  // the Feedback decoder's first position: an empty memory adds nothing
+    std::fill_n(context, size, 0.0f);
+    return;
+  }
   const Entries& entries = past_.entries(layer.group);
   const auto settled = [&](int head) {
-    return entries.settled(sentence, head * head_dim, view.first, view.settled);
+    return past_.settled(layer.group, sentence, head * head_dim, view.first, view.settled);
   };
 
   for (int h = 0; view.settled > 0 && h < heads; h++)
@@ -399,7 +482,7 @@ void Decoding::look_back(int index, int place, const Rows& rows, const float* qu
     for (int h = 0; h < heads; h++)
       kernels.softmax(scores + r * row_scores + h * score_stride, count);
     if (layer.compression.kind == Compression::Kind::most_used)
-      note_received(index, n, view, scores + r * row_scores, score_stride);
+      note_received(index, sentence, n, view, scores + r * row_scores, score_stride);
     kernels.mix_slots(own_scores + r * row_scores, score_stride, entries.values(sentence),
                       past_.list(n) + view.own_at, view.own, heads, head_dim, to, false);
     if (view.compressed > 0)

@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "carried.h"
 #include "compressed.h"
 #include "model.h"
 #include "past.h"
@@ -14,9 +15,9 @@ namespace memtx {
 
 class Decoding {
  public:
-  // Begin a search for the sentences, given as numbers of source words.
-  void start(const Model& model, const std::vector<std::vector<int>>& sentences, int beam,
-             bool attention, Room& room);
+  // Begin a search for the sentences, given as numbers of source words and what each begins with.
+  void start(const Model& model, const std::vector<std::vector<int>>& sentences,
+             const std::vector<Carried>& before, int beam, bool attention, Room& room);
 
   // Feed the newest words (N,), R for each open sentence: features (N, C), kept until the next.
   const float* step(const std::vector<int>& open, int rows, const std::vector<int>& words,
@@ -43,8 +44,18 @@ class Decoding {
     int own, own_at;          // of each row, from that place of its list on
   };
 
+  struct Block {              // states that leave a layer's memory, the oldest of it
+    int gone;                 // of each row
+    std::vector<int> places;  // of their sentences among the open ones
+    int rows;                 // of these sentences
+  };
+
   View view(int layer, int sentence) const;
   void read_source(const std::vector<std::vector<int>>& sentences, Room& room);
+  void start_past(const std::vector<Carried>& before, int beam);
+  void remember_before(int sentence, const Carried& before);
+  void remember_before(int layer, int sentence, const Carried& before, Room& room);
+  const float* project(const DecoderLayer& layer, const float* states, int rows, Room& room) const;
   void look_back(int layer, const Rows& rows, const float* joined, Room& room);
   void look_back(int layer, int place, const Rows& rows, const float* joined, Room& room);
   void add_distances(const DecoderLayer& layer, const float* queries, size_t stride, int rows,
@@ -54,11 +65,14 @@ class Decoding {
   void mix_state(int state, const Rows& rows, const float* x);
   void route(const Rows& rows, Room& room);
   void remember(const Rows& rows, Room& room);
-  void note_received(int layer, int row, const View& view, const float* probs, size_t stride);
+  void note_received(int layer, int sentence, int row, const View& view, const float* probs,
+                     size_t stride);
   void end_segment(int layer, const Rows& rows, Room& room);
-  void compress_block(int layer, const Rows& rows, int first, int gone, float* out, Room& room);
+  void compress(int layer, const Rows& rows, const Block& block, Room& room);
+  void compress_block(int layer, const Rows& rows, const Block& block, float* out, Room& room);
+  const float* leaving(int layer, const Rows& rows, const Block& block, int m, int i) const;
   void let_meet(const Compression& how, int blocks, int size, int missing, Room& room);
-  void keep_most_used(int layer, const Rows& rows, int first, int gone, float* out);
+  void keep_most_used(int layer, const Rows& rows, const Block& block, float* out);
 
   const Model* model_ = nullptr;
   bool wants_attention_ = false;

@@ -162,6 +162,43 @@ std::vector<Sentence> checked_sentences(const memtx_batch& batch, int words, int
   return found;
 }
 
+void check_memory(const memtx_memory& memory, const Model& model) {
+  const int width = memory.width, older = memory.compressed_width;
+  require(width >= 0 && older >= 0 && width < 1 << 20 && older < 1 << 20,
+          "the widths of a memory must be 0 to 1,048,575");
+  if (width == 0 && older == 0) return;
+  require(memory.kinds >= 1 && memory.kinds == model.carried_kinds(),
+          "a memory must have the kinds of entries that the model remembers");
+  require(memory.dim == model.dim, "a memory must have the model's size");
+  require(width == 0 || (memory.entries != nullptr && memory.first != nullptr),
+          "a memory must have entries");
+  require(older == 0 || (memory.compressed != nullptr && memory.compressed_first != nullptr),
+          "a compressed memory must have states");
+  require(older == 0 || !model.feedback, "a Feedback decoder has no compressed memory");
+  model.check_distances();
+}
+
+// What the sentence b has of an array (kinds, sentences, width, dim) whose rows end with it.
+Kinds filled(const float* numbers, const int64_t* counts, int width, int dim, size_t b,
+             size_t sentences) {
+  if (width == 0 || numbers == nullptr) return {};
+  require(counts[b] >= 0 && counts[b] <= width,
+          "a memory must have 0 entries to as many as there is room for");
+  const size_t first = (b + 1) * width - static_cast<size_t>(counts[b]);
+  return {static_cast<int>(counts[b]), numbers + first * dim, times(sentences, times(width, dim))};
+}
+
+// What the sentences begin with, for the next of the models.
+void take_memory(const memtx_memory& m, const Model& model, std::vector<Sentence>& sentences) {
+  const size_t count = sentences.size();
+  if (count > 0) check_memory(m, model);
+  for (size_t b = 0; b < count; b++)
+    sentences[b].before.push_back(
+        {filled(m.first, m.entries, m.width, m.dim, b, count),
+         filled(m.compressed_first, m.compressed, m.compressed_width, m.dim, b, count),
+         filled(m.received, m.entries, m.width, 1, b, count)});
+}
+
 // --- Results -------------------------------------------------------------------------------------
 
 struct Result {
@@ -220,8 +257,10 @@ std::unique_ptr<Result> translate(memtx_model* const* models, int32_t num_models
     if (model.by_rows) selected[m] = Linear(model.kernels, model.output_rows, words);
     members.push_back({&model, model.by_rows ? &selected[m] : &model.output});
   }
-  const auto sentences =
+  auto sentences =
       checked_sentences(batch, choices, models[0]->model.source_pad, source_words, longest);
+  for (int32_t m = 0; batch.memories != nullptr && m < num_models; m++)
+    take_memory(batch.memories[m], models[m]->model, sentences);
   require(threads >= 1, "there must be a thread");
   const size_t most = std::max<size_t>(1, std::min<size_t>(sentences.size(), MOST_THREADS));
   const Workers workers(*models[0], std::min<size_t>(threads, most));

@@ -24,6 +24,18 @@ struct memtx_options {
   int32_t attention;
 };
 
+// What the sentences of a batch begin with, for one model: memories of the text before them. The
+// last entries[b] of a sentence's `width` places are filled, the last of all just before the
+// sentence. docs/engine.md says what the kinds are.
+struct memtx_memory {
+  int32_t kinds, dim, width, compressed_width;
+  const int64_t* entries;         // (sentences,); null where the width is 0
+  const float* first;             // (kinds, sentences, width, dim), likewise
+  const float* received;          // (kinds, sentences, width) of attention, or null
+  const int64_t* compressed;      // (sentences,); null where the compressed width is 0
+  const float* compressed_first;  // (kinds, sentences, compressed_width, dim), likewise
+};
+
 struct memtx_batch {
   int32_t sentences, width;
   const int64_t* source;  // (sentences, width), padding anywhere
@@ -32,7 +44,8 @@ struct memtx_batch {
   const int64_t* exact_lengths;  // (sentences,), or null
   const int64_t* longest;        // (sentences,) words at most, below the options', or null
   int32_t num_words;
-  const int64_t* words;  // (num_words,) the outputs to choose from, rising; or null for all
+  const int64_t* words;          // (num_words,) the outputs to choose from, rising; or null for all
+  const memtx_memory* memories;  // of each model, or null
 };
 
 struct memtx_result {

@@ -172,11 +172,11 @@ void Model::read_memory(Parts& parts) {
   memory_norm = Norm(parts, "memory.norm", dim);
 }
 
-int Reach::first(int position) const {
-  int found = 0;
+int Reach::first(int position, int before) const {
+  int found = -before;
   if (span > 0) found = position - span;
   if (segment > 0) found = position / segment * segment - memory;
-  return std::max(found, 0);
+  return std::max(found, -before);
 }
 
 int Compression::count(int segment, int existing) const {
@@ -196,6 +196,7 @@ void Model::read_reach(Parts& parts) {
     if (reach.compressed == 0) continue;
     Compression& compression = decoder[l].compression;
     compression.rate = parts.whole(name + "rate", 1, std::max(1, reach.segment));
+    if (feedback) throw BadCall("a Feedback decoder compresses nothing");
     if (reach.segment == 0 || reach.segment % compression.rate != 0)
       throw BadCall("the segment must be a multiple of the rate of compression");
     compression.kind = static_cast<Compression::Kind>(parts.whole(name + "compression", 0, 4));
@@ -226,6 +227,21 @@ void Model::read_distances(Parts& parts) {
     if (parts.has_floats(name + "distance_bias"))
       layer.distance_bias = parts.copied(name + "distance_bias", dim);
   }
+}
+
+int Model::carried_kinds() const {
+  if (feedback) return 2 * groups;
+  const bool remembers = std::all_of(decoder.begin(), decoder.end(), [](const DecoderLayer& layer) {
+    return layer.reach.segment > 0;
+  });
+  return remembers ? static_cast<int>(decoder.size()) : 0;
+}
+
+void Model::check_distances() const {
+  if (feedback || distances == 0) return;  // there the last key is that of all further distances
+  for (const DecoderLayer& layer : decoder)
+    if (layer.reach.compressed + layer.reach.memory + layer.reach.segment > distances)
+      throw BadCall("the model has keys of too few distances for a memory");
 }
 
 void transpose(const float* x, int rows, int columns, size_t from_stride, float* to,

@@ -64,8 +64,8 @@ struct Reach {
   int furthest = -1;  // entries before the own one; -1 for no such limit
   int compressed = 0;
 
-  // The first position that `position` sees.
-  int first(int position) const;
+  // The first position that `position` sees, of a sentence that begins with `before` entries.
+  int first(int position, int before) const;
 };
 
 // How the states that fall out of a layer's memory are compressed.
@@ -127,6 +127,12 @@ class Model {
   WeightRows output_rows;  // for shortlists, in place of `output`
   std::vector<int32_t> output_sums;
   bool by_rows;
+
+  // Kinds of entries that a sentence may begin with (carried.h); 0 where it has no memory.
+  int carried_kinds() const;
+  // Throw where a sentence that begins with a memory would see further than there are keys of
+  // distances.
+  void check_distances() const;
 
   // Encoded sources: (rows of all sentences, encoder's C), written to `out`.
   void encode(const std::vector<std::vector<int>>& sentences, Room& room, float* out) const;

@@ -38,16 +38,22 @@ void Entries::write_state(int sentence, int slot, const float* state) {
   copy(states_.data() + slots_at(sentence) + static_cast<size_t>(slot) * dim_, state, dim_);
 }
 
-void Entries::settle(int sentence, int slot, int position) {
+void Entries::settle(int sentence, int slot, int place) {
   const size_t from = slots_at(sentence) + static_cast<size_t>(slot) * dim_;
+  write_settled(sentence, place, keys_.data() + from, values_.data() + from);
+  if (keeps_states_) write_settled_state(sentence, place, states_.data() + from);
+}
+
+void Entries::write_settled(int sentence, int place, const float* key, const float* value) {
   const size_t to = settled_at(sentence);
   for (int c = 0; c < dim_; c++)
-    settled_keys_[to + static_cast<size_t>(c) * room_ + position] = keys_[from + c];
-  copy(settled_values_.data() + to + static_cast<size_t>(position) * dim_, values_.data() + from,
-       dim_);
-  if (keeps_states_)
-    copy(settled_states_.data() + to + static_cast<size_t>(position) * dim_, states_.data() + from,
-         dim_);
+    settled_keys_[to + static_cast<size_t>(c) * room_ + place] = key[c];
+  copy(settled_values_.data() + to + static_cast<size_t>(place) * dim_, value, dim_);
+}
+
+void Entries::write_settled_state(int sentence, int place, const float* state) {
+  const size_t to = settled_at(sentence) + static_cast<size_t>(place) * dim_;
+  copy(settled_states_.data() + to, state, dim_);
 }
 
 SharedKeys Entries::settled(int sentence, int feature, int first, int count) const {
@@ -77,17 +83,17 @@ void Entries::widen(int window, const std::vector<int>& open, const std::vector<
   window_ = window;
 }
 
-void Entries::make_room(int room, const std::vector<int>& open, const std::vector<int>& settled) {
+void Entries::make_room(int room, const std::vector<int>& open, const std::vector<int>& filled) {
   const size_t size = times(times(sentences_, room), dim_);
   Buffer<float> keys(size), values(size), states(keeps_states_ ? size : 0);
   for (int b : open) {
     const size_t from = settled_at(b), to = static_cast<size_t>(b) * room * dim_;
     for (int c = 0; c < dim_; c++)
       copy(keys.data() + to + static_cast<size_t>(c) * room,
-           settled_keys_.data() + from + static_cast<size_t>(c) * room_, settled[b]);
-    copy(values.data() + to, settled_values_.data() + from, times(settled[b], dim_));
+           settled_keys_.data() + from + static_cast<size_t>(c) * room_, filled[b]);
+    copy(values.data() + to, settled_values_.data() + from, times(filled[b], dim_));
     if (keeps_states_)
-      copy(states.data() + to, settled_states_.data() + from, times(settled[b], dim_));
+      copy(states.data() + to, settled_states_.data() + from, times(filled[b], dim_));
   }
   settled_keys_.swap(keys);
   settled_values_.swap(values);
@@ -97,9 +103,13 @@ void Entries::make_room(int room, const std::vector<int>& open, const std::vecto
 
 // --- Past ----------------------------------------------------------------------------------------
 
-void Past::start(int sentences, int beam, int dim, const std::vector<bool>& keeps_states) {
+void Past::start(const std::vector<int>& before, int beam, int dim,
+                 const std::vector<bool>& keeps_states) {
+  const int sentences = static_cast<int>(before.size());
   sentences_ = sentences, beam_ = beam, position_ = 0;
+  before_ = before;
   window_ = FIRST_WINDOW, room_ = FIRST_ROOM;
+  for (int entries : before) room_ = std::max(room_, FIRST_ROOM + entries);
   entries_.resize(keeps_states.size());
   for (size_t kind = 0; kind < entries_.size(); kind++)
     entries_[kind].start(sentences, beam, dim, window_, room_, keeps_states[kind]);
@@ -139,10 +149,7 @@ void Past::move(const std::vector<int>& open, int rows, const std::vector<int>& 
   position_++;
   std::vector<int> going_on;
   for (int place : kept) going_on.push_back(open[place]);
-  if (position_ > room_) {
-    for (Entries& entries : entries_) entries.make_room(2 * room_, going_on, settled_);
-    room_ *= 2;
-  }
+  make_room(going_on);
   std::vector<const int32_t*> from(beam_);
   int32_t* to = next_.data();
   for (size_t i = 0; i < kept.size(); i++) {
@@ -155,6 +162,17 @@ void Past::move(const std::vector<int>& open, int rows, const std::vector<int>& 
   lists_.swap(next_);
 }
 
+// Room for all that the open sentences may have settled by now.
+void Past::make_room(const std::vector<int>& open) {
+  int most = 0;
+  for (int b : open) most = std::max(most, before_[b] + position_);
+  if (most <= room_) return;
+  std::vector<int> filled(sentences_, 0);
+  for (int b : open) filled[b] = before_[b] + settled_[b];
+  for (Entries& entries : entries_) entries.make_room(2 * room_, open, filled);
+  room_ *= 2;
+}
+
 // Settle the positions at the head of the `lists` of all rows that are the same; how many.
 int Past::settle(int sentence, const int32_t* const* lists) {
   const int first = settled_[sentence];
@@ -163,7 +181,8 @@ int Past::settle(int sentence, const int32_t* const* lists) {
     const bool same = std::all_of(lists + 1, lists + beam_,
                                   [&](const int32_t* other) { return other[i] == lists[0][i]; });
     if (!same) break;
-    for (Entries& entries : entries_) entries.settle(sentence, lists[0][i], settled_[sentence]);
+    for (Entries& entries : entries_)
+      entries.settle(sentence, lists[0][i], before_[sentence] + settled_[sentence]);
     settled_[sentence]++;
   }
   return settled_[sentence] - first;

@@ -41,9 +41,13 @@ void Search::start() {
     open_.push_back(static_cast<int>(b));
   }
   worker_.decodings.resize(members_.size());
-  for (size_t m = 0; m < members_.size(); m++)
-    worker_.decodings[m].start(*members_[m].model, sources, options_.beam, options_.attention,
-                               worker_.room);
+  for (size_t m = 0; m < members_.size(); m++) {
+    std::vector<Carried> before(sentences_.size());
+    for (size_t b = 0; b < sentences_.size(); b++)
+      if (!sentences_[b]->before.empty()) before[b] = sentences_[b]->before[m];
+    worker_.decodings[m].start(*members_[m].model, sources, before, options_.beam,
+                               options_.attention, worker_.room);
+  }
   num_ended_.assign(sentences_.size(), 0);
   tokens_.assign(sentences_.size(), options_.bos);
   scores_.assign(sentences_.size(), 0.0f);

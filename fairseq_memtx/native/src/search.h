@@ -28,6 +28,7 @@ struct Sentence {
   std::vector<int> prefix;                        // forced words, padded at the end
   int exact_length = -1;                          // words of a hypothesis; -1 for any number
   int longest = std::numeric_limits<int>::max();  // words of a hypothesis, where that is its own
+  std::vector<Carried> before;                    // of each model; empty for nothing
 };
 
 struct Hypothesis {

@@ -71,11 +71,40 @@ def make(random: Random) -> library.NativeModel:
     model = build_model(**settings, seed=random.randrange(9), max_target_positions=20).float()
     model = round_model(model) if random.random() < 0.5 else model
     parts = Mangler(random, *library.loaded())
-    Writer(parts, by_rows=random.random() < 0.15).model(model.eval())
+    Writer(parts, random.random() < 0.15, carries=random.random() < 0.7).model(model.eval())
     return library.NativeModel(parts)
 
 
-def request(random: Random) -> library.Request:
+def memory(random: Random, sentences: int) -> library.NativeMemory | None:
+    """What the sentences begin with, which may be wrong."""
+    if random.random() < 0.2:
+        return None
+    wrong = random.random() < 0.3
+
+    def size(*usual: int) -> int:
+        return random.choice([0, 1, 2, 3, 8]) if wrong and random.random() < 0.2 else usual[0]
+
+    def numbers(*shape: int) -> torch.Tensor:
+        scale = random.choice([float("nan"), float("inf"), 1e30]) if random.random() < 0.03 else 1.0
+        return scale * torch.randn(shape)
+
+    def counts(most: int) -> torch.Tensor:
+        highest = random.choice([-3, most + 2, 2**40]) if wrong and random.random() < 0.2 else most
+        return torch.randint(min(0, highest), max(0, highest) + 1, (size(sentences),))
+
+    kinds, dim, width = 2, size(8), random.choice([0, 1, 2, 3, 5, 40])
+    older = random.choice([0, 1, 2, 9]) if random.random() < 0.4 else 0
+    compressed = random.random() < 0.6 or older > 0
+    return library.NativeMemory(
+        numbers(size(kinds), size(sentences), width, dim),
+        counts(width),
+        numbers(size(kinds), size(sentences), older, dim) if compressed else None,
+        counts(older) if compressed else None,
+        numbers(size(kinds), size(sentences), size(width)) if random.random() < 0.3 else None,
+    )
+
+
+def request(random: Random, models: int) -> library.Request:
     """A batch and options that may be wrong."""
     wrong = random.random() < 0.5
 
@@ -111,8 +140,12 @@ def request(random: Random) -> library.Request:
         chosen = chosen.flip(0) if wrong and random.random() < 0.3 else chosen
     temperature = random.choice([0.0, -1.0, float("nan")] if rarely() else [1.0, 0.5])
     attention, threads = random.random() < 0.3, whole(1, 2, 5)
+    memories = None
+    if random.random() < 0.5:
+        each = models + 1 if rarely() else models
+        memories = [memory(random, number) for _ in range(each)]
     return library.Request(
-        words(number, length), options, limits, chosen, temperature, attention, threads
+        words(number, length), options, limits, chosen, temperature, attention, threads, memories
     )
 
 
@@ -125,7 +158,7 @@ def main(seed: int, count: int) -> None:
             if not kept or random.random() < 0.2:
                 kept = [*kept[-3:], make(random)]
             models = random.choices(kept, k=random.choice([1, 1, 1, 2]))
-            library.translate(models, request(random))
+            library.translate(models, request(random, len(models)))
             found["done"] += 1
         except (ValueError, FloatingPointError, MemoryError):
             found["raised"] += 1

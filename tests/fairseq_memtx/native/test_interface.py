@@ -67,6 +67,64 @@ def test_a_wrong_batch_raises(message: str, model: library.NativeModel) -> None:
         library.translate([model], request(**WRONG[message]))
 
 
+def memory(**other: Any) -> library.NativeMemory:
+    made = library.NativeMemory(torch.randn(2, 1, 3, 8), torch.tensor([2]))
+    return made._replace(**other)
+
+
+STATES = {"compressed_first": torch.randn(2, 1, 2, 8), "compressed": torch.tensor([1])}
+WRONG_MEMORIES: dict[str, dict[str, Any]] = {
+    "must have the kinds of entries": {"first": torch.randn(3, 1, 3, 8)},
+    "must have the model's size": {"first": torch.randn(2, 1, 3, 4)},
+    "have to be of the same sizes": {"first": torch.randn(2, 2, 3, 8)},
+    "the same sizes, those of the batch": {"entries": torch.tensor([2, 2])},
+    "0 entries to as many as": {"entries": torch.tensor([4])},
+    "entries to as many as there is room for": {"entries": torch.tensor([-1])},
+    "has to be a tensor of 4 dimensions": {"first": torch.randn(2, 3, 8)},
+    "has to be a tensor": {"first": torch.randn(2, 1, 3, 8, dtype=torch.float64)},
+    "be of the same sizes": {"compressed": torch.tensor([1])},
+    "of the same sizes": {**STATES, "compressed_first": torch.randn(2, 1, 2, 7)},
+    "to as many as": {**STATES, "compressed": torch.tensor([3])},
+    "be of the same sizes, those": {"received": torch.zeros(2, 1, 2)},
+}
+
+
+@pytest.fixture(scope="module")
+def compressive(engine: Any) -> library.NativeModel:
+    parts = library.Parts(*engine)
+    lengths = {"memtx_segment_len": 2, "memtx_mem_len": 4, "memtx_compression_rate": 2}
+    model = build_model("memtx_compressive", **lengths)
+    Writer(parts, by_rows=False, carries=True).model(model.float())
+    return library.NativeModel(parts)
+
+
+@pytest.mark.parametrize("message", WRONG_MEMORIES)
+def test_a_wrong_memory_raises(message: str, compressive: library.NativeModel) -> None:
+    usual = [memory(), memory(**STATES), memory(received=torch.ones(2, 1, 3)), None]
+    for right in usual:
+        library.translate([compressive], request(memories=[right]))
+    wrong = memory(**WRONG_MEMORIES[message])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        library.translate([compressive], request(memories=[wrong]))
+
+
+def test_memories_are_for_models_that_remember(model: library.NativeModel, engine: Any) -> None:
+    for few in ([], [memory(), memory()]):
+        with pytest.raises(ValueError, match="each model has to have a memory, or None"):
+            library.translate([model], request(memories=few))
+    with pytest.raises(ValueError, match="a Feedback decoder has no compressed memory"):
+        library.translate([model], request(memories=[memory(**STATES)]))
+    for architecture, message in {
+        "transformer": "the kinds of entries that the model remembers",
+        "memtx_transformer_xl": "keys of too few distances for a memory",
+    }.items():
+        parts = library.Parts(*engine)
+        other = build_model(architecture, max_target_positions=8).float()
+        Writer(parts, by_rows=False).model(other)
+        with pytest.raises(ValueError, match=message):
+            library.translate([library.NativeModel(parts)], request(memories=[memory()]))
+
+
 @pytest.mark.parametrize("message", WRONG_OPTIONS)
 def test_wrong_options_raise(message: str, model: library.NativeModel) -> None:
     options = dataclasses.replace(OPTIONS, **WRONG_OPTIONS[message])
