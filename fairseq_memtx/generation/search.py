@@ -144,20 +144,33 @@ class BatchSearch:
         limits = Limits(prefix_tokens, source_lengths if self.match_source_len else None)
         if self.own_limits or lanes is not None:
             limits = limits._replace(longest=self._longest(source_lengths, options))
-        if lanes is None:
-            for searches in (self.graphs, self.native):
-                if searches is not None:
-                    elsewhere = searches.find(self.prepared, net_input, options, how, limits)
-                    if elsewhere is not None:
-                        return elsewhere
-        else:
-            self._tell_of_lanes()
+        elsewhere = self._find_elsewhere(net_input, options, how, limits, lanes)
+        if elsewhere is not None:
+            return elsewhere
         steppers = [model.new_stepper(net_input, how, lanes) for model in self.prepared]
         stepper = steppers[0] if len(steppers) == 1 else EnsembleStepper(steppers)
         search = BeamSearch(options, stepper, len(source), source.device, limits)
         found = search.find_hypotheses()
         if words is not None:
             found = [hypothesis._replace(tokens=words[hypothesis.tokens]) for hypothesis in found]
+        return found
+
+    def _find_elsewhere(
+        self,
+        net_input: Sample,
+        options: SearchOptions,
+        how: HowToStep,
+        limits: Limits,
+        lanes: LaneBatch | None,
+    ) -> list[Hypothesis] | None:
+        """All hypotheses of a batch, by other means than PyTorch's steps; None for no such."""
+        found = None
+        if self.graphs is not None and lanes is None:
+            found = self.graphs.find(self.prepared, net_input, options, how, limits)
+        elif self.graphs is not None:
+            self._tell_of_lanes()
+        if found is None and self.native is not None:
+            found = self.native.find(self.prepared, net_input, options, how, limits, lanes)
         return found
 
     def _longest(self, source_lengths: Tensor, options: SearchOptions) -> Tensor | None:
@@ -178,9 +191,9 @@ class BatchSearch:
         return None if least == options.max_len else longest
 
     def _tell_of_lanes(self) -> None:
-        if not self._told_of_lanes and (self.graphs is not None or self.native is not None):
-            logger.info("searching documents by PyTorch: the native engine and recorded steps begin"
-                        " each sentence without memory")  # fmt: skip
+        if not self._told_of_lanes:
+            logger.info("searching documents without recorded steps, which begin each sentence"
+                        " without memory")  # fmt: skip
         self._told_of_lanes = True
 
     def _words(

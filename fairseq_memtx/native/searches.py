@@ -11,8 +11,10 @@ from torch import Tensor
 from ..decoding.history import Hypothesis
 from ..decoding.search_options import Limits, SearchOptions
 from ..generation.steppers import HowToStep, Prepared, PreparedModel, is_final
+from ..modules.lane_memory import LaneBatch
 from .library import (
     Library,
+    NativeMemory,
     NativeModel,
     NativeResult,
     Parts,
@@ -21,6 +23,7 @@ from .library import (
     loaded,
     translate,
 )
+from .memories import UnknownMemoryError, native_memory
 from .weights import Writer, why_not_native
 
 logger = logging.getLogger(__name__)
@@ -51,31 +54,39 @@ class NativeSearches:
         options: SearchOptions,
         how: HowToStep,
         limits: Limits,
+        lanes: LaneBatch | None = None,
     ) -> list[Hypothesis] | None:
         """All hypotheses of a batch; None, and once in the log why, where it cannot search.
+
+        The sentences begin with the memories in their `lanes`, where there are such.
 
         Raises:
             FloatingPointError: where the model gives no numbers.
         """
         members = [self._member(engine) for engine in engines]
         source = net_input["src_tokens"]
-        reason = next((m.why_not for m in members if m.why_not is not None), None)
-        if reason is None:
-            reason = why_not_batch(source, net_input["src_lengths"], options, members)
+        reason = why_not_batch(source, net_input["src_lengths"], options, members)
         if reason is not None:
             self._tell(reason)
             return None
+        memories = None
         try:
             library, level = loaded()
+            if lanes is not None:
+                memories = [member.memory(lanes, source) for member in members]
         except UnusableError as error:
             self._tell(str(error), logging.WARNING)
             return None
-        by_rows = how.words is not None
+        except UnknownMemoryError as error:
+            self._tell(str(error))
+            return None
+        by_rows, carries = how.words is not None, lanes is not None
         with self._making:
-            models = [member.get(library, level, by_rows) for member in members]
+            models = [member.get(library, level, by_rows, carries) for member in members]
         threads = self._num_threads() if self._of_batch is None else self._of_batch
         request = Request(
-            source, options, limits, how.words, how.temperature, how.attention, threads
+            *(source, options, limits, how.words, how.temperature, how.attention, threads),
+            memories=memories,
         )
         found = translate(models, request)
         self.state_bytes = found.state_bytes
@@ -134,28 +145,41 @@ class Member:
         self.padding = getattr(model.encoder, "padding_idx", 0)
         self.max_source = model.encoder.max_positions()
         self.max_target = model.decoder.max_positions()
-        self._how: tuple[Library, str, bool] | None = None
+        self._how: tuple[Library, str, bool, bool] | None = None
         self._prepared = Prepared(self._make, model, model)
 
-    def get(self, library: Library, level: str, by_rows: bool) -> NativeModel:
-        """The model as its weights are now."""
-        if self._how != (library, level, by_rows):
-            self._how = library, level, by_rows
+    def get(self, library: Library, level: str, by_rows: bool, carries: bool) -> NativeModel:
+        """The model as its weights are now, which can do without memories if it `carries` them."""
+        carries |= self._how is not None and self._how[-1]
+        if self._how != (library, level, by_rows, carries):
+            self._how = library, level, by_rows, carries
             self._prepared = Prepared(self._make, self._prepared.model, self._prepared.model)
         return self._prepared.get()
 
+    def memory(self, lanes: LaneBatch, source: Tensor) -> NativeMemory | None:
+        """What the sentences `(B, S)` in the lanes begin with; None for nothing.
+
+        Raises:
+            UnknownMemoryError: where the engine cannot begin with it.
+        """
+        model = self._prepared.model
+        return native_memory(model.decoder, lanes.read(id(model), source))
+
     def _make(self, model: Any) -> NativeModel:
         assert self._how is not None
-        library, level, by_rows = self._how
+        library, level, by_rows, carries = self._how
         parts = Parts(library, level)
-        Writer(parts, by_rows).model(model)
+        Writer(parts, by_rows, carries).model(model)
         return NativeModel(parts)
 
 
 def why_not_batch(
     source: Tensor, source_lengths: Tensor, options: SearchOptions, members: Sequence[Member]
 ) -> str | None:
-    """What about a batch the engine cannot do; None if nothing."""
+    """What about a batch, or the models, the engine cannot do; None if nothing."""
+    for member in members:
+        if member.why_not is not None:
+            return member.why_not
     if source.device.type != "cpu":
         return "the batch is not on a CPU"
     lengths = source_lengths.tolist()

@@ -4,6 +4,7 @@ import json
 import logging
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +85,41 @@ def test_an_encoder_that_remembers_does_so_everywhere(with_encoder, with_blank_l
     assert blank == "" and first and last
     ((again, without),) = translator.translate_documents([document[::2]])
     assert (again, without) == (first, last)
+
+
+@pytest.fixture
+def by_engine(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each batch that the native engine was asked for, whether it searched it."""
+    from fairseq_memtx.native.searches import NativeSearches
+
+    found: list[bool] = []
+    searched = NativeSearches.find
+
+    def noted(self: NativeSearches, *args: Any) -> Any:
+        hypotheses = searched(self, *args)
+        found.append(hypotheses is not None)
+        return hypotheses
+
+    monkeypatch.setattr(NativeSearches, "find", noted)
+    return found
+
+
+def test_the_native_engine_searches_unless_it_is_off(
+    model: Path, translated: list[list[str]], with_blank_lines: Path, by_engine: list[bool]
+) -> None:
+    found = {}
+    for native in ("on", "off"):
+        flags = ("--documents", "blank", "--nbest", 2, "--format", "jsonl", "--native", native)
+        lines = [json.loads(line) for line in command(model, with_blank_lines, *flags)]
+        found[native] = [told for line in lines for told in line["translations"]]
+        texts = [line["translations"][0]["text"] for line in lines]
+        assert "\n".join(texts) == "\n\n".join("\n".join(lines) for lines in translated)
+        assert bool(by_engine) == (native == "on") and all(by_engine)
+        by_engine.clear()
+        with_blank_lines.with_suffix(".out").unlink()
+    for one, other in zip(*found.values(), strict=True):
+        assert one["text"] == other["text"]
+        assert one["score"] == pytest.approx(other["score"], rel=2e-5, abs=2e-5)
 
 
 def test_without_context_it_is_the_translation_of_sentences(model: Path) -> None:

@@ -50,10 +50,26 @@ def of_memory(random: Random, architecture: str, layers: int) -> dict[str, Any]:
     return found
 
 
-def draw_model(random: Random, seed: int) -> Any:
-    """A model whose hypotheses end early or late."""
-    architectures = ["transformer", "memtx_feedback", "memtx_transformer_xl", "memtx_compressive"]
-    architecture, layers = random.choice(architectures), random.choice([1, 2, 3])
+ARCHITECTURES = ["transformer", "memtx_feedback", "memtx_transformer_xl", "memtx_compressive"]
+
+
+def to_carry(random: Random, architecture: str) -> dict[str, Any]:
+    """Further settings of a model whose memory outlives a sentence."""
+    if architecture != "memtx_feedback":
+        return {}
+    span, size = random.choice([0, 2, 5, 20]), random.choice([1, 4, 9, 30])
+    return {
+        "memtx_memory_span": span,
+        "memtx_carry_len": size if span == 0 else -1,
+        "memtx_relative_positions": random.choice([1, 3, 40]),
+        "no_token_positional_embeddings": True,
+    }
+
+
+def draw_model(random: Random, seed: int, carries: bool = False) -> Any:
+    """A model whose hypotheses end early or late, and whose memory may outlive a sentence."""
+    architecture = random.choice(ARCHITECTURES[1:] if carries else ARCHITECTURES)
+    layers = random.choice([1, 2, 3])
     model = build_model(
         architecture,
         seed=seed,
@@ -66,7 +82,10 @@ def draw_model(random: Random, seed: int) -> Any:
         share_decoder_input_output_embed=random.random() < 0.2,
         activation_fn=random.choice(["relu", "relu", "gelu", "tanh"]),
         max_target_positions=random.choice([64, 64, 9]),
-        **of_memory(random, architecture, layers),
+        **{
+            **of_memory(random, architecture, layers),
+            **(to_carry(random, architecture) if carries else {}),
+        },
     )
     with torch.no_grad():
         model.decoder.output_projection.weight[EOS] *= random.choice([1, 1, 3])

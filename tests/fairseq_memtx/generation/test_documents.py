@@ -1,5 +1,6 @@
 """Documents in searches: the memory between sentences, and results that do not depend on lanes."""
 
+import itertools
 import logging
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,23 @@ from fairseq_memtx.generation.documents import (
     Sentences,
 )
 from fairseq_memtx.generation.generator import FastGenerator
+from fairseq_memtx.generation.graph_searches import GraphSearches
 from fairseq_memtx.ground.errors import UserError
 from fairseq_memtx.models.memory_encoder import MemoryEncoder
 from fairseq_memtx.modules.lane_memory import LaneBatch, LaneMemories, LaneRow
 from fairseq_memtx.modules.pair_memory import PairMemory
 from fairseq_memtx.modules.rounding import round_model
 from fairseq_memtx.native.searches import NativeSearches
+from tests.choosing import some
 from tests.fairseq_memtx.document_training import (
+    MODELS,
     VALID,
     batches_of,
     every_model,
     make_documents,
     task_and_model,
 )
+from tests.fairseq_memtx.native import compare
 
 EXACT = {"rtol": 1e-9, "atol": 1e-11}
 
@@ -127,6 +132,20 @@ def test_the_memories_of_all_channels_are_carried(data) -> None:
     found = translations(task, model)
     assert found == naive(task, model)
     assert found != naive(task, model, context=0)
+
+
+@pytest.mark.parametrize(("name", "context"), some(itertools.product(MODELS, [-1, 2]), 3))
+def test_the_native_engine_finds_what_pytorch_finds(name, context, data) -> None:
+    task, model = task_and_model(data, name)
+    task.document_options = type(task.document_options)(context=context)
+    model, watched, found = compare.final(model), compare.Watched(threads=2), []
+    for native in (watched, None):
+        generator = generator_for(task, model, native=native)
+        batches = list(batches_of(task))
+        found.append([h for b in batches for h in task.inference_step(generator, [model], b)])
+    searched = 0 if "encoder" in name else len(batches)
+    assert watched.num_found == searched, watched.reasons
+    compare.same(*found)
 
 
 @pytest.mark.parametrize(
@@ -250,8 +269,8 @@ def test_scores_do_not_depend_on_lanes_and_are_those_of_an_ensemble(data) -> Non
     assert both == [pytest.approx(scores) for scores in single]
     mixed = DocumentScorer(Reader([one, other], pad)).score(rows, sources, given)
     assert mixed != [pytest.approx(scores) for scores in single]
-    for row, source, some, want in zip(rows, sources, given, single, strict=True):
-        (found,) = DocumentScorer(Reader([one], pad)).score([row], [source], [some])
+    for row, source, chosen, want in zip(rows, sources, given, single, strict=True):
+        (found,) = DocumentScorer(Reader([one], pad)).score([row], [source], [chosen])
         assert found == pytest.approx(want, rel=1e-9)
 
 
@@ -307,12 +326,16 @@ def test_an_ensemble_remembers_what_it_chose_together(data) -> None:
 
 def test_what_cannot_search_documents_is_refused_or_told(data, caplog) -> None:
     task, model = task_and_model(data, "transformer-xl")
-    generator = generator_for(task, model, native=NativeSearches())
+    generator = generator_for(task, model, native=NativeSearches(), graphs=GraphSearches())
     (batch, *_) = batches_of(task)
     with caplog.at_level(logging.INFO):
         for _ in range(2):
             task.inference_step(generator, [model], batch)
-    assert caplog.text.count("searching documents by PyTorch: the native engine") == 1
+    for told in (
+        "searching documents without recorded steps, which begin each sentence without memory",
+        "searching without the native engine: its weights are not in float32 on a CPU",
+    ):
+        assert caplog.text.count(told) == 1
     with pytest.raises(UserError, match="--prefix-size and --constraints cannot be used"):
         task.inference_step(generator, [model], batch, prefix_tokens=batch["target"][:, :1])
     with pytest.raises(UserError, match="only --memtx-generator fast translates documents"):

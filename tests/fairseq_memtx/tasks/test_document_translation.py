@@ -437,23 +437,32 @@ def test_data_without_ids_is_sentences(tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_fairseq_generate_and_validate_read_documents(data, uninterrupted, capsys, caplog) -> None:
+def test_fairseq_generate_and_validate_read_documents(
+    data, uninterrupted, capsys, caplog, monkeypatch
+) -> None:
     from fairseq import options
     from fairseq_cli import generate, validate
 
+    from tests.fairseq_memtx.native.compare import Watched
+
     checkpoint = at_update(uninterrupted(MODELS["transformer-xl"]), 12)
-    found = []
-    for lanes in ("1", "5"):
+    found, watched = [], Watched()
+    monkeypatch.setattr("fairseq_memtx.generation.search.NativeSearches", lambda: watched)
+    for lanes, native in (("1", "on"), ("5", "on"), ("5", "off")):
         flags = [str(data), "--task", "memtx_document_translation", "--path", str(checkpoint)]
         flags += f"--gen-subset valid --beam 2 --batch-size 3 --memtx-lanes {lanes} --cpu".split()
+        flags += ["--memtx-native", native]
+        before = watched.num_found
         generate.main(options.parse_args_and_arch(options.get_generation_parser(), flags))
+        assert (watched.num_found > before) == (native == "on"), watched.reasons
         told = capsys.readouterr().out.split("\n")
         lines = sorted(line.split("\t") for line in told if line.startswith("D-"))
         found.append({name: (text, float(score)) for name, score, text in lines})
     assert len(found[0]) == sum(VALID)
     # Products of other sizes may round otherwise.
     for name, (text, score) in found[0].items():
-        assert found[1][name] == (text, pytest.approx(score, rel=1e-5))
+        for other in found[1:]:
+            assert other[name] == (text, pytest.approx(score, rel=1e-5))
     parser = options.get_validation_parser()
     flags = [str(data), "--task", "memtx_document_translation", "--path", str(checkpoint)]
     args = options.parse_args_and_arch(parser, [*flags, "--batch-size", "3", "--cpu"])
