@@ -31,7 +31,10 @@ MODELS |= {
 }
 every_model = pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * ("," in name)) for name in MODELS],
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name == "most-used" or "," in name))
+        for name in MODELS
+    ],
 )
 TINY = training.TINY.replace("--arch memtx_feedback", "").replace("--max-tokens 120", "")
 KIND = {"task": "memtx_document_translation", "tiny": TINY + " --batch-size 3 --memtx-lanes 5"}

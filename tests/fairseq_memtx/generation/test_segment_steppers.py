@@ -68,7 +68,7 @@ def memory_of(decoder: Any, lengths: tuple[int, ...] | None) -> SegmentMemory | 
 
 
 @pytest.mark.parametrize(
-    ("kind", "before", "beam"), some(itertools.product(KINDS, BEFORE, [1, 3]), 5)
+    ("kind", "before", "beam"), some(itertools.product(KINDS, BEFORE, [1, 3]), 7)
 )
 def test_the_fused_steps_are_the_decoders_own(kind: str, before: str, beam: int) -> None:
     for seed, pre_norm in ((1, False), (2, True)):

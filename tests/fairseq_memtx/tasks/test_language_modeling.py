@@ -78,7 +78,7 @@ def assert_same_end(one: Path, other: Path) -> None:
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(model, marks=[] if model in ("feedback", "compressive") else pytest.mark.slow)
+        pytest.param(model, marks=[] if model == "compressive" else pytest.mark.slow)
         for model in MODELS
     ],
 )
