@@ -41,9 +41,11 @@ SCHEMA = 1
 NAME = "lengths"
 OUT = Path("results/documents-lengths")
 BEFORE = (0, 1, 2, 10, 30, 100)
-WORDS, LAYERS, SIZE, VOCAB, BEAM, ROUNDS = 20, 2, "small", 4000, 5, 3
+WORDS, LAYERS, SIZE, VOCAB, BEAM, ROUNDS = 20, 2, "small", 4000, 5, 7
 CARRIED, CONCATENATED = ("transformer-xl", "compressive", "feedback"), "concatenated"
 SYSTEMS = (*CARRIED, CONCATENATED)
+#: What searches, by `--native`.
+SEARCHED = {"on": "the native engine", "off": "PyTorch"}
 
 
 class System:
@@ -74,8 +76,8 @@ class System:
         self.model = self.models[0].eval()
         self.model.prepare_for_inference_(self.cfg)
 
-    def generator(self, words: int, beam: int = BEAM) -> Any:
-        """The fast generator by PyTorch, whose translations have exactly so many words."""
+    def generator(self, words: int, beam: int = BEAM, native: str = "off") -> Any:
+        """The fast generator, whose translations have exactly so many words."""
         from omegaconf import open_dict
 
         from fairseq_memtx.config import GeneratorOptions
@@ -85,7 +87,7 @@ class System:
         with open_dict(self.cfg.generation):
             self.cfg.generation.update(beam=beam, max_len_a=0, max_len_b=words, min_len=words)
         dictionaries = self.task.source_dictionary, self.task.target_dictionary
-        own = own_settings(GeneratorOptions("fast", native="off"), *dictionaries)
+        own = own_settings(GeneratorOptions("fast", native=native), *dictionaries)
         return self.task.build_generator(self.models, self.cfg.generation, FastGenerator, own)
 
     def sentence(self, words: int) -> Tensor:
@@ -112,13 +114,14 @@ class System:
         return state_bytes(self.model.decoder, state)
 
 
-def carried(system: System, before: Sequence[int]) -> list[dict]:
+def carried(system: System, before: Sequence[int], native: str) -> list[dict]:
     """A document sentence by sentence: seconds of those after each number of others, and state."""
     from fairseq_memtx.generation.documents import DocumentSearch, Reader, Sentences
     from fairseq_memtx.modules.lane_memory import LaneMemories, LaneRow
 
     reader = Reader(system.models, system.task.source_dictionary.pad())
-    search = DocumentSearch(system.generator(WORDS), system.models, reader)
+    search = DocumentSearch(system.generator(WORDS, native=native), system.models, reader)
+    search.translate(batch(system.sentence(WORDS)), [LaneRow(1, 0, -1)])  # prepares the weights
     rows = [LaneRow(0, number, number - 1) for number in range(max(before) + ROUNDS)]
     memories, seconds, held = LaneMemories(), [], {}
     for row in rows:
@@ -134,21 +137,21 @@ def carried(system: System, before: Sequence[int]) -> list[dict]:
     ]
 
 
-def concatenated(system: System, before: Sequence[int]) -> list[dict]:
+def concatenated(system: System, before: Sequence[int], native: str) -> list[dict]:
     """As many sentences and one more as one text, a symbol between them: seconds and state."""
     found = []
     for number in before:
         words = WORDS + number * (WORDS + 1)
-        generator = system.generator(words)
+        generator = system.generator(words, native=native)
         seconds = [
             timed(
                 lambda x, search: search.generate(system.models, {"net_input": batch(x)}),
                 system.sentence(words),
                 generator,
             )
-            for _ in range(ROUNDS)
+            for _ in range(1 + ROUNDS)  # the first prepares the weights
         ]
-        found.append({"before": number, "seconds": seconds, "bytes": system.bytes_of(words)})
+        found.append({"before": number, "seconds": seconds[1:], "bytes": system.bytes_of(words)})
     return found
 
 
@@ -169,7 +172,7 @@ def batch(source: Tensor) -> dict[str, Tensor]:
     return {"src_tokens": source, "src_lengths": torch.tensor([source.size(1)])}
 
 
-def bench(name: str, before: Sequence[int], size: str = SIZE) -> dict:
+def bench(name: str, before: Sequence[int], size: str = SIZE, native: str = "on") -> dict:
     """The record of one system."""
     import torch
 
@@ -179,14 +182,14 @@ def bench(name: str, before: Sequence[int], size: str = SIZE) -> dict:
     measure = concatenated if name == CONCATENATED else carried
     longest = (WORDS + 1) * (max(before) + 1) + 8
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(System(name, Path(folder), size, longest), before)
+        found = measure(System(name, Path(folder), size, longest), before, native)
     for one in found:
         logger.info("%s, %d before: %.3f s, %d bytes", name, one["before"],
                     median(one["seconds"]), one["bytes"])  # fmt: skip
     sizes = {"size": size, "layers": LAYERS, "vocab": VOCAB, "words": WORDS, "beam": BEAM}
     flags = [] if name == CONCATENATED else list(TRAININGS[name].flags)
-    return {"schema": SCHEMA, "system": name, "sizes": sizes, "flags": flags, "after": found,
-            **made}  # fmt: skip
+    return {"schema": SCHEMA, "system": name, "sizes": sizes, "flags": flags, "native": native,
+            "after": found, **made}  # fmt: skip
 
 
 def table(found: Sequence[dict]) -> str:
@@ -213,11 +216,12 @@ def table(found: Sequence[dict]) -> str:
         " read to leave the memory for the next one. Its context is all that stands before it:"
         " carried as a memory of bounded size, or, `concatenated`, translated once more with it as"
         " one text. With k sentences as one, as is usual, the column is that of k - 1.",
-        "- KiB: what decoding holds for one hypothesis at the end of the sentence, the keys and"
-        " values of the source included.",
+        "- KiB: what decoding by PyTorch holds for one hypothesis at the end of the sentence, the"
+        " keys and values of the source included.",
         f"- Untrained models, width `{sizes['size']}` of `scripts.bench_decoding.untrained`,"
         f" {sizes['layers']} encoder and decoder layers, {sizes['vocab']:,} words; the fast"
-        " generator by PyTorch. " + "; ".join(f"{name}: `{words}`" for name, words in told.items()),
+        f" generator by {SEARCHED[first['native']]}; reading for the next memory is PyTorch's. "
+        + "; ".join(f"{name}: `{words}`" for name, words in told.items()),
         f"- {benchmark.conditions(first)}.",
     ]
     return "\n".join([*lines, ""])
@@ -234,7 +238,9 @@ def measure_all(args: argparse.Namespace) -> None:
     publishing.check_checkout(args.out)
     for name in SYSTEMS:
         add_record(
-            args.out / f"{NAME}.jsonl", bench(name, sorted(args.before), args.size), "system"
+            args.out / f"{NAME}.jsonl",
+            bench(name, sorted(args.before), args.size, args.native),
+            "system",
         )
 
 
@@ -253,6 +259,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--before", type=numbers, default=BEFORE, help="sentences before, such as 0,1,10")
     add("--size", choices=untrained.SIZES, default=SIZE, help="width of all layers")
+    add("--native", choices=SEARCHED, default="on", help="search by the native engine, or not")
     add("--out", type=Path, default=OUT, help=f"folder; default: {OUT}")
     add("--table-only", action="store_true", help="make the page from the records there are")
     return parser.parse_args(argv)
