@@ -170,7 +170,7 @@ def apart(one: Path, other: Path) -> float:
 @pytest.mark.parametrize(
     "flags, run",
     [
-        ("", run_training),
+        pytest.param("", run_training, marks=pytest.mark.slow),
         (COMPRESSIVE, run_training),
         pytest.param("", run_two_ranks, marks=pytest.mark.slow),
         pytest.param(COMPRESSIVE, run_two_ranks, marks=pytest.mark.slow),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.choosing import some
 from tests.reliability.fairseq_commands import run
 
 SHORT = "--memtx-segment-len 4 --memtx-mem-len 4"
@@ -12,7 +13,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("arch", CASES)
+@pytest.mark.parametrize("arch", some(reversed(CASES), 2))
 def test_train_and_generate(arch, prepared_sample, tmp_path):
     common = [str(prepared_sample / "bin"), "--user-dir", "fairseq_memtx", "--task", "translation"]
     common += ["-s", "en", "-t", "de", "--cpu", "--no-progress-bar", "--num-workers", "0"]

@@ -61,7 +61,7 @@ WORK = {
 }
 
 
-@pytest.mark.parametrize("name", some(WORK, 3))
+@pytest.mark.parametrize("name", some(WORK, 4))
 def test_the_recorded_work_never_leaves_the_device(name):
     """On tensors without data: nothing is asked of them, and none is made on the host."""
     case, product = WORK[name]
