@@ -238,8 +238,9 @@ _MULTI30K_256 = Experiment(
 #: one of domains too. At 128 dimensions two cores make five epochs of four models in a night; the
 #: projection to the words is half of the products then. Batches are small because a core computes
 #: as many words a second in them, and models this small learn more from three updates than from
-#: one of three times the words: 630,000 target subwords in batches of 1,500 tokens took the loss
-#: where 2.2 million in batches of 5,000 had taken it.
+#: one of three times the words: in a trial without curriculum the training loss was 8.3 bits after
+#: 630,000 target subwords in batches of 1,500 tokens; with batches of 5,000 and the curriculum the
+#: validation loss was that after 2.2 million.
 _WMT14_MINI = Experiment(
     name="wmt14-mini",
     summary="288,000 real pairs of mixed text, newstest2013 and newstest2014; 12 core-hours",
