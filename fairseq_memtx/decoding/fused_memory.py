@@ -34,7 +34,7 @@ class FusedMemory:
             FrozenLinear([part[g] for g in pairs for part in (memory.k_proj, memory.v_proj)])
             for pairs in by_channel
         ]
-        order = [pair for pairs in by_channel for pair in pairs]
+        order = memory.wiring.in_order()
         self.kinds = 2 * len(order)
         self.kind_of_layer = [2 * order.index(pair) for pair in memory.wiring.layers]
         self.span, self._pairs = memory.span, order
@@ -46,8 +46,7 @@ class FusedMemory:
     def entries_of(self, memory: Memory) -> tuple[Tensor, Tensor | None]:
         """A memory as entries `(kinds, B, H, P, D)`; where none is, `(B, P)`, None for nowhere."""
         assert isinstance(memory, CarriedMemory)
-        both = torch.stack([memory.keys[self._pairs], memory.values[self._pairs]], dim=1)
-        return both.flatten(0, 1), memory.hidden
+        return memory.entries(self._pairs), memory.hidden
 
     def look_over(self, past: PastCache) -> ByDistance | None:
         """Hide what is out of reach of the next position; what distances add to keys."""

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..modules.segment_attention import SegmentAttention, fitting
+from ..modules.segment_attention import SegmentAttention
 from ..modules.segment_memory import SegmentLengths, SegmentMemory
 from ..modules.stream_memory import Memory
 from .beam_cache import BeamCache
@@ -81,11 +81,12 @@ class FusedSegments:
 
     @torch.no_grad()
     def entries_of(self, memory: Memory) -> tuple[Tensor, Tensor | None]:
-        """A memory as entries `(2L, B, H, P, D)`; where none is, `(B, P)`, None for nowhere."""
+        """A memory, as much as is in reach, as entries `(2L, B, H, P, D)`; where none is, `(B, P)`,
+        None for nowhere.
+        """
         assert isinstance(memory, SegmentMemory)
-        kept = [fitting(of_layer, self._lengths) for of_layer in memory.layers]
         entries = []
-        for layer, of_layer in zip(self._layers, kept, strict=True):
+        for layer, of_layer in zip(self._layers, memory.layers, strict=True):
             attention = layer.self_attn
             y = normed(layer.self_attn_layer_norm, of_layer.recent, layer.normalize_before)
             # (B, P, C) -> (B, H, P, D)
@@ -93,7 +94,7 @@ class FusedSegments:
                 proj(y).unflatten(2, (attention.num_heads, -1)).transpose(1, 2)
                 for proj in (attention.k_proj, attention.v_proj)
             ]
-        return torch.stack(entries), kept[0].recent_hidden
+        return torch.stack(entries), memory.layers[0].recent_hidden
 
     def look_over(self, past: PastCache) -> list[ByDistance | None]:
         """Hide what the newest position does not see; what distances add, for each layer."""

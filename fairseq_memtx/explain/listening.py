@@ -21,7 +21,7 @@ from ..ground.errors import UserError
 from ..modules.cross_attention import CrossAttention
 from ..modules.layer import MemoryAttention
 from ..modules.mixture import LayerMixture
-from ..modules.pair_memory import source_side, target_side
+from ..modules.pair_memory import memory_option, source_side, target_side
 from ..modules.segment_attention import InView, SegmentAttention
 from ..plain.feedback_steps import FeedbackSteps
 from ..plain.self_attention import SelfAttention
@@ -79,7 +79,7 @@ def forced(model: Any, source: Tensor, tokens: Tensor, memory: Any = None) -> Fo
         UserError: for a decoder whose attentions offer nothing to hear.
     """
     inputs = torch.cat([tokens[-1:], tokens[:-1]])[None]
-    begins_with = given(target_side(memory))
+    begins_with = memory_option(target_side(memory))
     state: dict[str, Any] = {}
     scores: list[float] = []
     with (
@@ -88,7 +88,7 @@ def forced(model: Any, source: Tensor, tokens: Tensor, memory: Any = None) -> Fo
         one_beam(model.decoder),
     ):
         lengths = source.new_tensor([source.numel()])
-        read_before = given(source_side(memory))
+        read_before = memory_option(source_side(memory))
         encoder_out = model.encoder(source[None], src_lengths=lengths, **read_before)
         for number, token in enumerate(tokens.tolist(), 1):
             logits, extra = model.decoder(
@@ -100,11 +100,6 @@ def forced(model: Any, source: Tensor, tokens: Tensor, memory: Any = None) -> Fo
             )
             scores.append(float(log_probs[0, -1, token]))
     return ForcedPass(scores, layers, mixtures)
-
-
-def given(memory: Any) -> dict[str, Any]:
-    """The argument of an encoder or a decoder that begins with a memory; none for None."""
-    return {} if memory is None else {"memory": memory}
 
 
 def layers_of(decoder: Any) -> list[Any]:

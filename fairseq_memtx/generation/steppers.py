@@ -18,7 +18,7 @@ from ..decoding.beam_search import Move, Stepper
 from ..decoding.encoder import FusedEncoder
 from ..decoding.fused import FusedDecoder
 from ..modules.lane_memory import LaneBatch
-from ..modules.pair_memory import source_side, target_side
+from ..modules.pair_memory import memory_option, source_side, target_side
 from ..modules.segment_memory import SegmentMemory
 from ..modules.stream_memory import Memory
 from ..plain.encoder import Encoder
@@ -103,7 +103,7 @@ class IncrementalStepper:
         self.state: dict[str, Any] = {}
         rows = sentences.repeat_interleave(how.beam_size)
         self.encoder_out = model.encoder.reorder_encoder_out(encoder_out, rows)
-        self.begins_with = {} if memory is None else {"memory": memory.reorder(rows)}
+        self.begins_with = memory_option(None if memory is None else memory.reorder(rows))
         self.prefixes: Tensor | None = None
 
     def score_next(self, tokens: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -185,8 +185,7 @@ class PreparedModel:
             memory: of the sentences before, for an encoder that has one.
         """
         if self._encoder is None:
-            carried = {} if memory is None else {"memory": memory}
-            return self.model.encoder.forward_torchscript({**net_input, **carried})
+            return self.model.encoder.forward_torchscript({**net_input, **memory_option(memory)})
         output, mask = self._encoder.get()(net_input["src_tokens"])
         found = {"encoder_out": [output], "encoder_padding_mask": [] if mask is None else [mask]}
         missing = ("encoder_embedding", "encoder_states", "src_tokens", "src_lengths")

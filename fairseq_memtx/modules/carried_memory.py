@@ -49,6 +49,10 @@ class CarriedMemory:
         """Where it is."""
         return self.keys.device
 
+    def entries(self, order: Sequence[int]) -> Tensor:
+        """Keys and values in turn, `(2G, B, H, P, D)`, of the pairs in this order."""
+        return torch.stack([self.keys[order], self.values[order]], dim=1).flatten(0, 1)
+
     def detach(self) -> "CarriedMemory":
         """The same memory without its gradient history: gradients end here."""
         return self._map(torch.Tensor.detach, torch.Tensor.detach)

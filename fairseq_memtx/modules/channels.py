@@ -35,6 +35,10 @@ class Wiring:
             for number in range(self.num_channels)
         ]
 
+    def in_order(self) -> list[int]:
+        """All pairs, channel after channel."""
+        return [pair for pairs in self.by_channel() for pair in pairs]
+
 
 def read_parts(
     layers: Sequence[int], channels: int, shared: bool

@@ -77,3 +77,8 @@ def source_side(memory: Any) -> SegmentMemory | None:
 def target_side(memory: Any) -> Any:
     """What the decoder remembers; None for nothing."""
     return memory.target if isinstance(memory, PairMemory) else memory
+
+
+def memory_option(memory: Any) -> dict[str, Any]:
+    """The argument of an encoder or a decoder that begins with a memory; none for None."""
+    return {} if memory is None else {"memory": memory}

@@ -16,7 +16,7 @@ from ..modules.pair_memory import PairMemory
 from ..modules.segment_memory import LayerMemory, SegmentLengths
 from ..modules.stream_memory import Memory
 from .library import NativeMemory
-from .weights import layers_of, order_of_pairs
+from .weights import layers_of
 
 
 class UnknownMemoryError(Exception):
@@ -38,16 +38,15 @@ def native_memory(decoder: Any, memory: Memory | None) -> NativeMemory | None:
         raise UnknownMemoryError("the encoder remembers too")
     memory = None if memory is None else decoder.in_reach(memory)
     if isinstance(memory, CarriedMemory):
-        return _of_feedback(memory, order_of_pairs(decoder.memory))
+        return _of_feedback(memory, decoder.memory.wiring.in_order())
     if memory is None:
         return None
     return _of_segments(memory.layers, [decoder.lengths(layer) for layer in layers_of(decoder)])
 
 
 def _of_feedback(memory: CarriedMemory, order: Sequence[int]) -> NativeMemory:
-    # (G, B, H, M, D) -> (2 G, B, M, C)
-    both = torch.stack([memory.keys[order], memory.values[order]], dim=1).flatten(0, 1)
-    first = both.transpose(2, 3).flatten(3).float()
+    # (2 G, B, H, M, D) -> (2 G, B, M, C)
+    first = memory.entries(order).transpose(2, 3).flatten(3).float()
     return NativeMemory(first, _counts(first[0], memory.hidden))
 
 

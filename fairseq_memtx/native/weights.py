@@ -95,11 +95,6 @@ def compression_of(layer: Any) -> type[Compression] | None:
     return None if compression is None else type(compression)
 
 
-def order_of_pairs(memory: Any) -> list[int]:
-    """The Feedback memory's pairs of projections in the engine's order, that of their channels."""
-    return [pair for pairs in memory.wiring.by_channel() for pair in pairs]
-
-
 class Writer:
     """Writes a model's parts; their names are listed in docs/engine.md.
 
@@ -221,7 +216,7 @@ class Writer:
     def memory(self, memory: Any, num_layers: int) -> None:
         """Hand over the Feedback memory: its pairs of projections, in the order of its channels."""
         by_channel = memory.wiring.by_channel()
-        order = order_of_pairs(memory)
+        order = memory.wiring.in_order()
         self.parts.number("memory.groups", len(order))
         self.parts.number("memory.channels", len(by_channel))
         for number, pairs in enumerate(by_channel):

@@ -10,6 +10,9 @@ from fairseq_memtx.generation.steppers import FusedStepper, HowToStep, Increment
 from fairseq_memtx.modules.stream_memory import Memory
 from tests.fairseq_memtx.searches import sample
 
+#: Of the sentences before each one: none anywhere; as many for all; fewer, and none, for some.
+BEFORE = {"nothing": None, "equal": (5, 5, 5), "unequal": (5, 0, 2)}
+
 
 def steppers(model: Any, beam: int, memory: Memory | None) -> tuple[Any, Any]:
     """The two, at the beginning of one search."""

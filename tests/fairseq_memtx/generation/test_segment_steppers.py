@@ -12,7 +12,7 @@ from fairseq_memtx.decoding.beam_search import Move
 from fairseq_memtx.modules.segment_memory import LayerMemory, SegmentMemory
 from fairseq_memtx.plain.segment_steps import SegmentSteps
 from tests.choosing import some
-from tests.fairseq_memtx.generation.stepping import follow, steppers
+from tests.fairseq_memtx.generation.stepping import BEFORE, follow, steppers
 from tests.fairseq_memtx.tiny import build_model
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -35,8 +35,6 @@ KINDS: dict[str, dict[str, Any]] = {
         "decoder_layers": 3,
     },
 }
-#: Of the sentences before each one: none anywhere; as many for all; fewer, and none, for some.
-BEFORE = {"nothing": None, "equal": (5, 5, 5), "unequal": (5, 0, 2)}
 
 
 def build(kind: str, **settings: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 from fairseq_memtx.modules.carried_memory import CarriedMemory
 from fairseq_memtx.plain.feedback_steps import FeedbackSteps
 from tests.choosing import some
-from tests.fairseq_memtx.generation.stepping import follow, steppers
+from tests.fairseq_memtx.generation.stepping import BEFORE, follow, steppers
 from tests.fairseq_memtx.tiny import build_model
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -28,8 +28,6 @@ KINDS: dict[str, dict[str, Any]] = {
         "decoder_layers": 3,
     },
 }
-#: Of the sentences before each one: none anywhere; as many for all; fewer, and none, for some.
-BEFORE = {"nothing": None, "equal": (5, 5, 5), "unequal": (5, 0, 2)}
 
 
 def carried(decoder: Any, lengths: tuple[int, ...]) -> CarriedMemory:

@@ -337,6 +337,19 @@ def naive(decoder: Any, **changes: Any) -> NaiveFeedback:
     return NaiveFeedback(**{**arguments, **changes})
 
 
+def same_values_and_gradients(
+    found: list[list[Tensor]], wanted: list[list[Tensor]], leaves: dict[str, Tensor]
+) -> None:
+    """Rows of batches are equal, and so are the gradients of a random sum of them in every leaf."""
+    loss = expected = torch.zeros((), dtype=torch.float64)
+    for got_rows, want_rows in zip(found, wanted, strict=True):
+        for got, want in zip(got_rows, want_rows, strict=True):
+            torch.testing.assert_close(got, want, **EXACT)
+            weight = torch.randn_like(got)
+            loss, expected = loss + (weight * got).sum(), expected + (weight * want).sum()
+    same_gradients(loss, expected, leaves)
+
+
 def same_gradients(loss: Tensor, expected: Tensor, leaves: dict[str, Tensor]) -> None:
     """The two losses have the same gradient in every leaf; none counts as zero."""
     got = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)

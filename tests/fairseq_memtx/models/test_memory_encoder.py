@@ -12,7 +12,7 @@ from fairseq_memtx.modules.lane_memory import LaneBatch, LaneColumns, LaneMemori
 from fairseq_memtx.modules.relative_positions import LearnedRelativePositions, SinusoidalPositions
 from tests.choosing import some
 from tests.fairseq_memtx.models.encoder_oracle import PlainEncoder
-from tests.fairseq_memtx.models.feedback_oracle import EXACT, same_gradients
+from tests.fairseq_memtx.models.feedback_oracle import EXACT, same_values_and_gradients
 from tests.fairseq_memtx.tiny import build_model, random_tokens, tiny_dictionary
 
 #: Of each batch the documents in its rows, and the words of their sentences.
@@ -95,13 +95,7 @@ def test_values_and_gradients_are_those_of_plain_loops(case: str, sides: str) ->
     encoder, batches = encoder_of(size, **settings), batches_of(sides)
     found = read(encoder, batches, unrolled)
     wanted = read_plainly(encoder, batches, size, unrolled)
-    loss = expected = torch.zeros((), dtype=torch.float64)
-    for got_rows, want_rows in zip(found, wanted, strict=True):
-        for got, want in zip(got_rows, want_rows, strict=True):
-            torch.testing.assert_close(got, want, **EXACT)
-            weight = torch.randn_like(got)
-            loss, expected = loss + (weight * got).sum(), expected + (weight * want).sum()
-    same_gradients(loss, expected, dict(encoder.named_parameters()))
+    same_values_and_gradients(found, wanted, dict(encoder.named_parameters()))
 
 
 def test_the_memory_reaches_as_far_back_as_it_is_long() -> None:
